@@ -1,0 +1,122 @@
+"""The cell: one run, fully said. Its id is the name of its result for ever.
+
+A cell holds only what can change the numbers; machine, workers, kernels and paths never reach it. Each field has a
+*default* (hashed: changing it makes a new experiment) or a *neutral* (the value at which the feature does not exist:
+not hashed, so that adding a field renames nothing). The descriptions here are the reference of the study file.
+"""
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+
+class Ref(Struct, frozen=True, forbid_unknown_fields=True):
+    """A piece by name, every option resolved, and the version of its numbers."""
+
+    name: str
+    options: dict[str, Any] = {}
+    version: int = 1
+
+    def __str__(self) -> str:
+        return self.name + (f"({', '.join(f'{k}={v}' for k, v in self.options.items())})" if self.options else "")
+
+
+class Scaling(Struct, frozen=True, forbid_unknown_fields=True):
+    """An explicit normalisation: (pixel / 255 - mean) / std, a number a channel."""
+
+    mean: list[float]
+    std: list[Annotated[float, Meta(gt=0)]]
+
+
+Keep = Annotated[float, Meta(gt=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Seed = Annotated[int, Meta(ge=0, lt=2**63)]
+
+
+class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can change the numbers of one run."""
+
+    dataset: Annotated[Ref, Meta(description="The images. A name from `sweepstake pieces dataset`.")]
+    normalise: Annotated[Literal["standard", "unit", "none"] | Scaling, Meta(description=(
+        "`standard`: the mean and standard deviation of the training images, per channel; `unit`: pixels in [0, 1]; "
+        "`none`: raw pixels; or `{mean = [...], std = [...]}`."))] = "standard"
+    subset: Annotated[Count, Meta(description="Train on only this many training images, drawn by split_seed (0: all).")] = 0
+    validation: Annotated[Count, Meta(description=(
+        "Training images held out for early stopping (0: none, and then nothing is stopped early)."))] = 0
+    split_seed: Annotated[Seed, Meta(description="The draw of the validation split and the subset; the same for all cells.")] = 0
+
+    model: Annotated[Ref, Meta(description="The network. A name from `sweepstake pieces model`.")]
+    init: Annotated[Ref, Meta(description="How weights begin. A name from `sweepstake pieces init`.")]
+    bias_init: Annotated[Ref, Meta(description="How biases begin; the same set of names.")]
+
+    optimiser: Annotated[Literal["adam", "adamw", "sgd"], Meta(description="`adam`, `adamw` (decoupled decay) or `sgd`.")] = "adam"
+    lr: Annotated[Positive, Meta(description="Learning rate.")] = 0.0012
+    momentum: Annotated[float, Meta(ge=0, lt=1, description="Momentum of sgd.")] = 0.0
+    weight_decay: Annotated[float, Meta(ge=0, description="L2 penalty (adam, sgd) or decoupled decay (adamw), on every parameter.")] = 0.0
+    lr_schedule: Annotated[Ref, Meta(description="The factor on lr over a round. A name from `sweepstake pieces lr_schedule`.")]
+    batch_size: Annotated[int, Meta(ge=1, description=(
+        "Images a step; every batch is full (an epoch's tail is filled from the next epoch's order)."))] = 60
+    epochs: Annotated[Positive | None, Meta(description="Training a round, in passes over the training images (or say steps).")] = None
+    steps: Annotated[Count | None, Meta(description="Training a round, in steps (or say epochs). 0: no training at all.")] = None
+    eval_every: Annotated[Count, Meta(description=(
+        "Steps between two points of the learning curve, the grid early stopping looks at (0: once an epoch)."))] = 0
+
+    rounds: Annotated[int, Meta(ge=0, description="Prune, reset and train this many times after round 0, which trains the whole network.")] = 10
+    keep: Annotated[Keep | dict[str, Keep], Meta(description=(
+        "The fraction kept in a round, of what was left: a number, or a table `{fc1 = 0.8, fc3 = 0.9}` (layers not named keep all)."))] = 0.8
+    output_keep: Annotated[Keep | None, Meta(description="The fraction the output layer keeps in a round, if it has its own.")] = None
+    prune_layers: Annotated[list[str], Meta(description=(
+        "Which layers may be pruned: `all`, kinds (`linear`, `conv`) or layer names. A list of lists is an axis."))] = msgspec.field(default_factory=lambda: ["all"])
+    prune_biases: Annotated[bool, Meta(description="Whether biases are ranked and pruned among the weights of their layer.")] = False
+    criterion: Annotated[Ref, Meta(description="The score; low scores die. A name from `sweepstake pieces criterion`.")]
+    granularity: Annotated[Literal["weight", "unit"], Meta(description="Prune single weights, or whole units (neurons, channels).")] = "weight"
+    allocation: Annotated[Ref, Meta(description="How the kept count is shared over layers. A name from `sweepstake pieces allocation`.")]
+    reset: Annotated[Ref, Meta(description="What happens to the survivors. A name from `sweepstake pieces reset`.")]
+    control: Annotated[Literal["none", "shuffle", "invert"], Meta(description=(
+        "`shuffle`: move each layer's mask to random places, counts kept; `invert`: keep the lowest scores."))] = "none"
+    optimiser_state: Annotated[Literal["cleared", "kept"], Meta(description="The optimiser's moments through a reset.")] = "cleared"
+
+    seed: Annotated[Seed, Meta(description="The replicate: every draw of the cell comes from it.")] = 0
+    order_seed: Annotated[Seed | None, Meta(description="The order of the data (default: the seed). One number shares the order among cells.")] = None
+    precision: Annotated[Literal["float32", "bfloat16", "float64"], Meta(description="Of the arithmetic in training.")] = "float32"
+
+
+SETS = {"dataset": "dataset", "model": "model", "init": "init", "bias_init": "init", "lr_schedule": "lr_schedule",
+        "criterion": "criterion", "allocation": "allocation", "reset": "reset"}
+"""The fields that name a piece, and the open set each is from."""
+
+PIECE_DEFAULTS = {"dataset": "digits", "model": "mlp", "init": "xavier_normal", "bias_init": "zeros", "lr_schedule": "constant",
+                  "criterion": "magnitude", "allocation": "per_layer", "reset": "rewind"}
+
+NEUTRAL: dict[str, Any] = {
+    "subset": 0, "validation": 0, "split_seed": 0, "bias_init": "zeros", "momentum": 0.0, "weight_decay": 0.0,
+    "lr_schedule": "constant", "epochs": None, "steps": None, "eval_every": 0, "output_keep": None, "prune_layers": ["all"],
+    "prune_biases": False, "granularity": "weight", "control": "none", "optimiser_state": "cleared", "order_seed": None,
+    "precision": "float32",
+}
+"""Field -> the value at which it does not exist. Never changes, and is never hashed; a piece by its name, optionless."""
+
+
+def cell_id(cell: Cell, neutral_options: Any = None) -> str:
+    """16 hex digits of SHA-256 over the resolved fields: what can change the numbers, and nothing else.
+
+    `neutral_options(field, name)` gives the option values of a piece that are neutral, as its decorator declared them.
+    """
+    said: dict[str, Any] = {}
+    for key, value in msgspec.to_builtins(cell).items():
+        if key in SETS and neutral_options is not None:
+            neutral = neutral_options(SETS[key], value["name"])
+            value = {**value, "options": {k: v for k, v in value["options"].items() if not (k in neutral and neutral[k] == v)}}
+        if key in NEUTRAL and _is_neutral(NEUTRAL[key], value):
+            continue
+        said[key] = value
+    return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:16]
+
+
+def _is_neutral(neutral: Any, value: Any) -> bool:
+    if isinstance(value, dict) and "version" in value:
+        return value == {"name": neutral, "options": {}, "version": 1}
+    return value == neutral

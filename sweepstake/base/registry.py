@@ -1,0 +1,148 @@
+"""Open sets: name -> plain function. The signature is the schema.
+
+What the engine offers is taken by positional parameter name, as pytest takes fixtures; keyword-only parameters are
+the piece's options in the study file: name, type, default. Built-ins and a user's plug-in file use the same decorator.
+
+    @criterion
+    def magnitude_increase(w_init, w_final, *, weight: float = 1.0):
+        '''|w_final| - weight * |w_init|: keep what grew (Zhou et al. 2019).'''
+        return w_final.abs() - weight * w_init.abs()
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_origin, get_type_hints
+
+import msgspec
+
+from sweepstake.base.errors import UserError, unknown
+
+REQUIRED = msgspec.NODEFAULT
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword-only parameter of a piece: its type and default (REQUIRED when it has none)."""
+
+    type: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+    def takes_a_list(self) -> bool:
+        """A list-valued option: there a list is one value, and a list of lists an axis."""
+        return _mentions(self.type, (list, tuple))
+
+    def takes_a_table(self) -> bool:
+        return _mentions(self.type, (dict,))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One named function of an open set, and all that its signature says."""
+
+    set: str
+    name: str
+    function: Callable[..., Any]
+    takes: tuple[str, ...]
+    options: Mapping[str, Option]
+    version: int
+    neutral: Mapping[str, Any]
+    traits: Mapping[str, Any]
+
+    @property
+    def claim(self) -> str:
+        """The docstring's first line: one claim and its source."""
+        return (inspect.getdoc(self.function) or "").split("\n")[0]
+
+    def __call__(self, offers: Mapping[str, Callable[[], Any]], options: Mapping[str, Any]) -> Any:
+        """Call with what it takes. Each offer is a function, so that what nobody takes is never computed."""
+        return self.function(**{name: offers[name]() for name in self.takes}, **options)
+
+
+@dataclass
+class Registry:
+    """An open set. Use it as a decorator; `offers` is the vocabulary its pieces may take by name."""
+
+    set: str
+    offers: Mapping[str, str]
+    by_layer: bool = False
+    """Called once a layer: then any scalar option may also be a table {layer = value}."""
+    pieces: dict[str, Piece] = field(default_factory=dict[str, Piece])
+
+    def __call__(self, function: Callable[..., Any] | None = None, *, version: int = 1,
+                 neutral: Mapping[str, Any] | None = None, **traits: Any) -> Any:
+        if function is None:
+            return lambda f: self(f, version=version, neutral=neutral, **traits)  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType]
+        self.pieces[function.__name__] = self._read(function, version, neutral or {}, traits)
+        return function
+
+    def _read(self, function: Callable[..., Any], version: int, neutral: Mapping[str, Any], traits: Mapping[str, Any]) -> Piece:
+        name, where = function.__name__, f"{function.__module__}: {self.set} {function.__name__}"
+        if name in self.pieces:
+            raise UserError(f"{where}: that name is taken by {self.pieces[name].function.__module__}. Choose another.")
+        if not inspect.getdoc(function):
+            raise UserError(f"{where}: has no docstring. Say in one line what it does and who proposed it.")
+        hints = get_type_hints(function, include_extras=True)
+        parameters = inspect.signature(function).parameters.values()
+        takes = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+        for taken in takes:
+            if taken not in self.offers:
+                raise UserError(unknown(f"{where}: takes {taken}", f"offer to a {self.set}", taken, self.offers,
+                                        "Options of its own go after a `*` in the signature."))
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+            raise UserError(f"{where}: takes *args or **kwargs. Name each parameter: the signature is the schema.")
+        options = {p.name: Option(hints.get(p.name, Any), REQUIRED if p.default is p.empty else p.default)
+                   for p in parameters if p.kind is p.KEYWORD_ONLY}
+        for option in neutral:
+            if option not in options:
+                raise UserError(f"{where}: neutral names {option}, which is not one of its options.")
+        return Piece(self.set, name, function, takes, options, version, dict(neutral), dict(traits))
+
+    def get(self, name: str, place: str = "") -> Piece:
+        """The piece of that name, or the message that names the nearest."""
+        if name not in self.pieces:
+            raise UserError(unknown(place or f'{self.set} = "{name}"', self.set, name, self.pieces,
+                                    f"List them with `sweepstake pieces {self.set}`."))
+        return self.pieces[name]
+
+    def resolve(self, name: str, given: Mapping[str, Any], place: str) -> dict[str, Any]:
+        """All options of a piece, the given ones checked against the signature and the rest at their defaults."""
+        piece, problems, resolved = self.get(name, place), [], {}
+        for key in given:
+            if key not in piece.options:
+                problems.append(unknown(f"{place}: {key}", f"option of {name}", key, piece.options,
+                                        f"See `sweepstake pieces {self.set}`."))
+        for key, option in piece.options.items():
+            if key not in given and option.required:
+                problems.append(f"{place}: {name} needs {key}. Say {self.set} = {{name = \"{name}\", {key} = ...}}.")
+                continue
+            try:
+                resolved[key] = self._convert(option, given.get(key, option.default))
+            except msgspec.ValidationError as error:
+                problems.append(f"{place}: {key} = {given.get(key)!r}: {_plain(error)}.")
+        if problems:
+            raise UserError(*problems)
+        return resolved
+
+    def _convert(self, option: Option, value: Any) -> Any:
+        if self.by_layer and isinstance(value, dict) and not option.takes_a_table():
+            return {layer: msgspec.convert(each, option.type) for layer, each in sorted(value.items())}
+        converted = msgspec.convert(value, option.type)
+        return msgspec.to_builtins(converted)
+
+
+def _mentions(type_: Any, wanted: tuple[type, ...]) -> bool:
+    origin = get_origin(type_) or type_
+    return origin in wanted or any(_mentions(part, wanted) for part in getattr(type_, "__args__", ()))
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    text = str(error).split(" - at")[0].replace("`", "")
+    return text[0].lower() + text[1:]
+
+
+plain_reason = _plain

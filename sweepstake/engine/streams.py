@@ -1,0 +1,43 @@
+"""Random draws by (seed, purpose, where): the same numbers alone, among others, resumed, or on another worker.
+
+Drawn with NumPy's Philox on the CPU: CUDA generators differ between devices, and torch's between vector widths.
+"""
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def generator(seed: int, purpose: str, *where: object) -> np.random.Generator:
+    """A generator of its own for every purpose: no draw can shift another."""
+    key = hashlib.blake2b(repr((seed, purpose, *where)).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+
+
+def normal(shape: tuple[int, ...], seed: int, purpose: str, *where: object) -> Tensor:
+    """N(0, 1)."""
+    return torch.from_numpy(generator(seed, purpose, *where).standard_normal(shape, dtype=np.float32))
+
+
+def uniform(shape: tuple[int, ...], seed: int, purpose: str, *where: object) -> Tensor:
+    """U(-1, 1)."""
+    return torch.from_numpy(generator(seed, purpose, *where).random(shape, dtype=np.float32) * 2 - 1)
+
+
+def permutation(n: int, seed: int, purpose: str, *where: object) -> np.ndarray:
+    return generator(seed, purpose, *where).permutation(n)
+
+
+def torch_seed(seed: int, purpose: str, *where: object) -> int:
+    """A seed for a torch.Generator, where torch itself has to draw (dropout)."""
+    return int(generator(seed, purpose, *where).integers(2**62))
+
+
+def batch_order(n: int, batch: int, steps: int, seed: int, round_: int) -> Tensor:
+    """Which images each step sees, (steps, B): passes over the data, each in an order of its own, cut into full batches."""
+    passes = -(-steps * batch // n)
+    order = [permutation(n, seed, "order", round_, p).astype(np.int32) for p in range(passes)]
+    flat = np.concatenate(order)[:steps * batch] if order else np.empty(0, np.int32)
+    return torch.from_numpy(flat.reshape(steps, batch))

@@ -1,0 +1,49 @@
+"""What happens to the survivors: (this parameter at its stations) -> this parameter when the next round begins.
+
+Called once for every parameter of the network, biases too. Dead weights are set to 0 afterwards by the engine.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from sweepstake.base.registry import Registry
+
+reset = Registry("reset", by_layer=True, offers={
+    "w_init": "the parameter at the very beginning",
+    "w_step": "the parameter at step `step` of round 0 (an option of the piece)",
+    "w_final": "the parameter at the end of the round",
+    "redraw": "the cell's own init, drawn anew for this round",
+    "default_draw": "the framework's default init, drawn for this round",
+    "shuffled": "w_init with its surviving values moved to other surviving places, drawn for this round",
+})
+
+
+@reset(source="exact", neutral={"step": 0})
+def rewind(w_step, *, step: Annotated[int, Meta(ge=0)] = 0):
+    """Back to where they began, or to step k of round 0 (Frankle & Carbin 2019; Frankle et al. 2020)."""
+    return w_step
+
+
+@reset(source="fresh")
+def fresh(redraw):
+    """A new draw from the cell's own init: the paper's random reinitialisation (Frankle & Carbin 2019)."""
+    return redraw
+
+
+@reset(source="fresh")
+def framework_default(default_draw):
+    """A new draw from the framework's default init, whatever the cell's own was (what many codes do unawares)."""
+    return default_draw
+
+
+@reset(source="shuffled")
+def shuffled(shuffled):
+    """The survivors' own initial values, each in another's place: the distribution without the positions (Zhou et al. 2019)."""
+    return shuffled
+
+
+@reset(source="exact")
+def none(w_final):
+    """Keep going from the trained weights: fine-tuning (Han et al. 2015)."""
+    return w_final

@@ -1,0 +1,48 @@
+"""What many tests need: a cell in one line, tiny images, a folder of IDX files."""
+
+from typing import Any
+
+import numpy as np
+
+from sweepstake.base.cell import PIECE_DEFAULTS, SETS, Cell, Ref
+from sweepstake.engine.rounds import first_state, run_rounds
+from sweepstake.engine.train import Trainer, prepare
+from sweepstake.pieces import REGISTRIES
+from sweepstake.pieces.datasets import Data
+
+
+def ref(set_: str, name: str, **options: Any) -> Ref:
+    """A piece with its options resolved, as a study file would."""
+    return Ref(name, REGISTRIES[set_].resolve(name, options, set_), REGISTRIES[set_].get(name).version)
+
+
+def make_cell(**changes: Any) -> Cell:
+    """A small cell on 8 x 8 digits; a piece is given by name, by Ref, or as (name, options)."""
+    fields: dict[str, Any] = {**PIECE_DEFAULTS, "steps": 20, "rounds": 2, **changes}
+    if fields.get("epochs") is not None:
+        fields.pop("steps") if "steps" not in changes else None
+    for key, set_ in SETS.items():
+        given = fields[key]
+        if isinstance(given, str):
+            fields[key] = ref(set_, given)
+        elif isinstance(given, tuple):
+            fields[key] = ref(set_, given[0], **given[1])
+    return Cell(**fields)
+
+
+def tiny_images(train: int = 64, test: int = 32, shape: tuple[int, ...] = (1, 8, 8), classes: int = 10, seed: int = 0) -> Data:
+    """Noise with a class's brightness in it: enough to learn from."""
+    draw = np.random.default_rng(seed)
+
+    def some(count: int) -> tuple[np.ndarray, np.ndarray]:
+        y = draw.integers(0, classes, count)
+        x = draw.integers(0, 128, (count, *shape)) + 12 * y.reshape(-1, *[1] * len(shape))
+        return x.clip(0, 255).astype(np.uint8), y.astype(np.int64)
+
+    return Data(*some(train), *some(test), classes)
+
+
+def run_cell(cell: Cell, data: Data, trainer: Trainer | None = None) -> list[dict[str, Any]]:
+    """Every round's record of one cell."""
+    trainer = trainer or Trainer(cell, prepare(cell, data))
+    return [record for record, _ in run_rounds(trainer, cell, first_state(trainer, cell))]
