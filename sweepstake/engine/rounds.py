@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.engine import proofs, streams
 from sweepstake.engine.network import Net, draw_init
 from sweepstake.engine.prune import Pruned, prune
-from sweepstake.engine.train import Start, Trained, Trainer
+from sweepstake.engine.train import Images, Start, Trained, Trainer
 from sweepstake.pieces import reset as resets
 
 
@@ -26,7 +26,17 @@ class State:
     proofs: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-def first_state(trainer: Trainer, cell: Cell) -> State:
+class Measurer(Protocol):
+    """What a round's end asks of a trainer, whether it trains one cell or many."""
+
+    @property
+    def net(self) -> Net: ...
+    @property
+    def images(self) -> Images: ...
+    def measure(self, w: Tensor) -> dict[str, dict[str, float] | None]: ...
+
+
+def first_state(trainer: Measurer, cell: Cell) -> State:
     w_init = draw_init(trainer.net, cell, "init")
     return State(0, Start(w_init, torch.ones_like(w_init, dtype=torch.bool)))
 
@@ -40,17 +50,21 @@ def run_rounds(trainer: Trainer, cell: Cell, state: State, name: str = "") -> It
     w_init = draw_init(trainer.net, cell, "init")
     while state.round <= cell.rounds:
         trained = trainer.train(cell, state.start, state.round, name)
-        record = measure(trainer, cell, state, trained)
-        if trained.diverged:
-            yield record, State(cell.rounds + 1, state.start)
-            return
-        w_step = trained.w_step if state.round == 0 else state.w_step
-        stations = {"w_init": w_init, "w_start": state.start.w, "w_final": trained.w_final}
-        pruned = prune(trainer.net, cell, stations, state.start.mask, state.round)
-        start = reset(trainer.net, cell, {**stations, "w_step": w_init if w_step is None else w_step}, pruned.mask, state.round, trained)
-        checked = prove(trainer.net, cell, pruned, start, w_init, w_step, trained)
-        state = State(state.round + 1, start, w_step, pruned.asked, checked)
+        record, state = finish_round(trainer, cell, state, trained, w_init)
         yield record, state
+
+
+def finish_round(trainer: Measurer, cell: Cell, state: State, trained: Trained, w_init: Tensor) -> tuple[dict[str, Any], State]:
+    """What follows a round's training: measure, prune, reset, prove."""
+    record = measure(trainer, cell, state, trained)
+    if trained.diverged:
+        return record, State(cell.rounds + 1, state.start)
+    w_step = trained.w_step if state.round == 0 else state.w_step
+    stations = {"w_init": w_init, "w_start": state.start.w, "w_final": trained.w_final}
+    pruned = prune(trainer.net, cell, stations, state.start.mask, state.round)
+    start = reset(trainer.net, cell, {**stations, "w_step": w_init if w_step is None else w_step}, pruned.mask, state.round, trained)
+    checked = prove(trainer.net, cell, pruned, start, w_init, w_step, trained)
+    return record, State(state.round + 1, start, w_step, pruned.asked, checked)
 
 
 def reset(net: Net, cell: Cell, stations: dict[str, Tensor], mask: Tensor, round_: int, trained: Trained) -> Start:
@@ -87,7 +101,7 @@ def prove(net: Net, cell: Cell, pruned: Pruned, start: Start, w_init: Tensor, w_
     return said
 
 
-def measure(trainer: Trainer, cell: Cell, state: State, trained: Trained) -> dict[str, Any]:
+def measure(trainer: Measurer, cell: Cell, state: State, trained: Trained) -> dict[str, Any]:
     """The round's record: what was kept, how it did at the end and at early stop, the curve, the seconds, the proofs."""
     net, mask = trainer.net, state.start.mask
     end = trainer.measure(trained.w_final)

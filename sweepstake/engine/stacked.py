@@ -1,0 +1,547 @@
+"""Many cells as one program: weights lie (C, N) on the device, one network's step is mapped over the cells, recorded and replayed.
+
+Written for one network and mapped with torch.func.vmap (He & Zou 2021), so that any module Net can build can be stacked.
+On the CPU the same step runs unrecorded. Numbers agree with `train.Trainer` to rounding, not to the bit, and dropout, whose
+draws are this engine's own, in distribution. Not yet measured on a GPU.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from math import isfinite, prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.functional import cross_entropy
+
+from sweepstake.base.cell import Cell
+from sweepstake.base.errors import BrokenControl, UserError
+from sweepstake.engine import streams
+from sweepstake.engine.network import Net, draw_init
+from sweepstake.engine.rounds import State, finish_round
+from sweepstake.engine.train import (  # pyright: ignore[reportPrivateUsage]
+    Images,
+    Split,
+    Start,
+    Trained,
+    Watch,
+    _grid,
+    _order_seed,
+    progress,
+    steps_in_round,
+)
+from sweepstake.pieces import lr_schedule
+
+ALIGNED = 64
+"""A cell's row holds a whole number of these, so that every row begins on a boundary that vector loads and GEMMs are fast from."""
+EVALUATED = 250
+"""Images at a time under which cells are measured; no gradient is kept, so this takes less memory than a step."""
+
+
+# Dropout
+
+class KeyedDropout(nn.Module):
+    """Dropout whose draw is a function of (key, call, place): the same for a cell alone and among others, on any device."""
+
+    key: Tensor
+
+    def __init__(self, p: float, kept_dims: int | None):
+        super().__init__()
+        self.p, self.kept_dims, self.calls = p, kept_dims, 0
+        self.register_buffer("key", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        self.calls += 1
+        shape = x.shape if self.kept_dims is None else (*x.shape[:self.kept_dims], *[1] * (x.dim() - self.kept_dims))
+        place = torch.arange(prod(shape), device=x.device).view(shape)
+        drawn = _mixed(_mixed(self.key + self.calls) + place * GOLDEN) >> 33 & 0x7FFFFFFF
+        return x * (drawn >= int(self.p * 2**31)) / (1 - self.p)
+
+
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+
+
+def _mixed(z: Tensor) -> Tensor:
+    """SplitMix64's finaliser (Steele et al. 2014) on int64, which wraps; a shift brings in the sign, so it is masked off."""
+    z = (z ^ (z >> 30 & (1 << 34) - 1)) * (0xBF58476D1CE4E5B9 - 2**64)
+    z = (z ^ (z >> 27 & (1 << 37) - 1)) * (0x94D049BB133111EB - 2**64)
+    return z ^ (z >> 31 & (1 << 33) - 1)
+
+
+KEPT_DIMS = {"Dropout": None, "Dropout1d": 2, "Dropout2d": 2, "Dropout3d": 2}
+"""Modules that KeyedDropout stands in for, by name, and how many dimensions one draw each spans (None: all)."""
+
+
+def keyed(module: nn.Module) -> tuple[nn.Module, list[str]]:
+    """A copy of the module whose dropouts take a key, and their names."""
+    module = deepcopy(module)
+    found = [name for name, each in module.named_modules(remove_duplicate=False) if type(each).__name__ in KEPT_DIMS]
+    for name in found:
+        old = module.get_submodule(name)
+        module.set_submodule(name, KeyedDropout(old.p, KEPT_DIMS[type(old).__name__]))  # pyright: ignore[reportArgumentType]
+    return module, found
+
+
+# Optimisers
+
+class Optimiser:
+    """torch.optim's own fused kernels, over rows; cells that share all their numbers share a launch.
+
+    A row is stepped by the kernel that steps a cell alone, so nothing of the arithmetic is written here.
+    """
+
+    def __init__(self, cells: Sequence[Cell], w_CN: Tensor, grad_CN: Tensor, rate_C: Tensor):
+        first = cells[0]
+        self.kind, self.w_CN = first.optimiser, w_CN
+        count = 2 if self.kind != "sgd" else int(any(cell.momentum for cell in cells))
+        self.moments_CN = [torch.zeros_like(w_CN) for _ in range(count)]
+        self.done_C = torch.zeros(len(cells), device=w_CN.device)
+        self.has_moments = [self.kind != "sgd" or cell.momentum > 0 for cell in cells]
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for c, cell in enumerate(cells):
+            alike.setdefault((cell.lr, cell.momentum, cell.weight_decay, str(cell.lr_schedule), cell.reset.name), []).append(c)
+        self._launches = [self._launch(cells[rows[0]], rows, grad_CN, rate_C) for rows in alike.values()]
+
+    def _launch(self, cell: Cell, rows: Sequence[int], grad_CN: Tensor, rate_C: Tensor) -> Callable[[], object]:
+        w, grad, *moments = ([x[c] for c in rows] for x in (self.w_CN, grad_CN, *self.moments_CN))
+        shared: dict[str, Any] = {"lr": rate_C[rows[0]], "weight_decay": cell.weight_decay, "maximize": False}
+        if self.kind == "sgd":
+            # Buffers of 0 make a first step of momentum the one torch takes without a buffer.
+            return lambda: torch._fused_sgd_(w, grad, moments[0] if cell.momentum else [], momentum=cell.momentum, dampening=0.0,
+                                             nesterov=False, is_first_step=False, **shared)
+        step = torch._fused_adamw_ if self.kind == "adamw" else torch._fused_adam_
+        done = [self.done_C[c] for c in rows]
+        return lambda: step(w, grad, *moments, [], done, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, **shared)
+
+    def load(self, starts: Sequence[Start], dead_CN: Tensor) -> None:
+        """Each row's moments where its round begins: kept ones, or 0; those of dead weights are 0 either way."""
+        for moment_CN in self.moments_CN:
+            moment_CN.zero_()
+        self.done_C.zero_()
+        for c, start in enumerate(starts):
+            for moment_CN, moment in zip(self.moments_CN, start.moments, strict=False):
+                moment_CN[c, :len(moment)] = moment.to(moment_CN.device)
+            if len(start.moments) == 3:
+                self.done_C[c] = float(start.moments[2])
+        for moment_CN in self.moments_CN:
+            moment_CN.masked_fill_(dead_CN, 0)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        self.done_C.add_(1)
+        for launch in self._launches:
+            launch()
+
+    def moments(self, c: int, learnt: int) -> list[Tensor]:
+        """As `train.Trainer` leaves them: [momentum] or [first, second, steps]."""
+        if not self.has_moments[c]:
+            return []
+        flat = [moment_CN[c, :learnt].cpu().clone() for moment_CN in self.moments_CN]
+        return flat if self.kind == "sgd" else [*flat, self.done_C[c].cpu().clone()]
+
+
+# The step, recorded
+
+def recorded(step: Callable[[], None], rehearse: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """On CUDA the step as one graph, launched whole: some hundred small kernels cost their own time only. Elsewhere the step itself.
+
+    Everything a step reads and writes must stay where it is, its number too. `rehearse` is a step that may be wasted: libraries
+    set themselves up in the first few, which a recording cannot hold.
+    """
+    if device.type != "cuda":
+        return step
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            rehearse()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+@contextmanager
+def _exact(device: torch.device) -> Iterator[None]:
+    """Float32 is float32 (cuDNN would take TF32), and cuDNN sums in one order."""
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class StackTrainer:
+    """Trains and measures cells of one program all at once; a round of each is what `train.Trainer` makes of it alone."""
+
+    def __init__(self, cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu", watch: Watch = lambda *_: None):
+        self.cells, self.images, self.device, self.watch = list(cells), images, torch.device(device), watch
+        first, count = self.cells[0], len(self.cells)
+        self.net = Net(first, images.inputs, images.classes)
+        self.dtype = self.net.w.dtype
+        self.steps = steps_in_round(first, len(images.train.y))
+        self.grid = set(_grid(first, self.steps, len(images.train.y)))
+        self._held = _to(images, self.device)
+        self._module, self._dropouts = keyed(self.net.module)
+        self._module.to(self.device)
+
+        self._learnt = [slot for slot in self.net.slots if slot.role != "statistic"]
+        statistics = [slot for slot in self.net.slots if slot.role == "statistic"]
+        self._names = [slot.name for slot in statistics]
+        self.learnt = self._learnt[-1].stop
+        self._local = [replace(slot, start=0, stop=slot.size) for slot in self._learnt]
+        padded = -(-self.learnt // ALIGNED) * ALIGNED
+        self._sizes = [*[slot.size for slot in self._learnt], padded - self.learnt]
+
+        # What a step reads and writes, at addresses that stay.
+        new = {"dtype": self.dtype, "device": self.device}
+        self.w_CN = torch.zeros(count, padded, **new)
+        self.grad_CN = torch.zeros_like(self.w_CN)
+        self.dead_CN = torch.zeros(count, padded, dtype=torch.bool, device=self.device)
+        # Each apart and whole: vmap updates a batch norm's statistics in place only where they lie without gaps.
+        self.statistics = [(slot, torch.zeros(count, *slot.shape, **new)) for slot in statistics]
+        self._order_seeds = list(dict.fromkeys(_order_seed(cell) for cell in self.cells))
+        self._order_of_C = torch.tensor([self._order_seeds.index(_order_seed(cell)) for cell in self.cells], device=self.device)
+        self.order = torch.zeros(max(self.steps, 1), len(self._order_seeds), first.batch_size, dtype=torch.int32, device=self.device)
+        # Float32 whatever the precision: so the fused kernels read it on CUDA.
+        self.rates = torch.zeros(max(self.steps, 1), count, device=self.device)
+        self.rate_C = torch.zeros(count, device=self.device)
+        self.keys_CD = torch.zeros(count, len(self._dropouts), dtype=torch.int64, device=self.device)
+        self.t = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self.loss_C = torch.zeros(count, dtype=torch.float64, device=self.device)
+        """Summed since the last point of the curve."""
+        self.optimiser = Optimiser(self.cells, self.w_CN, self.grad_CN, self.rate_C)
+        self._leaf = self.w_CN.detach().requires_grad_()
+        self._run: Callable[[], None] | None = None
+        self._try()
+
+    # One network, and the map over many
+
+    def _logits(self, parts: Sequence[Tensor], statistics: Sequence[Tensor], keys: Tensor, x: Tensor) -> Tensor:
+        values = {slot.name: slot.of(part) for slot, part in zip(self._local, parts, strict=False)}
+        values |= dict(zip(self._names, statistics, strict=True))
+        values |= {f"{name}.key": key for name, key in zip(self._dropouts, keys.unbind(), strict=True)}
+        return functional_call(self._module, values, (x,))
+
+    def _forward(self, w_CN: Tensor, x: Tensor, of_each: bool) -> Tensor:
+        """Logits (C, B, classes), of a batch of its own for each cell or of one for all."""
+        for name in self._dropouts:
+            self._module.get_submodule(name).calls = 0  # pyright: ignore[reportAttributeAccessIssue]
+        # Split, not sliced: the gradients of the parts are joined once, not each padded to the whole row and added.
+        parts = w_CN.split(self._sizes, dim=1)[:len(self._local)]
+        keys_CD = _mixed(self.keys_CD + self.t * GOLDEN)
+        return vmap(self._logits, in_dims=(0, 0, 0, 0 if of_each else None))(parts, [value for _, value in self.statistics], keys_CD, x)
+
+    def _step(self) -> None:
+        """One step of every cell. Reads its number, `t`, on the device: nothing here waits for the host or differs between steps."""
+        train, cell = self._held.train, self.cells[0]
+        self._module.train()
+        chosen_KB = self.order.index_select(0, self.t)[0]
+        alone = len(chosen_KB) == 1
+        x = self._held.batch(train.x.index_select(0, chosen_KB.flatten()), self.dtype)
+        y = train.y.index_select(0, chosen_KB.flatten())
+        if not alone:
+            x = x.view(*chosen_KB.shape, *x.shape[1:]).index_select(0, self._order_of_C)
+            y = y.view(chosen_KB.shape).index_select(0, self._order_of_C)
+        # A cast kept from one step would be replayed for ever, so none is.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=cell.precision == "bfloat16", cache_enabled=False):
+            logits = self._forward(self._leaf, x, of_each=not alone)
+            loss_C = vmap(cross_entropy, in_dims=(0, None if alone else 0))(logits, y)
+        # Cells share no weight, so the gradient of the sum is each cell's own; one that is NaN stays in its row.
+        self.grad_CN.copy_(torch.autograd.grad(loss_C.sum(), self._leaf)[0]).masked_fill_(self.dead_CN, 0)
+        torch.index_select(self.rates, 0, self.t, out=self.rate_C.view(1, -1))
+        self.optimiser.step()
+        self.loss_C += loss_C.detach()
+        self.t += 1
+
+    def _rehearse(self) -> None:
+        self.t.zero_()
+        self._step()
+
+    def _try(self) -> None:
+        """One pass, so that a module that cannot be mapped is told before anything is trained."""
+        inputs = torch.zeros(min(2, self.cells[0].batch_size), *self.images.inputs, dtype=self.dtype, device=self.device)
+        try:
+            with torch.no_grad():
+                self._module.train()
+                self._forward(self.w_CN, inputs, of_each=False)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(f'model = "{self.cells[0].model.name}": cannot be trained in a stack: {reason} '
+                            f"Train its cells one at a time; draws of a module's own must come from an nn.Dropout in it.") from error
+
+    # A round
+
+    def train(self, starts: Sequence[Start], round_: int, names: Sequence[str] | None = None) -> list[Trained]:
+        """One round of every cell, as `train.Trainer.train`. The host waits for the device at points of the curve, never between."""
+        names = names or [""] * len(self.cells)
+        with _exact(self.device):
+            if self.steps and self._run is None:
+                self._run = recorded(self._step, self._rehearse, self.device)
+            self._begin(starts, round_)
+            return self._train(round_, names, [bool(start.moments) for start in starts])
+
+    def _begin(self, starts: Sequence[Start], round_: int) -> None:
+        alive = torch.stack([start.mask[:self.learnt] for start in starts])
+        self.dead_CN[:, :self.learnt] = ~alive.to(self.device)
+        self._load([start.w for start in starts])
+        # Dead weights begin at 0 with moments of 0 and never see a gradient: no step moves them, so none has to put them back.
+        self.w_CN.masked_fill_(self.dead_CN, 0)
+        self.optimiser.load(starts, self.dead_CN)
+        if self.steps:
+            count, batch = len(self.images.train.y), self.cells[0].batch_size
+            self.order.copy_(torch.stack([streams.batch_order(count, batch, self.steps, seed, round_) for seed in self._order_seeds], 1))
+            self.rates.copy_(self._rates(round_))
+        self.keys_CD.copy_(torch.tensor([[int(streams.generator(cell.seed, "dropout", round_, number).integers(2**62))
+                                          for number in range(len(self._dropouts))] for cell in self.cells], dtype=torch.int64))
+        self.t.zero_()
+        self.loss_C.zero_()
+
+    def _load(self, ws: Sequence[Tensor]) -> None:
+        w = torch.stack(list(ws)).to(self.device)
+        self.w_CN[:, :self.learnt] = w[:, :self.learnt]
+        for slot, value in self.statistics:
+            value.copy_(w[:, slot.start:slot.stop].view_as(value))
+
+    def _flat(self, c: int) -> Tensor:
+        """A copy of one cell's whole vector, on the device."""
+        return torch.cat([self.w_CN[c, :self.learnt], *[value[c].flatten() for _, value in self.statistics]])
+
+    def _rates(self, round_: int) -> Tensor:
+        factors: dict[tuple[str, float], list[float]] = {}
+        for cell in self.cells:
+            key = str(cell.lr_schedule), progress(cell, round_, 0, self.steps)
+            if key not in factors:
+                rate = lr_schedule.get(cell.lr_schedule.name)
+                factors[key] = [rate({"progress": lambda s=s, cell=cell: progress(cell, round_, s, self.steps)}, cell.lr_schedule.options)
+                                for s in range(self.steps)]
+        return torch.tensor([[cell.lr * f for f in factors[str(cell.lr_schedule), progress(cell, round_, 0, self.steps)]]
+                             for cell in self.cells]).T
+
+    def _train(self, round_: int, names: Sequence[str], had_moments: Sequence[bool]) -> list[Trained]:
+        seats = [Seat(cell.reset.options.get("step") if round_ == 0 else None) for cell in self.cells]
+        _synchronise(self.device)
+        began, measuring, since = time.perf_counter(), 0.0, 0
+        for step in range(self.steps + 1):
+            if step in self.grid:
+                _synchronise(self.device)
+                paused = time.perf_counter()
+                for c, (seat, point) in enumerate(zip(seats, self._points(step, since), strict=True)):
+                    if not seat.diverged:
+                        seat.see(point, lambda c=c: self._flat(c))
+                        self.watch(names[c], round_, step, self.steps)
+                self.loss_C.zero_()
+                since = 0
+                _synchronise(self.device)
+                measuring += time.perf_counter() - paused
+            for c, seat in enumerate(seats):
+                if seat.rewind_at == step and not seat.diverged:
+                    seat.w_step = self._flat(c)
+            if step < self.steps:
+                assert self._run
+                self._run()
+                since += 1
+        spent = {"train": time.perf_counter() - began - measuring, "evaluate": measuring}
+        seconds = {key: value / len(self.cells) for key, value in spent.items()}  # Each cell's share.
+        return [seat.trained(self._flat(c) if seat.w_final is None else seat.w_final, self.steps, seconds,
+                             self.optimiser.moments(c, self.learnt) if self.steps or had_moments[c] else [])
+                for c, seat in enumerate(seats)]
+
+    # Measuring
+
+    def _points(self, step: int, since: int) -> list[dict[str, float]]:
+        """A point of every cell's learning curve, on the host."""
+        validation = self._here(self._held.validation) if self._held.validation else None
+        test, losses = self._here(self._held.test), (self.loss_C / since).tolist() if step else [float("nan")] * len(self.cells)
+        return [{"step": step, "train_loss": losses[c],
+                 **({f"validation_{k}": validation[c][k] for k in ("loss", "accuracy")} if validation else {}),
+                 **{f"test_{k}": test[c][k] for k in ("loss", "accuracy")}} for c in range(len(self.cells))]
+
+    def measure(self, ws: Sequence[Tensor]) -> list[dict[str, dict[str, float] | None]]:
+        """Loss and accuracy of a whole vector for each cell, on every split, each image counted once."""
+        with _exact(self.device):
+            self._load(ws)
+            splits = {"train": self._held.train, "validation": self._held.validation, "test": self._held.test}
+            seen = {name: self._here(split) if split else [None] * len(self.cells) for name, split in splits.items()}
+        return [{name: each[c] for name, each in seen.items()} for c in range(len(self.cells))]
+
+    @torch.no_grad()
+    def _here(self, split: Split) -> list[dict[str, float]]:
+        self._module.eval()
+        loss_C, correct_C = torch.zeros_like(self.loss_C), torch.zeros_like(self.t).repeat(len(self.cells))
+        for x, y in zip(split.x.split(EVALUATED), split.y.split(EVALUATED), strict=True):
+            logits = self._forward(self.w_CN, self._held.batch(x, self.dtype), of_each=False)
+            loss_C += vmap(lambda z, y=y: cross_entropy(z, y, reduction="sum"))(logits.double())
+            correct_C += (logits.argmax(2) == y).sum(1)
+        count = len(split.y)
+        return [{"loss": loss / count, "accuracy": correct / count, "correct": correct, "count": count}
+                for loss, correct in zip(loss_C.tolist(), correct_C.tolist(), strict=True)]
+
+
+class Seat:
+    """What one cell of a stack has to show for its round so far."""
+
+    def __init__(self, rewind_at: int | None):
+        self.rewind_at = rewind_at
+        self.curve: dict[str, list[float]] = {}
+        self.best, self.early_step = float("inf"), None
+        self.w_early: Tensor | None = None
+        self.w_step: Tensor | None = None
+        self.w_final: Tensor | None = None
+        """Set where it diverged: its row is trained on, but the cell has ended."""
+
+    @property
+    def diverged(self) -> bool:
+        return self.w_final is not None
+
+    def see(self, point: Mapping[str, float], flat: Callable[[], Tensor]) -> None:
+        """Add a point to the curve; keep the weights if the validation loss is the lowest yet, or if this is the end."""
+        for key, value in point.items():
+            self.curve.setdefault(key, []).append(value)
+        if point.get("validation_loss", float("inf")) < self.best:
+            self.best, self.early_step, self.w_early = point["validation_loss"], int(point["step"]), flat()
+        if point["step"] and not isfinite(point["train_loss"]):
+            self.w_final = flat()
+
+    def trained(self, w_final: Tensor, steps: int, seconds: dict[str, float], moments: list[Tensor]) -> Trained:
+        w_early, w_step = (None if w is None else w.cpu() for w in (self.w_early, self.w_step))
+        diverged = self.diverged or not bool(w_final.isfinite().all())
+        return Trained(w_final.cpu(), w_early, self.early_step, w_step, moments, self.curve, steps, dict(seconds), diverged)
+
+
+def _to(images: Images, device: torch.device) -> Images:
+    def moved(split: Split) -> Split:
+        return Split(split.x.to(device), split.y.to(device))
+
+    return replace(images, train=moved(images.train), validation=moved(images.validation) if images.validation else None,
+                   test=moved(images.test), shift=images.shift.to(device), scale=images.scale.to(device))
+
+
+# Rounds
+
+Finished = tuple[int, dict[str, Any] | Exception, State | None]
+"""Which cell, its round's record, and the state its next one begins from; or the error that ended it, and none."""
+
+
+@dataclass
+class Measured:
+    """What `finish_round` asks of a trainer, of weights that were measured with the stack."""
+
+    net: Net
+    images: Images
+    seen: list[tuple[Tensor, dict[str, dict[str, float] | None]]]
+
+    def measure(self, w: Tensor) -> dict[str, dict[str, float] | None]:
+        return next(found for weights, found in self.seen if weights is w)
+
+
+def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[State], names: Sequence[str] | None = None) -> Iterator[Finished]:
+    """Iterative pruning of all cells, a finished round of one cell at a time: `rounds.run_rounds` side by side.
+
+    Cells that are behind (resumed earlier) catch up first; one that ends leaves the stack, and the rest go on without it.
+    """
+    states, names = list(states), names or [""] * len(cells)
+    w_init = [draw_init(trainer.net, cell, "init") for cell in cells]
+    while unfinished := [i for i, cell in enumerate(cells) if states[i].round <= cell.rounds]:
+        round_ = min(states[i].round for i in unfinished)
+        here = [i for i in unfinished if states[i].round == round_]
+        if trainer.cells != [cells[i] for i in here]:
+            images, device, watch = trainer.images, trainer.device, trainer.watch
+            del trainer  # Before another takes its place in memory.
+            trainer = StackTrainer([cells[i] for i in here], images, device, watch)
+        trained = trainer.train([states[i].start for i in here], round_, [names[i] for i in here])
+        seats = _measured(trainer, trained)
+        for i, each, seat in zip(here, trained, seats, strict=True):
+            try:
+                record, states[i] = finish_round(seat, cells[i], states[i], each, w_init[i])
+            except (BrokenControl, UserError) as error:
+                states[i] = State(cells[i].rounds + 1, states[i].start)
+                yield i, error, None
+            else:
+                yield i, record, states[i]
+
+
+def _measured(trainer: StackTrainer, trained: Sequence[Trained]) -> list[Measured]:
+    seats = [Measured(trainer.net, trainer.images, [(each.w_final, found)])
+             for each, found in zip(trained, trainer.measure([each.w_final for each in trained]), strict=True)]
+    if any(each.w_early is not None and each.early_step != each.steps for each in trained):
+        early = [each.w_final if each.w_early is None else each.w_early for each in trained]
+        for seat, w, found in zip(seats, early, trainer.measure(early), strict=True):
+            seat.seen.append((w, found))
+    return seats
+
+
+# Memory
+
+def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu", budget: int | None = None) -> int:
+    """How many such cells fit side by side: in `budget` bytes, or in 80 % of what the card has free; at least one.
+
+    What autograd keeps for one image is not reckoned but seen, in one pass of one cell.
+    """
+    cell = cells[0]
+    net = Net(cell, images.inputs, images.classes)
+    if budget is None:
+        if torch.device(device).type != "cuda":
+            return len(cells)
+        budget = int(0.8 * torch.cuda.mem_get_info(torch.device(device))[0])
+    splits = [images.train, images.test, *([images.validation] if images.validation else [])]
+    seeds = len({_order_seed(each) for each in cells})
+    shared = sum(split.x.nbytes + split.y.nbytes for split in splits)
+    shared += 4 * cell.batch_size * steps_in_round(cell, len(images.train.y)) * seeds
+    return max(1, min(len(cells), (budget - shared) // bytes_a_cell(net, cell, images.inputs)))
+
+
+COPIES = 8
+"""Of a cell's weights: themselves, the gradient as it comes and as it lies, two moments, the best and the rewind step's, one to spare."""
+
+
+def bytes_a_cell(net: Net, cell: Cell, inputs: tuple[int, ...]) -> int:
+    """Of memory, while it trains in a stack: what is there a weight, and what is kept an image for the way back, twice over."""
+    module, kept, images = keyed(net.module)[0].train(), 0, min(2, cell.batch_size)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+
+    def keep(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += 0 if tensor.untyped_storage().data_ptr() in weights else tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        module(torch.zeros(images, *inputs, dtype=net.w.dtype))
+    return net.size * (COPIES * net.w.element_size() + 1) + 2 * kept * cell.batch_size // images
+
+
+Run = Callable[[list[Cell], list[State], list[str]], Iterator[Finished]]
+
+
+def train_in_stacks(cells: Sequence[Cell], states: Sequence[State], names: Sequence[str], limit: int, run: Run) -> Iterator[Finished]:
+    """Every cell to its end, `limit` side by side. Out of memory halves the stack, which goes on from its last finished rounds."""
+    states = list(states)
+    waiting = list(range(len(cells)))
+    while waiting:
+        here, full = waiting[:limit], False
+        try:
+            for seat, record, state in run([cells[i] for i in here], [states[i] for i in here], [names[i] for i in here]):
+                i = here[seat]
+                states[i] = State(cells[i].rounds + 1, states[i].start) if state is None else state
+                yield i, record, state
+        except torch.cuda.OutOfMemoryError as error:
+            if len(here) == 1:
+                raise UserError(f'model = "{cells[here[0]].model.name}": one cell alone does not fit on the device. '
+                                f"Take a smaller batch_size, or train on the CPU.") from error
+            full, limit = True, -(-len(here) // 2)
+        # Out here, where the error no longer holds the frames that hold the memory.
+        if full and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        done = {i for i in here if not full or states[i].round > cells[i].rounds}
+        waiting = [i for i in waiting if i not in done]
