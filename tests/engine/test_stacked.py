@@ -22,7 +22,7 @@ class Conv(nn.Module):
 
     def __init__(self, classes: int, norm: bool, draws: bool):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 4, 3, padding=1)
+        self.conv1 = nn.Conv2d(1, 4, 3, padding=1, bias=not norm)
         self.norm1 = nn.BatchNorm2d(4) if norm else nn.Identity()
         self.conv2 = nn.Conv2d(4, 6, 3)
         self.fc1 = nn.Linear(6 * 2 * 2, classes)
