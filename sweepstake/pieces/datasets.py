@@ -119,7 +119,7 @@ def check_data(name: str, data: Any, spec: Spec | None = None) -> Data:
         raise UserError(f"{name}: train_x has images of shape {train_x.shape[1:]}, test_x of {test_x.shape[1:]}; expected the same.")
     highest = max(int(train_y.max()), int(test_y.max()))
     if classes is None and not isinstance(data, Data):
-        classes = highest + 1
+        classes = spec.classes if spec else highest + 1
     if not isinstance(classes, int) or highest >= classes:
         raise UserError(f"{name}: has label {highest} and classes = {classes}; expected labels from 0 to classes - 1.")
     found = Spec(train_x.shape[1:], classes, len(train_x), len(test_x))  # pyright: ignore[reportArgumentType]

@@ -75,17 +75,21 @@ def read_npz(path: Path, keys: tuple[str, ...]) -> "list[np.ndarray]":
     if not path.is_file():
         raise UserError(f"{path}: no such file. Expected an npz file with the arrays {', '.join(keys)}.")
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             lacking = [key for key in keys if key not in held]
             if lacking:
                 raise UserError(f"{path}: lacks {', '.join(lacking)}; expected the arrays {', '.join(keys)}. "
                                 f"It holds {', '.join(held) or 'none'}.")
-            return [held[key] for key in keys]
+            arrays = [held[key] for key in keys]
     except UserError:
         raise
     except Exception as error:  # On bytes that are no npz, zipfile, zlib and NumPy raise a dozen kinds between them.
         raise UserError(f"{path}: cannot be read as npz without pickle ({type(error).__name__}: {error}). "
                         f"Expected plain arrays {', '.join(keys)}, as np.savez writes them.") from error
+    for key, array in zip(keys, arrays, strict=True):
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{path}: {key} is not an array. Expected plain arrays {', '.join(keys)}, as np.savez writes them.")
+    return arrays
 
 
 def labels_are_below(path: Path, labels: "np.ndarray", classes: int) -> None:
