@@ -145,7 +145,7 @@ def _images(place: str, given: Any) -> "np.ndarray":
         x = np.rint(x * 255).astype(np.uint8)
     elif x.dtype != np.uint8:
         raise UserError(f"{place}: is of {x.dtype}; expected uint8 (0 to 255), or floats in [0, 1].")
-    return np.require(x, requirements="CW")  # Writable, so that torch takes them as they are.
+    return np.require(x, requirements=["C", "W"])  # Writable, so that torch takes them as they are.
 
 
 def _labels(place: str, given: Any, count: int) -> "np.ndarray":
@@ -156,7 +156,7 @@ def _labels(place: str, given: Any, count: int) -> "np.ndarray":
         raise UserError(f"{place}: has shape {y.shape} of {y.dtype}; expected one integer an image, shape ({count},).")
     if int(y.min()) < 0 or int(y.max()) >= 2**31:
         raise UserError(f"{place}: has labels from {int(y.min())} to {int(y.max())}; expected whole numbers from 0.")
-    return np.require(y, np.int64, "CW")
+    return np.require(y, np.int64, ["C", "W"])
 
 
 def _array(place: str, given: Any) -> "np.ndarray":

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,9 @@ from urllib.request import Request, urlopen
 
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.pieces.datasets import dataset
+
+if sys.platform != "win32":
+    import fcntl
 
 Progress = Callable[[str, int, int], None]
 """progress(file, bytes here, bytes in all)"""
@@ -94,18 +98,38 @@ def fetch(name: str, destination: Path, mirrors: Sequence[str] | None = None, pr
     folder = destination / source.folder
     with _on_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    if not source.members:
-        for file in source.files:
-            _get(file, folder / file.name, mirrors or source.mirrors, heard, stall)
-        return [folder / file.name for file in source.files]
-    members = [folder / member for member in source.members]
-    if not all(path.is_file() and path.stat().st_size == size for path, size in zip(members, source.members.values(), strict=True)):
-        (file,) = source.files
-        archive = destination / file.name
-        _get(file, archive, mirrors or source.mirrors, heard, stall)
-        _unpack(archive, folder, source.members)
-        archive.unlink()
-    return members
+    with _alone(folder):
+        if not source.members:
+            for file in source.files:
+                _get(file, folder / file.name, mirrors or source.mirrors, heard, stall)
+            return [folder / file.name for file in source.files]
+        members = [folder / member for member in source.members]
+        if any(_size(path) != size for path, size in zip(members, source.members.values(), strict=True)):
+            (file,) = source.files
+            archive = destination / file.name
+            _get(file, archive, mirrors or source.mirrors, heard, stall)
+            _unpack(archive, folder, source.members)
+            archive.unlink()
+        return members
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two fetches of one data set at once would write into one another's files. (Windows keeps an open file to itself.)"""
+    if sys.platform == "win32":
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{folder}: another fetch is at work here. Wait until it is done.") from error
+        except OSError:
+            pass  # A file system without locks: the hash still tells.
+        yield
+    finally:
+        os.close(held)
 
 
 def _get(file: PublishedFile, target: Path, mirrors: Sequence[str], heard: Progress, stall: float) -> None:
@@ -140,7 +164,7 @@ def _from_mirror(address: str, file: PublishedFile, part: Path, heard: Progress,
             said = f"stalled for {stall:g} s after {_size(part):,} of {file.size:,} bytes"
         except (OSError, HTTPException, ValueError) as error:
             said = _plain(error)
-        if _size(part) == file.size:
+        if _size(part) >= file.size:
             got = _sha256(part)
             if got == file.sha256:
                 return

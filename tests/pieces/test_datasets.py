@@ -45,12 +45,13 @@ def sparse(path: Path, head: bytes, size: int) -> None:
         file.truncate(size)
 
 
-def lay_mnist(folder: Path, suffix: str = "", brightness: int = 0) -> None:
+def lay_mnist(folder: Path, brightness: int = 0) -> None:
     """A data set in MNIST's form and size, all of class 0, with one pixel to tell it by."""
     for name, count in zip(MNIST_FILES, (60_000, 60_000, 10_000, 10_000), strict=True):
         shape = (count, 28, 28) if "images" in name else (count,)
         head = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
-        sparse(folder / name.replace(".gz", suffix), head + (bytes([brightness]) if "images" in name else b""), len(head) + int(np.prod(shape)))
+        first = bytes([brightness]) if "images" in name else b""
+        sparse(folder / name.removesuffix(".gz"), head + first, len(head) + int(np.prod(shape)))
 
 
 def four_arrays(count: int = 6, shape: tuple[int, ...] = (1, 4, 4), classes: int = 3) -> dict[str, np.ndarray]:
