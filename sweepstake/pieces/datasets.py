@@ -58,8 +58,10 @@ def spec_of(ref: Ref) -> Spec | None:
     traits = dataset.get(ref.name).traits
     if "spec" in traits:
         said = traits["spec"](ref.options)
-        return None if said is None else Spec(*said)
-    return Spec(*(traits[field] for field in Spec._fields)) if all(field in traits for field in Spec._fields) else None
+        return None if said is None else Spec(tuple(said[0]), *said[1:])
+    if any(field not in traits for field in Spec._fields):
+        return None
+    return Spec(tuple(traits["shape"]), traits["classes"], traits["train"], traits["test"])
 
 
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}

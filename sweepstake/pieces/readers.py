@@ -65,7 +65,7 @@ def read_cifar(path: Path, records: int, classes: tuple[int, ...]) -> "tuple[np.
     raw = raw.reshape(records, record)
     for column, below in enumerate(classes):
         labels_are_below(path, raw[:, column], below)
-    return raw[:, labels:].reshape(records, 3, 32, 32), raw[:, labels - 1]
+    return raw[:, labels:].reshape(records, 3, 32, 32), raw[:, labels - 1].copy()  # A view would keep the whole file in memory.
 
 
 def read_npz(path: Path, keys: tuple[str, ...]) -> "list[np.ndarray]":
