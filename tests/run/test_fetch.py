@@ -225,7 +225,7 @@ def archive(*members: tuple[str, bytes], links: tuple[tuple[str, str], ...] = ()
         with tarfile.open(fileobj=file, mode="w:gz") as tar:
             for name, target in links:
                 info = tarfile.TarInfo(name)
-                info.type, info.linkname = tarfile.SYMTYPE, target
+                info.type, info.linkname, info.size = tarfile.SYMTYPE, target, 5
                 tar.addfile(info)
             for name, body in members:
                 info = tarfile.TarInfo(name)
