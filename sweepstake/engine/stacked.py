@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.engine import streams
-from sweepstake.engine.network import Net, draw_init
+from sweepstake.engine.network import Net, Slot, draw_init
 from sweepstake.engine.rounds import State, finish_round
 from sweepstake.engine.train import (  # pyright: ignore[reportPrivateUsage]
     Images,
@@ -38,11 +38,25 @@ from sweepstake.pieces import lr_schedule
 
 ALIGNED = 64
 """A cell's row holds a whole number of these, so that every row begins on a boundary that vector loads and GEMMs are fast from."""
-EVALUATED = 250
-"""Images at a time under which cells are measured; no gradient is kept, so this takes less memory than a step."""
+COPIES = 8
+"""Of a cell's weights: themselves, the gradient as it comes and as it lies, two moments, the best and the rewind step's, one to spare."""
 
 
-# Dropout
+# Modules that stand in for PyTorch's inside a stack
+
+class Linear(nn.Module):
+    """nn.Linear as W X^T: the gradient of a mapped X W^T comes transposed, and turning it costs a pass over all weights."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        super().__init__()
+        self.weight, self.bias = weight, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 2:
+            return linear(x, self.weight, self.bias)
+        z = (self.weight @ x.T).T
+        return z if self.bias is None else z + self.bias
+
 
 class KeyedDropout(nn.Module):
     """Dropout whose draw is a function of (key, call, place): the same for a cell alone and among others, on any device."""
@@ -78,17 +92,23 @@ KEPT_DIMS = {"Dropout": None, "Dropout1d": 2, "Dropout2d": 2, "Dropout3d": 2}
 """Modules that KeyedDropout stands in for, by name, and how many dimensions one draw each spans (None: all)."""
 
 
-def keyed(module: nn.Module) -> tuple[nn.Module, list[str]]:
-    """A copy of the module whose dropouts take a key, and their names."""
-    module = deepcopy(module)
-    found = [name for name, each in module.named_modules(remove_duplicate=False) if type(each).__name__ in KEPT_DIMS]
-    for name in found:
-        old = module.get_submodule(name)
-        module.set_submodule(name, KeyedDropout(old.p, KEPT_DIMS[type(old).__name__]))  # pyright: ignore[reportArgumentType]
-    return module, found
+def for_stacks(module: nn.Module) -> tuple[nn.Module, list[str]]:
+    """A copy of the module with stand-ins in it, and the names of those that take a key."""
+    module, keyed = deepcopy(module), list[str]()
+    for name, old in list(module.named_modules(remove_duplicate=False)):
+        if type(old) is nn.Linear:
+            module.set_submodule(name, Linear(old.weight, old.bias)) if name else None
+        elif name and type(old).__name__ in KEPT_DIMS:
+            module.set_submodule(name, KeyedDropout(old.p, KEPT_DIMS[type(old).__name__]))  # pyright: ignore[reportArgumentType]
+            keyed.append(name)
+    return module, keyed
 
 
 # Optimisers
+
+FUSED = torch.ops.aten
+"""Where torch.optim's fused kernels are; with the rate as a tensor they can be recorded."""
+
 
 class Optimiser:
     """torch.optim's own fused kernels, over rows; cells that share all their numbers share a launch.
@@ -113,9 +133,9 @@ class Optimiser:
         shared: dict[str, Any] = {"lr": rate_C[rows[0]], "weight_decay": cell.weight_decay, "maximize": False}
         if self.kind == "sgd":
             # Buffers of 0 make a first step of momentum the one torch takes without a buffer.
-            return lambda: torch._fused_sgd_(w, grad, moments[0] if cell.momentum else [], momentum=cell.momentum, dampening=0.0,
+            return lambda: FUSED._fused_sgd_(w, grad, moments[0] if cell.momentum else [], momentum=cell.momentum, dampening=0.0,
                                              nesterov=False, is_first_step=False, **shared)
-        step = torch._fused_adamw_ if self.kind == "adamw" else torch._fused_adam_
+        step = FUSED._fused_adamw_ if self.kind == "adamw" else FUSED._fused_adam_
         done = [self.done_C[c] for c in rows]
         return lambda: step(w, grad, *moments, [], done, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, **shared)
 
@@ -156,15 +176,16 @@ def recorded(step: Callable[[], None], rehearse: Callable[[], None], device: tor
     """
     if device.type != "cuda":
         return step
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            rehearse()
-    torch.cuda.current_stream(device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
+    with torch.cuda.device(device):
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                rehearse()
+        torch.cuda.current_stream(device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
     return graph.replay
 
 
@@ -191,16 +212,14 @@ class StackTrainer:
         self.steps = steps_in_round(first, len(images.train.y))
         self.grid = set(_grid(first, self.steps, len(images.train.y)))
         self._held = _to(images, self.device)
-        self._module, self._dropouts = keyed(self.net.module)
+        self._module, self._dropouts = for_stacks(self.net.module)
         self._module.to(self.device)
 
-        self._learnt = [slot for slot in self.net.slots if slot.role != "statistic"]
+        learnt = [slot for slot in self.net.slots if slot.role != "statistic"]
         statistics = [slot for slot in self.net.slots if slot.role == "statistic"]
-        self._names = [slot.name for slot in statistics]
-        self.learnt = self._learnt[-1].stop
-        self._local = [replace(slot, start=0, stop=slot.size) for slot in self._learnt]
+        self._names = [slot.name for slot in (*learnt, *statistics)]
+        self.learnt = learnt[-1].stop
         padded = -(-self.learnt // ALIGNED) * ALIGNED
-        self._sizes = [*[slot.size for slot in self._learnt], padded - self.learnt]
 
         # What a step reads and writes, at addresses that stay.
         new = {"dtype": self.dtype, "device": self.device}
@@ -220,26 +239,27 @@ class StackTrainer:
         self.loss_C = torch.zeros(count, dtype=torch.float64, device=self.device)
         """Summed since the last point of the curve."""
         self.optimiser = Optimiser(self.cells, self.w_CN, self.grad_CN, self.rate_C)
-        self._leaf = self.w_CN.detach().requires_grad_()
+        # A leaf for each parameter: were they cut from one leaf, each cut's gradient would be padded to the whole and added.
+        self._leaves = [each_of(slot, self.w_CN).requires_grad_() for slot in learnt]
+        self._grads = [(each_of(slot, self.grad_CN), each_of(slot, self.dead_CN)) for slot in learnt]
+        self._zero = torch.zeros((), **new)
+        self._piece = max(2 * first.batch_size, copies(self.net) // (4 * kept_an_image(self.net, images.inputs)))
+        """Images at a time under which cells are measured: without a gradient, what a step or a part of the weights takes."""
         self._run: Callable[[], None] | None = None
         self._try()
 
     # One network, and the map over many
 
-    def _logits(self, parts: Sequence[Tensor], statistics: Sequence[Tensor], keys: Tensor, x: Tensor) -> Tensor:
-        values = {slot.name: slot.of(part) for slot, part in zip(self._local, parts, strict=False)}
-        values |= dict(zip(self._names, statistics, strict=True))
-        values |= {f"{name}.key": key for name, key in zip(self._dropouts, keys.unbind(), strict=True)}
-        return functional_call(self._module, values, (x,))
+    def _logits(self, values: Sequence[Tensor], keys: Tensor, x: Tensor) -> Tensor:
+        keyed = {f"{name}.key": key for name, key in zip(self._dropouts, keys.unbind(), strict=True)}
+        return functional_call(self._module, {**dict(zip(self._names, values, strict=True)), **keyed}, (x,))
 
-    def _forward(self, w_CN: Tensor, x: Tensor, of_each: bool) -> Tensor:
+    def _forward(self, x: Tensor, of_each: bool) -> Tensor:
         """Logits (C, B, classes), of a batch of its own for each cell or of one for all."""
         for name in self._dropouts:
-            self._module.get_submodule(name).calls = 0  # pyright: ignore[reportAttributeAccessIssue]
-        # Split, not sliced: the gradients of the parts are joined once, not each padded to the whole row and added.
-        parts = w_CN.split(self._sizes, dim=1)[:len(self._local)]
-        keys_CD = _mixed(self.keys_CD + self.t * GOLDEN)
-        return vmap(self._logits, in_dims=(0, 0, 0, 0 if of_each else None))(parts, [value for _, value in self.statistics], keys_CD, x)
+            self._module.get_submodule(name).calls = 0  # pyright: ignore[reportArgumentType]
+        values = [*self._leaves, *(value for _, value in self.statistics)]
+        return vmap(self._logits, in_dims=(0, 0, 0 if of_each else None))(values, _mixed(self.keys_CD + self.t * GOLDEN), x)
 
     def _step(self) -> None:
         """One step of every cell. Reads its number, `t`, on the device: nothing here waits for the host or differs between steps."""
@@ -254,10 +274,12 @@ class StackTrainer:
             y = y.view(chosen_KB.shape).index_select(0, self._order_of_C)
         # A cast kept from one step would be replayed for ever, so none is.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=cell.precision == "bfloat16", cache_enabled=False):
-            logits = self._forward(self._leaf, x, of_each=not alone)
-            loss_C = vmap(cross_entropy, in_dims=(0, None if alone else 0))(logits, y)
+            logits = self._forward(x, of_each=not alone)
+            loss_C = _losses(logits, y).mean(1)
         # Cells share no weight, so the gradient of the sum is each cell's own; one that is NaN stays in its row.
-        self.grad_CN.copy_(torch.autograd.grad(loss_C.sum(), self._leaf)[0]).masked_fill_(self.dead_CN, 0)
+        found = torch.autograd.grad(loss_C.sum(), self._leaves, allow_unused=True)
+        for each, (grad, dead) in zip(found, self._grads, strict=True):
+            torch.where(dead, self._zero, self._zero if each is None else each, out=grad)
         torch.index_select(self.rates, 0, self.t, out=self.rate_C.view(1, -1))
         self.optimiser.step()
         self.loss_C += loss_C.detach()
@@ -273,7 +295,7 @@ class StackTrainer:
         try:
             with torch.no_grad():
                 self._module.train()
-                self._forward(self.w_CN, inputs, of_each=False)
+                self._forward(inputs, of_each=False)
         except torch.cuda.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError) as error:
@@ -380,13 +402,26 @@ class StackTrainer:
     def _here(self, split: Split) -> list[dict[str, float]]:
         self._module.eval()
         loss_C, correct_C = torch.zeros_like(self.loss_C), torch.zeros_like(self.t).repeat(len(self.cells))
-        for x, y in zip(split.x.split(EVALUATED), split.y.split(EVALUATED), strict=True):
-            logits = self._forward(self.w_CN, self._held.batch(x, self.dtype), of_each=False)
-            loss_C += vmap(lambda z, y=y: cross_entropy(z, y, reduction="sum"))(logits.double())
+        for x, y in zip(split.x.split(self._piece), split.y.split(self._piece), strict=True):
+            logits = self._forward(self._held.batch(x, self.dtype), of_each=False)
+            loss_C += _losses(logits.double(), y).sum(1)
             correct_C += (logits.argmax(2) == y).sum(1)
         count = len(split.y)
         return [{"loss": loss / count, "accuracy": correct / count, "correct": correct, "count": count}
                 for loss, correct in zip(loss_C.tolist(), correct_C.tolist(), strict=True)]
+
+
+def each_of(slot: Slot, flat_CN: Tensor) -> Tensor:
+    """`slot.of` for every row at once: a view (C, *shape), in whatever order the slot lays its values."""
+    strides = slot.of(torch.empty(slot.stop, device="meta")).stride()
+    laid = sorted(range(len(slot.shape)), key=lambda d: -strides[d])
+    part = flat_CN.detach()[:, slot.start:slot.stop].unflatten(1, [slot.shape[d] for d in laid])
+    return part.permute(0, *[1 + laid.index(d) for d in range(len(laid))])
+
+
+def _losses(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross entropy (C, B); labels (B) are those of every cell."""
+    return cross_entropy(logits.flatten(0, 1), y.expand(logits.shape[:2]).flatten(), reduction="none").view(logits.shape[:2])
 
 
 class Seat:
@@ -446,7 +481,8 @@ class Measured:
         return next(found for weights, found in self.seen if weights is w)
 
 
-def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[State], names: Sequence[str] | None = None) -> Iterator[Finished]:
+def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[State],
+              names: Sequence[str] | None = None) -> Iterator[Finished]:
     """Iterative pruning of all cells, a finished round of one cell at a time: `rounds.run_rounds` side by side.
 
     Cells that are behind (resumed earlier) catch up first; one that ends leaves the stack, and the rest go on without it.
@@ -485,10 +521,7 @@ def _measured(trainer: StackTrainer, trained: Sequence[Trained]) -> list[Measure
 # Memory
 
 def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu", budget: int | None = None) -> int:
-    """How many such cells fit side by side: in `budget` bytes, or in 80 % of what the card has free; at least one.
-
-    What autograd keeps for one image is not reckoned but seen, in one pass of one cell.
-    """
+    """How many such cells fit side by side, in `budget` bytes or in 80 % of what the card has free; at least one."""
     cell = cells[0]
     net = Net(cell, images.inputs, images.classes)
     if budget is None:
@@ -499,16 +532,19 @@ def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.devic
     seeds = len({_order_seed(each) for each in cells})
     shared = sum(split.x.nbytes + split.y.nbytes for split in splits)
     shared += 4 * cell.batch_size * steps_in_round(cell, len(images.train.y)) * seeds
-    return max(1, min(len(cells), (budget - shared) // bytes_a_cell(net, cell, images.inputs)))
+    # A step's activations and their gradients, and as much again for a piece of a measurement.
+    each = copies(net) * 5 // 4 + 4 * cell.batch_size * kept_an_image(net, images.inputs)
+    return max(1, min(len(cells), (budget - shared) // each))
 
 
-COPIES = 8
-"""Of a cell's weights: themselves, the gradient as it comes and as it lies, two moments, the best and the rewind step's, one to spare."""
+def copies(net: Net) -> int:
+    """Bytes of what is there a weight, while a cell trains in a stack."""
+    return net.size * (COPIES * net.w.element_size() + 1)
 
 
-def bytes_a_cell(net: Net, cell: Cell, inputs: tuple[int, ...]) -> int:
-    """Of memory, while it trains in a stack: what is there a weight, and what is kept an image for the way back, twice over."""
-    module, kept, images = keyed(net.module)[0].train(), 0, min(2, cell.batch_size)
+def kept_an_image(net: Net, inputs: tuple[int, ...], images: int = 2) -> int:
+    """Bytes autograd keeps for the way back, seen in a pass of one cell."""
+    module, kept = for_stacks(net.module)[0].train(), 0
     weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -518,7 +554,7 @@ def bytes_a_cell(net: Net, cell: Cell, inputs: tuple[int, ...]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         module(torch.zeros(images, *inputs, dtype=net.w.dtype))
-    return net.size * (COPIES * net.w.element_size() + 1) + 2 * kept * cell.batch_size // images
+    return max(1, kept // images)
 
 
 Run = Callable[[list[Cell], list[State], list[str]], Iterator[Finished]]

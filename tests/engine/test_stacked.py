@@ -1,5 +1,9 @@
 """A stack against one cell at a time: the same numbers to rounding, whoever the neighbours are. On CUDA too, where there is one."""
 
+import importlib.util
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -139,7 +143,8 @@ def test_each_cell_keeps_the_statistics_of_its_own_batch_norms(conv, device):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_a_cell_among_five_is_the_cell_alone(dropout):
-    cells = [make_cell(seed=seed, steps=40, lr=0.002 * (seed + 1), model=("mlp", {"hidden": [20, 12], "dropout": dropout})) for seed in range(5)]
+    network = ("mlp", {"hidden": [20, 12], "dropout": dropout})
+    cells = [make_cell(seed=seed, steps=40, lr=0.002 * (seed + 1), model=network) for seed in range(5)]
     images = prepare(cells[0], tiny_images(200, 50))
     stack = StackTrainer(cells, images)
 
@@ -186,7 +191,8 @@ def test_dropout_changes_what_is_learnt_and_rests_when_measured():
 
 
 def test_a_neighbour_that_diverges_disturbs_nobody_and_ends_at_that_point():
-    cells = [make_cell(seed=seed, steps=40, eval_every=10, optimiser="sgd", lr=lr, model=SMALL) for seed, lr in enumerate([0.1, 1e9, 0.1])]
+    cells = [make_cell(seed=seed, steps=40, eval_every=10, optimiser="sgd", lr=lr, model=SMALL)
+             for seed, lr in enumerate([0.1, 1e9, 0.1])]
 
     pairs = both(cells, [1.0, 1.0, 0.5])
 
@@ -199,7 +205,8 @@ def test_a_neighbour_that_diverges_disturbs_nobody_and_ends_at_that_point():
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
 def test_kept_moments_are_gone_on_from(optimiser):
-    cells = [make_cell(seed=seed, steps=20, optimiser=optimiser, momentum=0.9 * (optimiser == "sgd"), lr=0.01, model=SMALL) for seed in range(2)]
+    momentum = 0.9 if optimiser == "sgd" else 0.0
+    cells = [make_cell(seed=seed, steps=20, optimiser=optimiser, momentum=momentum, lr=0.01, model=SMALL) for seed in range(2)]
     images = prepare(cells[0], tiny_images(200, 50))
     stack = StackTrainer(cells, images)
     began = [start_of(stack, cell, 1.0) for cell in cells]
@@ -251,16 +258,19 @@ def test_measuring_counts_every_image_once(device):
 
 
 def sweep(**changes) -> tuple[list[Cell], Images]:
-    cells = [make_cell(seed=seed, steps=40, rounds=2, keep=0.5, validation=40, eval_every=10, model=SMALL, lr=0.005, **changes) for seed in range(3)]
+    fixed = {"steps": 40, "rounds": 2, "keep": 0.5, "validation": 40, "eval_every": 10, "model": SMALL, "lr": 0.005}
+    cells = [make_cell(seed=seed, **fixed, **changes) for seed in range(3)]
     return cells, prepare(cells[0], tiny_images(200, 50))
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("changes", [{}, {"allocation": "everywhere", "reset": ("rewind", {"step": 5})}, {"reset": "none", "optimiser_state": "kept"}])
+@pytest.mark.parametrize("changes", [
+    {}, {"allocation": "everywhere", "reset": ("rewind", {"step": 5})}, {"reset": "none", "optimiser_state": "kept"}])
 def test_a_whole_study_finds_the_masks_it_finds_one_cell_at_a_time(changes, device):
     cells, images = sweep(**changes)
     stack = StackTrainer(cells, images, device)
-    finished = {(i, record["round"]): (record, state) for i, record, state in run_stack(stack, cells, [first_state(stack, cell) for cell in cells])}
+    states = [first_state(stack, cell) for cell in cells]
+    finished = {(i, record["round"]): (record, state) for i, record, state in run_stack(stack, cells, states)}
 
     assert len(finished) == 9
     for i, cell in enumerate(cells):
@@ -354,3 +364,28 @@ def test_stacks_are_sized_to_the_memory_there_is():
     assert limits[0] == 1 < limits[1] < limits[2] < limits[3] == 88
     assert limits[2] in (2 * limits[1], 2 * limits[1] + 1)
     assert stack_limit(cells, images) == 88
+
+
+# The bench
+
+@pytest.fixture
+def bench():
+    spec = importlib.util.spec_from_file_location("bench_gpu", Path(__file__).parents[2] / "bench" / "gpu.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_bench_runs_the_shipped_study(bench, capsys):
+    assert bench.main(["--device", "cpu", "--cells", "2", "--steps", "2", "--repeats", "1", "--images", "120"]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert (said["cells"], said["steps_a_cell"], said["extrapolated_from_steps"]) == (2, 20 * 10, 2)
+    assert said["off_cpu_after_50_steps"] < 1e-4
+    assert said["card"].startswith("none")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_the_bench_says_so_where_there_is_no_gpu(bench, capsys):
+    assert bench.main([]) == 0
+    assert capsys.readouterr().out == "bench/gpu.py: no CUDA device on this machine, so nothing was measured.\n"
