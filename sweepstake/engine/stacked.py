@@ -7,7 +7,7 @@ draws are this engine's own, in distribution. Not yet measured on a GPU.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import isfinite, prod
@@ -107,7 +107,7 @@ def for_stacks(module: nn.Module) -> tuple[nn.Module, list[str]]:
 # Optimisers
 
 FUSED = torch.ops.aten
-"""Where torch.optim's fused kernels are; with the rate as a tensor they can be recorded."""
+"""Where torch.optim's fused kernels are. Those named tensor_lr read the rate on the device; the others ask the host for it."""
 
 
 class Optimiser:
@@ -133,9 +133,9 @@ class Optimiser:
         shared: dict[str, Any] = {"lr": rate_C[rows[0]], "weight_decay": cell.weight_decay, "maximize": False}
         if self.kind == "sgd":
             # Buffers of 0 make a first step of momentum the one torch takes without a buffer.
-            return lambda: FUSED._fused_sgd_(w, grad, moments[0] if cell.momentum else [], momentum=cell.momentum, dampening=0.0,
-                                             nesterov=False, is_first_step=False, **shared)
-        step = FUSED._fused_adamw_ if self.kind == "adamw" else FUSED._fused_adam_
+            return lambda: FUSED._fused_sgd_.tensor_lr(w, grad, moments[0] if cell.momentum else [], momentum=cell.momentum, dampening=0.0,
+                                                       nesterov=False, is_first_step=False, **shared)
+        step = FUSED._fused_adamw_.tensor_lr if self.kind == "adamw" else FUSED._fused_adam_.tensor_lr
         done = [self.done_C[c] for c in rows]
         return lambda: step(w, grad, *moments, [], done, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, **shared)
 
@@ -243,8 +243,8 @@ class StackTrainer:
         self._leaves = [each_of(slot, self.w_CN).requires_grad_() for slot in learnt]
         self._grads = [(each_of(slot, self.grad_CN), each_of(slot, self.dead_CN)) for slot in learnt]
         self._zero = torch.zeros((), **new)
-        self._piece = max(2 * first.batch_size, copies(self.net) // (4 * kept_an_image(self.net, images.inputs)))
-        """Images at a time under which cells are measured: without a gradient, what a step or a part of the weights takes."""
+        self._piece = max(2 * first.batch_size, copies(self.net) // kept_an_image(self.net, images.inputs))
+        """Images at a time under which cells are measured: what takes no more memory than two steps, or than the weights' copies."""
         self._run: Callable[[], None] | None = None
         self._try()
 
@@ -263,7 +263,7 @@ class StackTrainer:
 
     def _step(self) -> None:
         """One step of every cell. Reads its number, `t`, on the device: nothing here waits for the host or differs between steps."""
-        train, cell = self._held.train, self.cells[0]
+        train, precision = self._held.train, self.cells[0].precision
         self._module.train()
         chosen_KB = self.order.index_select(0, self.t)[0]
         alone = len(chosen_KB) == 1
@@ -273,7 +273,7 @@ class StackTrainer:
             x = x.view(*chosen_KB.shape, *x.shape[1:]).index_select(0, self._order_of_C)
             y = y.view(chosen_KB.shape).index_select(0, self._order_of_C)
         # A cast kept from one step would be replayed for ever, so none is.
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=cell.precision == "bfloat16", cache_enabled=False):
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if precision == "bfloat16" else nullcontext():
             logits = self._forward(x, of_each=not alone)
             loss_C = _losses(logits, y).mean(1)
         # Cells share no weight, so the gradient of the sum is each cell's own; one that is NaN stays in its row.
@@ -533,7 +533,7 @@ def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.devic
     shared = sum(split.x.nbytes + split.y.nbytes for split in splits)
     shared += 4 * cell.batch_size * steps_in_round(cell, len(images.train.y)) * seeds
     # A step's activations and their gradients, and as much again for a piece of a measurement.
-    each = copies(net) * 5 // 4 + 4 * cell.batch_size * kept_an_image(net, images.inputs)
+    each = 2 * copies(net) + 4 * cell.batch_size * kept_an_image(net, images.inputs)
     return max(1, min(len(cells), (budget - shared) // each))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
@@ -112,6 +114,36 @@ def test_one_order_of_the_data_is_gathered_once_for_all():
     assert StackTrainer(cells, images).order.shape == (30, 1, 60)
     for stack, alone, _ in both(cells, [1.0, 1.0, 0.2]):
         assert off(stack.w_final, alone.w_final) < 1e-4
+
+
+class Watched(TorchDispatchMode):
+    """Notes what a recorded step may not do: ask for a number on the host, or meet a tensor of another device."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen: list[str] = []  # Not raised at once: choosing an overload swallows errors.
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        devices = {each.device.type for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)}
+        if len(devices) > 1 or func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero):
+            self.seen.append(f"{func} on {devices}")
+        return None if devices == {"meta"} and "_fused_" in str(func) else func(*args, **kwargs or {})  # They have no meta kernels.
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_a_step_stays_on_its_device_so_that_it_can_be_recorded(conv, network, optimiser, device):
+    chosen = conv if network == "conv" else ("mlp", {"hidden": [20], "dropout": 0.5})
+    momentum = 0.9 if optimiser == "sgd" else 0.0
+    cells = [make_cell(seed=seed, steps=5, optimiser=optimiser, momentum=momentum, lr_schedule="cosine", model=chosen) for seed in range(2)]
+    stack = StackTrainer(cells, prepare(cells[0], tiny_images(200, 50)), device)
+    stack._begin([start_of(stack, cell, 0.5) for cell in cells], 0)
+
+    with Watched() as watched:
+        stack._step()
+
+    assert watched.seen == []
 
 
 def statistics_are_kept() -> bool:
