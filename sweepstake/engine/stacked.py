@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
@@ -44,18 +44,14 @@ COPIES = 8
 
 # Modules that stand in for PyTorch's inside a stack
 
-class Linear(nn.Module):
-    """nn.Linear as W X^T: the gradient of a mapped X W^T comes transposed, and turning it costs a pass over all weights."""
+class Linear(nn.Linear):
+    """nn.Linear as W X^T: the gradient of a mapped X W^T comes transposed, and turning it is a pass over all weights."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None):
-        super().__init__()
-        self.weight, self.bias = weight, bias
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if x.dim() != 2:
-            return linear(x, self.weight, self.bias)
+            return super().forward(x)
         z = (self.weight @ x.T).T
-        return z if self.bias is None else z + self.bias
+        return z if self.bias is None else z + self.bias  # pyright: ignore[reportUnnecessaryComparison]
 
 
 class KeyedDropout(nn.Module):
@@ -97,7 +93,7 @@ def for_stacks(module: nn.Module) -> tuple[nn.Module, list[str]]:
     module, keyed = deepcopy(module), list[str]()
     for name, old in list(module.named_modules(remove_duplicate=False)):
         if type(old) is nn.Linear:
-            module.set_submodule(name, Linear(old.weight, old.bias)) if name else None
+            old.__class__ = Linear  # All it has besides stays, for code that asks it for its in_features.
         elif name and type(old).__name__ in KEPT_DIMS:
             module.set_submodule(name, KeyedDropout(old.p, KEPT_DIMS[type(old).__name__]))  # pyright: ignore[reportArgumentType]
             keyed.append(name)
@@ -352,7 +348,10 @@ class StackTrainer:
                              for cell in self.cells]).T
 
     def _train(self, round_: int, names: Sequence[str], had_moments: Sequence[bool]) -> list[Trained]:
-        seats = [Seat(cell.reset.options.get("step") if round_ == 0 else None) for cell in self.cells]
+        seats, rewinds = [Seat() for _ in self.cells], dict[int, list[int]]()
+        for c, cell in enumerate(self.cells):
+            if round_ == 0 and "step" in cell.reset.options:
+                rewinds.setdefault(cell.reset.options["step"], []).append(c)
         _synchronise(self.device)
         began, measuring, since = time.perf_counter(), 0.0, 0
         for step in range(self.steps + 1):
@@ -367,9 +366,8 @@ class StackTrainer:
                 since = 0
                 _synchronise(self.device)
                 measuring += time.perf_counter() - paused
-            for c, seat in enumerate(seats):
-                if seat.rewind_at == step and not seat.diverged:
-                    seat.w_step = self._flat(c)
+            for c in rewinds.get(step, []):
+                seats[c].w_step = self._flat(c) if not seats[c].diverged else None
             if step < self.steps:
                 assert self._run
                 self._run()
@@ -427,8 +425,7 @@ def _losses(logits: Tensor, y: Tensor) -> Tensor:
 class Seat:
     """What one cell of a stack has to show for its round so far."""
 
-    def __init__(self, rewind_at: int | None):
-        self.rewind_at = rewind_at
+    def __init__(self):
         self.curve: dict[str, list[float]] = {}
         self.best, self.early_step = float("inf"), None
         self.w_early: Tensor | None = None
