@@ -5,6 +5,7 @@ On the CPU the same step runs unrecorded. Numbers agree with `train.Trainer` to 
 draws are this engine's own, in distribution. Not yet measured on a GPU.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -324,7 +325,6 @@ class StackTrainer:
         self.keys_CD.copy_(torch.tensor([[int(streams.generator(cell.seed, "dropout", round_, number).integers(2**62))
                                           for number in range(len(self._dropouts))] for cell in self.cells], dtype=torch.int64))
         self.t.zero_()
-        self.loss_C.zero_()
 
     def _load(self, ws: Sequence[Tensor]) -> None:
         w = torch.stack(list(ws)).to(self.device)
@@ -549,7 +549,7 @@ def kept_an_image(net: Net, inputs: tuple[int, ...], images: int = 2) -> int:
         kept += 0 if tensor.untyped_storage().data_ptr() in weights else tensor.nbytes
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         module(torch.zeros(images, *inputs, dtype=net.w.dtype))
     return max(1, kept // images)
 
@@ -574,7 +574,8 @@ def train_in_stacks(cells: Sequence[Cell], states: Sequence[State], names: Seque
                                 f"Take a smaller batch_size, or train on the CPU.") from error
             full, limit = True, -(-len(here) // 2)
         # Out here, where the error no longer holds the frames that hold the memory.
-        if full and torch.cuda.is_available():
+        if full:
+            gc.collect()
             torch.cuda.empty_cache()
         done = {i for i in here if not full or states[i].round > cells[i].rounds}
         waiting = [i for i in waiting if i not in done]

@@ -146,6 +146,27 @@ def test_a_step_stays_on_its_device_so_that_it_can_be_recorded(conv, network, op
     assert watched.seen == []
 
 
+def test_what_rehearsals_left_is_gone_when_the_round_begins(monkeypatch):
+    cells = [make_cell(seed=seed, steps=10, model=SMALL) for seed in range(2)]
+    images = prepare(cells[0], tiny_images(200, 50))
+    plain, rehearsed = (StackTrainer(cells, images) for _ in range(2))
+    starts = [start_of(plain, cell, 0.5) for cell in cells]
+
+    def rehearse_thrice(step, rehearse, device):
+        for _ in range(3):
+            rehearse()
+        return step
+
+    expected = plain.train(starts, 0)
+    monkeypatch.setattr(stacked, "recorded", rehearse_thrice)
+
+    for a, b in zip(expected, rehearsed.train(starts, 0), strict=True):
+        assert torch.equal(a.w_final, b.w_final)
+        assert a.curve["test_loss"] == b.curve["test_loss"]
+        assert a.curve["train_loss"][1:] == b.curve["train_loss"][1:]
+        assert all(torch.equal(x, y) for x, y in zip(a.moments, b.moments, strict=True))
+
+
 def statistics_are_kept() -> bool:
     from sweepstake.engine.network import Net
 
@@ -210,6 +231,23 @@ def test_dropout_drops_its_share_anew_for_each_cell_step_layer_and_image():
     flat = torch.stack(draws).flatten(1)
     assert (torch.corrcoef(flat) - torch.eye(4)).abs().max() < 0.03
     assert abs(float(torch.corrcoef(torch.stack([flat[0, 1:], flat[0, :-1]]))[0, 1])) < 0.03
+
+
+def test_dropout_draws_anew_for_each_cell_step_and_round():
+    cells = [make_cell(seed=seed, steps=5, model=("mlp", {"hidden": [200], "dropout": 0.5})) for seed in range(2)]
+    images = prepare(cells[0], tiny_images(200, 50))
+    stack = StackTrainer(cells, images)
+    same = start_of(stack, cells[0], 1.0)
+    logits = []
+    for round_, step in [(0, 0), (0, 1), (1, 0), (0, 0)]:
+        stack._begin([same, same], round_)
+        stack.t += step
+        stack._module.train()
+        logits.append(stack._forward(images.batch(images.test.x[:3], torch.float32), of_each=False).detach())
+
+    assert torch.equal(logits[0], logits[3])
+    drawn = torch.cat(logits[:3])
+    assert all(not torch.equal(drawn[i], drawn[j]) for i in range(6) for j in range(i))
 
 
 def test_dropout_changes_what_is_learnt_and_rests_when_measured():
