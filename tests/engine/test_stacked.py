@@ -147,7 +147,7 @@ def test_a_step_stays_on_its_device_so_that_it_can_be_recorded(conv, network, op
 
 
 def test_what_rehearsals_left_is_gone_when_the_round_begins(monkeypatch):
-    cells = [make_cell(seed=seed, steps=10, model=SMALL) for seed in range(2)]
+    cells = [make_cell(seed=seed, steps=2, model=SMALL) for seed in range(2)]
     images = prepare(cells[0], tiny_images(200, 50))
     plain, rehearsed = (StackTrainer(cells, images) for _ in range(2))
     starts = [start_of(plain, cell, 0.5) for cell in cells]
