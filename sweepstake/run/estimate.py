@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from sweepstake.base.cell import Cell
-from sweepstake.pieces import dataset
+from sweepstake.pieces.datasets import spec_of
 from sweepstake.run.store import Store
 from sweepstake.study.plan import stack_cells
 from sweepstake.study.study import Planned, Study
@@ -61,21 +61,21 @@ def _cost(planned: Planned) -> tuple[int, float, float, int] | None:
     from sweepstake.pieces.datasets import Data
 
     cell = planned.cell
-    traits = dataset.get(cell.dataset.name).traits
-    if "train" not in traits:
+    spec = spec_of(cell.dataset)
+    if spec is None:
         return None
-    train = min(traits["train"] - cell.validation, cell.subset or traits["train"])
+    train = min(spec.train - cell.validation, cell.subset or spec.train)
     draw = np.random.default_rng(0)
 
     def noise(count: int) -> tuple[np.ndarray, np.ndarray]:
-        return draw.integers(0, 256, (count, *traits["shape"]), dtype=np.uint8), draw.integers(0, traits["classes"], count)
+        return draw.integers(0, 256, (count, *spec.shape), dtype=np.uint8), draw.integers(0, spec.classes, count)
 
     few = max(200, cell.batch_size)
     short: Cell = msgspec.structs.replace(cell, steps=TIMED_STEPS, epochs=None, subset=0, validation=0, eval_every=TIMED_STEPS)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        trainer = Trainer(short, prepare(short, Data(*noise(few), *noise(few), traits["classes"])))
+        trainer = Trainer(short, prepare(short, Data(*noise(few), *noise(few), spec.classes)))
         start = Start(trainer.net.w.clone(), torch.ones_like(trainer.net.w, dtype=torch.bool))
         trainer.train(short, start, 0)
         step = trainer.train(short, start, 0).seconds["train"] / TIMED_STEPS
@@ -86,5 +86,5 @@ def _cost(planned: Planned) -> tuple[int, float, float, int] | None:
         torch.set_num_threads(threads)
     steps = steps_in_round(cell, train)
     points = 1 + (steps // cell.eval_every if cell.eval_every else -(-steps * cell.batch_size // train))
-    measured = (points + 1) * (traits["test"] + cell.validation) + train * (2 if cell.validation else 1)
+    measured = (points + 1) * (spec.test + cell.validation) + train * (2 if cell.validation else 1)
     return steps, step, measured * image, trainer.net.size

@@ -21,6 +21,7 @@ from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
 from sweepstake.base.values import LARGEST, convert, read_table, shown
 from sweepstake.pieces import REGISTRIES, load_plugin, neutral_options
+from sweepstake.pieces.datasets import spec_of
 
 SHIPPED = Path(__file__).parent.parent / "studies"
 MOST_CELLS = 100_000
@@ -397,7 +398,8 @@ def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str])
         names = [name for name, piece in REGISTRIES["criterion"].pieces.items() if piece.traits.get("granularity", "any") in ("any", kind)]
         problems.append(f'{place}: criterion = "{fields["criterion"].name}" scores {made_for}s, and granularity = "{kind}".\n'
                         f"  For {kind}s: {', '.join(sorted(names))}. Or say granularity = \"{made_for}\".")
-    train = REGISTRIES["dataset"].get(fields["dataset"].name).traits.get("train")
+    spec = spec_of(fields["dataset"])
+    train = spec.train if spec else None
     held, subset = fields.get("validation", 0), fields.get("subset", 0)
     if train and held + max(subset, 1) > train:
         problems.append(f"{place}: validation = {held} and subset = {subset}: {fields['dataset'].name} has {train:,} training images. Ask for less.")

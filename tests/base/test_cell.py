@@ -49,7 +49,6 @@ def test_pinned_ids_are_all_different():
 
 @pytest.mark.parametrize("field", NEUTRAL)
 def test_a_neutral_field_is_not_hashed(field: str):
-    neutral = NEUTRAL[field]
     value = ref(SETS[field], NEUTRAL[field]) if field in SETS else NEUTRAL[field]
     said = make_cell(**{"epochs": 5.0 if field == "steps" else None, field: value})
     assert getattr(said, field) == value
@@ -77,7 +76,8 @@ def test_exactly_the_fields_with_a_default_are_hashed():
     hashed: list[dict[str, Any]] = []
     _record_hashed(make_cell(), hashed)
     assert sorted(hashed[0]) == sorted([
-        "dataset", "normalise", "model", "init", "optimiser", "lr", "batch_size", "steps", "rounds", "keep", "criterion", "allocation", "reset", "seed"])
+        "dataset", "normalise", "model", "init", "optimiser", "lr", "batch_size", "steps", "rounds", "keep", "criterion", "allocation",
+        "reset", "seed"])
     assert {field.name for field in msgspec.structs.fields(Cell)} == set(hashed[0]) | set(NEUTRAL)
 
 

@@ -40,7 +40,8 @@ def test_axes_multiply_and_keep_the_order_of_the_file():
     assert len(made.cells) == 24
     assert made.axes == {"init": ["xavier_normal", "zeros"], "lr": ["0.1", "0.2", "0.3"]}
     assert [(p.labels["init"], p.labels["lr"], p.cell.seed) for p in made.planned[:5]] == [
-        ("xavier_normal", "0.1", 0), ("xavier_normal", "0.1", 1), ("xavier_normal", "0.1", 2), ("xavier_normal", "0.1", 3), ("xavier_normal", "0.2", 0)]
+        ("xavier_normal", "0.1", 0), ("xavier_normal", "0.1", 1), ("xavier_normal", "0.1", 2), ("xavier_normal", "0.1", 3),
+        ("xavier_normal", "0.2", 0)]
 
 
 def test_a_list_of_one_is_an_axis_of_one():
@@ -361,7 +362,8 @@ def test_a_plugin_file_adds_pieces_and_a_changed_one_is_read_again(tmp_path: Pat
     (b"\xff\xfe\x00", "mine.py"),
     ("import sys\nsys.exit(3)", "mine.py:2 raised SystemExit: 3."),
     ("import no_such_module_at_all", "mine.py:1 raised ModuleNotFoundError"),
-    ("import sweepstake as ss\n@ss.init\ndef zeros(shape):\n    'Mine.'\n", "init zeros: that name is taken by sweepstake.pieces.inits. Choose another."),
+    ("import sweepstake as ss\n@ss.init\ndef zeros(shape):\n    'Mine.'\n",
+     "init zeros: that name is taken by sweepstake.pieces.inits. Choose another."),
     ("import sweepstake as ss\n@ss.init\ndef mine(weights):\n    'Mine.'\n", "takes weights: no offer to a init of that name."),
     ("import sweepstake as ss\n@ss.criterian\ndef mine(weights):\n    'Mine.'\n", "has no attribute 'criterian'"),
 ])
@@ -406,7 +408,8 @@ def test_every_key_has_a_description():
 SCALARS = st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just(10**40), st.dates(),
                     st.sampled_from(["zeros", "mlp", "adam", "rewind", "all", "digits", "name", "label"]))
 ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-    st.sampled_from(["name", "label", "scale", "hidden", "says", "test", "where", "by", "kept", "mean", "fc1", *CELL_KEYS[:4]]), inner, max_size=3), max_leaves=6)
+    st.sampled_from(["name", "label", "scale", "hidden", "says", "test", "where", "by", "kept", "mean", "fc1", *CELL_KEYS[:4]]), inner,
+    max_size=3), max_leaves=6)
 
 
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
