@@ -132,6 +132,11 @@ def test_show_estimates_and_writes_nothing(call, elsewhere: Path):
     assert [each.name for each in elsewhere.iterdir()] == ["small.toml"]
 
 
+def test_a_network_too_large_for_the_machine_is_told(call, elsewhere: Path):
+    said = bad(call, "show", write_small(elsewhere), "--set", "model.hidden=[1000000000000]").splitlines()
+    assert "cannot be made: RuntimeError: " in said[-1]
+
+
 def test_show_cells_lists_ids_for_machines(call, elsewhere: Path):
     code, out, _ = call("show", write_small(elsewhere), "--cells", "--set", "init=['zeros', 'normal']", "--quick")
     rows = [line.split("\t") for line in out.splitlines()]

@@ -57,14 +57,14 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     momentum: Annotated[float, Meta(ge=0, lt=1, description="Momentum of sgd.")] = 0.0
     weight_decay: Annotated[float, Meta(ge=0, description="L2 penalty (adam, sgd) or decoupled decay (adamw), on every parameter.")] = 0.0
     lr_schedule: Annotated[Ref, Meta(description="The factor on lr over a round. A name from `sweepstake pieces lr_schedule`.")]
-    batch_size: Annotated[int, Meta(ge=1, description=(
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000, description=(
         "Images a step; every batch is full (an epoch's tail is filled from the next epoch's order)."))] = 60
-    epochs: Annotated[Positive | None, Meta(description="Training a round, in passes over the training images (or say steps).")] = None
-    steps: Annotated[Count | None, Meta(description="Training a round, in steps (or say epochs). 0: no training at all.")] = None
+    epochs: Annotated[Annotated[float, Meta(gt=0, le=1_000_000)] | None, Meta(description="Training a round, in passes over the training images (or say steps).")] = None
+    steps: Annotated[Annotated[int, Meta(ge=0, le=100_000_000)] | None, Meta(description="Training a round, in steps (or say epochs). 0: no training at all.")] = None
     eval_every: Annotated[Count, Meta(description=(
         "Steps between two points of the learning curve, the grid early stopping looks at (0: once an epoch)."))] = 0
 
-    rounds: Annotated[int, Meta(ge=0, description="Prune, reset and train this many times after round 0, which trains the whole network.")] = 10
+    rounds: Annotated[int, Meta(ge=0, le=10_000, description="Prune, reset and train this many times after round 0, which trains the whole network.")] = 10
     keep: Annotated[Keep | dict[str, Keep], Meta(description=(
         "The fraction kept in a round, of what was left: a number, or a table `{fc1 = 0.8, fc3 = 0.9}` (layers not named keep all)."))] = 0.8
     output_keep: Annotated[Keep | None, Meta(description="The fraction the output layer keeps in a round, if it has its own.")] = None

@@ -97,7 +97,7 @@ def _words(info: Any) -> str:
 
 
 def _bounds(info: types.IntType | types.FloatType) -> str:
-    said = [f"{word} {bound:g}" for word, bound in (("more than", info.gt), ("at least", info.ge), ("less than", info.lt), ("at most", info.le))
+    said = [f"{word} {bound:,}" for word, bound in (("more than", info.gt), ("at least", info.ge), ("less than", info.lt), ("at most", info.le))
             if bound is not None and abs(bound) < LARGEST]
     return f" {', '.join(said)}" if said else ""
 

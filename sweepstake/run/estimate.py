@@ -7,7 +7,9 @@ import msgspec
 import numpy as np
 
 from sweepstake.base.cell import Cell
+from sweepstake.base.errors import UserError
 from sweepstake.pieces.datasets import spec_of
+from sweepstake.run.run import cannot_be_made
 from sweepstake.run.store import Store
 from sweepstake.study.plan import stack_cells
 from sweepstake.study.study import Planned, Study
@@ -36,7 +38,12 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
     steps, seconds, size, unknown = 0, 0.0, 0, []
     for stack in stacks:
         ours = [p for p in stack.planned if p.id in todo]
-        cost = _cost(ours[0]) if ours else None
+        try:
+            cost = _cost(ours[0]) if ours else None
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{study.path or study.name}: {cannot_be_made(ours[0].cell, error)}") from error
         if ours and cost is None:
             unknown.append(ours[0].cell.dataset.name)
         if cost:

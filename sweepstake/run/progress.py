@@ -18,7 +18,7 @@ class Tally:
 
     def __init__(self, labels: dict[str, str]):
         self.labels = labels
-        self.began = time.monotonic()
+        self.began, self.training = time.monotonic(), False
         self.cells = self.kept = self.done = self.failed = self.diverged = 0
         self.rounds_total = self.rounds_before = 0
         self.finished: dict[str, int] = {}
@@ -36,6 +36,8 @@ class Tally:
         elif kind == "began":
             self.running[id_] = (self.finished.get(id_, 0), 0.0)
         elif kind == "resumed":
+            if not self.training:
+                self.training, self.began = True, time.monotonic()  # Loading libraries is no part of the rate.
             self.finished[id_] = event["round"]
             self.running[id_] = (event["round"], 0.0)
         elif kind == "step":

@@ -94,9 +94,7 @@ def check_study(study: Study, wanted: list[Planned], directories: list[Path]) ->
         except UserError as error:
             problems |= dict.fromkeys(f"{place}: {problem}" for problem in error.problems)
         except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            problems[f"{place}: {cell.dataset} and {cell.model} cannot be made: "
-                     f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})."] = None
+            problems[f"{place}: {cannot_be_made(cell, error)}"] = None
     if problems:
         raise UserError(*problems)
 
@@ -140,6 +138,12 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
     steps, rewind_to = steps_in_round(cell, train_count), cell.reset.options.get("step", 0)
     if cell.reset.name == "rewind" and rewind_to > steps:
         raise UserError(f"reset: step = {rewind_to}: a round has only {steps:,} steps. Rewind to one of them.")
+
+
+def cannot_be_made(cell: Cell, error: Exception) -> str:
+    """An error of a piece (a plug-in's, or memory's) in one line, with where it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{cell.dataset} and {cell.model} cannot be made: {type(error).__name__}: {error} ({last.filename}:{last.lineno})."
 
 
 def _said_with(study: Study) -> str:

@@ -71,7 +71,7 @@ def _said(error: Exception) -> str:
     """A failure in one phrase: a broken control by its name, a mistake in its own words, anything else by its type."""
     if isinstance(error, BrokenControl):
         return f"broken control: {error}"
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def compute(task: Task, store: Store, tell: Any = lambda *_, **__: None) -> str:
