@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -57,6 +58,15 @@ def groups_of(units: int) -> int:
     return next(groups for groups in range(max(1, min(32, units // 4)), 0, -1) if units % groups == 0)
 
 
+class Flatten(nn.Module):
+    """nn.Flatten(1), whose gradient comes back in the layout the image came in: max-pooling's backward would else leave channels-last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+            x.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
+        return x.flatten(1)
+
+
 def chain(layers: Layers) -> nn.Sequential:
     return nn.Sequential(OrderedDict((name, layer) for name, layer in layers if layer is not None))
 
@@ -80,7 +90,7 @@ def connected(widths: Sequence[int], classes: int, style: Style, normed: bool = 
 
 
 def mlp(inputs: Sequence[int], classes: int, hidden: Sequence[int], style: Style) -> nn.Module:
-    return chain([("flatten", nn.Flatten()), *connected([prod(inputs), *map(style.wide, hidden)], classes, style, normed=True)])
+    return chain([("flatten", Flatten()), *connected([prod(inputs), *map(style.wide, hidden)], classes, style, normed=True)])
 
 
 def convolutional(inputs: Sequence[int], classes: int, plan: Sequence[int | str], hidden: Sequence[int], style: Style,
@@ -103,10 +113,10 @@ def convolutional(inputs: Sequence[int], classes: int, plan: Sequence[int | str]
                    (f"conv{number}_norm", style.normed(units)), (f"conv{number}_active", style.active())]
         height, width = (side + 2 * padding - kernel + 1 for side in (height, width))
     if average:
-        layers += [("average", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("dropout", style.dropped())]
+        layers += [("average", nn.AdaptiveAvgPool2d(1)), ("flatten", Flatten()), ("dropout", style.dropped())]
         height = width = 1
     else:
-        layers += [("flatten", nn.Flatten())]
+        layers += [("flatten", Flatten())]
     return chain([*layers, *connected([units * height * width, *map(style.wide, hidden)], classes, style)])
 
 
@@ -154,5 +164,5 @@ def residual(inputs: Sequence[int], classes: int, stages: Sequence[int], blocks:
             halved = stage > 0 and number == 0
             layers.append((f"block{stage * blocks + number + 1}", Block(units, wide, 2 if halved else 1, shortcut, style)))
             units = wide
-    layers += [("average", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("dropout", style.dropped())]
+    layers += [("average", nn.AdaptiveAvgPool2d(1)), ("flatten", Flatten()), ("dropout", style.dropped())]
     return chain([*layers, *connected([units], classes, style)])
