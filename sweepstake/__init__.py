@@ -1,0 +1,32 @@
+"""Say a lottery-ticket study in one small file; get every run trained, kept, and read back as an answer.
+
+    import sweepstake as ss
+    study = ss.load_study("demo")
+    results = ss.run_study(study, store="runs")
+    df = results.frame()
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sweepstake.pieces import Data, allocation, criterion, dataset, init, lr_schedule, model, reset
+    from sweepstake.read.results import Results, load_results, run_study
+    from sweepstake.study.study import Study, load_study
+
+__all__ = ["Data", "Results", "Study", "allocation", "criterion", "dataset", "init", "load_results", "load_study", "lr_schedule", "model",
+           "reset", "run_study"]
+
+
+def __getattr__(name: str) -> Any:
+    """Names are found when asked for: `import sweepstake` costs milliseconds and reaches no torch."""
+    if name in ("Results", "load_results", "run_study"):
+        from sweepstake.read import results as home
+    elif name in ("Study", "load_study"):
+        from sweepstake.study import study as home
+    elif name in __all__:
+        from sweepstake import pieces as home
+    else:
+        raise AttributeError(f"module 'sweepstake' has no attribute {name!r}")
+    return getattr(home, name)

@@ -33,7 +33,7 @@ class Scaling(Struct, frozen=True, forbid_unknown_fields=True):
 Keep = Annotated[float, Meta(gt=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
-Seed = Annotated[int, Meta(ge=0, lt=2**63)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,7 +68,7 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keep: Annotated[Keep | dict[str, Keep], Meta(description=(
         "The fraction kept in a round, of what was left: a number, or a table `{fc1 = 0.8, fc3 = 0.9}` (layers not named keep all)."))] = 0.8
     output_keep: Annotated[Keep | None, Meta(description="The fraction the output layer keeps in a round, if it has its own.")] = None
-    prune_layers: Annotated[list[str], Meta(description=(
+    prune_layers: Annotated[list[str], Meta(min_length=1, description=(
         "Which layers may be pruned: `all`, kinds (`linear`, `conv`) or layer names. A list of lists is an axis."))] = msgspec.field(default_factory=lambda: ["all"])
     prune_biases: Annotated[bool, Meta(description="Whether biases are ranked and pruned among the weights of their layer.")] = False
     criterion: Annotated[Ref, Meta(description="The score; low scores die. A name from `sweepstake pieces criterion`.")]

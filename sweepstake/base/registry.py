@@ -17,6 +17,7 @@ from typing import Any, get_origin, get_type_hints
 import msgspec
 
 from sweepstake.base.errors import UserError, unknown
+from sweepstake.base.values import convert
 
 REQUIRED = msgspec.NODEFAULT
 
@@ -58,6 +59,14 @@ class Piece:
         """The docstring's first line: one claim and its source."""
         return (inspect.getdoc(self.function) or "").split("\n")[0]
 
+    def for_layer(self, layer: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options one layer sees: of a table {layer = value} its own value, or the default where it is not named."""
+        return {key: value.get(layer, self.options[key].default) if self.varies_by_layer(key, value) else value
+                for key, value in options.items()}
+
+    def varies_by_layer(self, option: str, value: Any) -> bool:
+        return isinstance(value, dict) and not self.options[option].takes_a_table()
+
     def __call__(self, offers: Mapping[str, Callable[[], Any]], options: Mapping[str, Any]) -> Any:
         """Call with what it takes. Each offer is a function, so that what nobody takes is never computed."""
         return self.function(**{name: offers[name]() for name in self.takes}, **options)
@@ -97,10 +106,21 @@ class Registry:
             raise UserError(f"{where}: takes *args or **kwargs. Name each parameter: the signature is the schema.")
         options = {p.name: Option(hints.get(p.name, Any), REQUIRED if p.default is p.empty else p.default)
                    for p in parameters if p.kind is p.KEYWORD_ONLY}
+        for key, option in options.items():
+            if key not in hints:
+                raise UserError(f"{where}: option {key} has no type. Say {key}: float, or whatever it is.")
+            if not option.required:
+                self._check_default(option, f"{where}: {key}")
         for option in neutral:
             if option not in options:
                 raise UserError(f"{where}: neutral names {option}, which is not one of its options.")
         return Piece(self.set, name, function, takes, options, version, dict(neutral), dict(traits))
+
+    def _check_default(self, option: Option, place: str) -> None:
+        try:
+            convert(msgspec.to_builtins(option.default), option.type, place)
+        except TypeError as error:
+            raise UserError(f"{place}: a study file cannot say {option.type}. Use numbers, text, true or false, lists or tables.") from error
 
     def get(self, name: str, place: str = "") -> Piece:
         """The piece of that name, or the message that names the nearest."""
@@ -121,28 +141,19 @@ class Registry:
                 problems.append(f"{place}: {name} needs {key}. Say {self.set} = {{name = \"{name}\", {key} = ...}}.")
                 continue
             try:
-                resolved[key] = self._convert(option, given.get(key, option.default))
-            except msgspec.ValidationError as error:
-                problems.append(f"{place}: {key} = {given.get(key)!r}: {_plain(error)}.")
+                resolved[key] = self._convert(option, given.get(key, option.default), f"{place}: {key}")
+            except UserError as error:
+                problems += error.problems
         if problems:
             raise UserError(*problems)
         return resolved
 
-    def _convert(self, option: Option, value: Any) -> Any:
+    def _convert(self, option: Option, value: Any, place: str) -> Any:
         if self.by_layer and isinstance(value, dict) and not option.takes_a_table():
-            return {layer: msgspec.convert(each, option.type) for layer, each in sorted(value.items())}
-        converted = msgspec.convert(value, option.type)
-        return msgspec.to_builtins(converted)
+            return {layer: self._convert(option, each, f"{place}.{layer}") for layer, each in sorted(value.items())}
+        return msgspec.to_builtins(convert(value, option.type, place))
 
 
 def _mentions(type_: Any, wanted: tuple[type, ...]) -> bool:
     origin = get_origin(type_) or type_
     return origin in wanted or any(_mentions(part, wanted) for part in getattr(type_, "__args__", ()))
-
-
-def _plain(error: msgspec.ValidationError) -> str:
-    text = str(error).split(" - at")[0].replace("`", "")
-    return text[0].lower() + text[1:]
-
-
-plain_reason = _plain

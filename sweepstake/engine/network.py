@@ -209,20 +209,15 @@ def draw_init(net: Net, cell: Cell, *purpose: object, ref: tuple[str, dict[str, 
             continue
         chosen = (cell.init if slot.role == "weight" else cell.bias_init) if ref is None else None
         name, options = (chosen.name, chosen.options) if chosen else ref  # pyright: ignore[reportGeneralTypeIssues]
-        options = {k: v.get(slot.layer, _default(name, k)) if isinstance(v, dict) else v for k, v in options.items()}
-        value = inits.get(name)({
+        piece = inits.get(name)
+        value = piece({
             "normal": lambda s=slot: streams.normal(s.shape, cell.seed, "normal", *purpose, s.name),
             "uniform": lambda s=slot: streams.uniform(s.shape, cell.seed, "uniform", *purpose, s.name),
             "shape": lambda s=slot: s.shape,
             "fan_in": lambda s=slot: s.fan_in,
             "fan_out": lambda s=slot: s.fan_out,
-        }, options)
+        }, piece.for_layer(slot.layer, options))
         if tuple(value.shape) != slot.shape:
             raise UserError(f'init = "{name}": gave shape {tuple(value.shape)} for {slot.name}, expected {slot.shape}.')
         slot.of(flat).copy_(value)
     return flat
-
-
-def _default(name: str, option: str) -> object:
-    """A layer that a per-layer table does not name takes the option's default."""
-    return inits.get(name).options[option].default

@@ -120,7 +120,8 @@ def score(net: Net, cell: Cell, slot: Slot, stations: dict[str, Tensor], mask: T
     offers = {name: (lambda flat=flat: slot.of(flat)) for name, flat in stations.items()}
     offers["alive"] = lambda: slot.of(mask)
     offers["uniform"] = lambda: streams.uniform(shape, cell.seed, "criterion", round_, slot.name)
-    return criterion.get(cell.criterion.name)(offers, cell.criterion.options)
+    piece = criterion.get(cell.criterion.name)
+    return piece(offers, piece.for_layer(slot.layer, cell.criterion.options))
 
 
 def _allocate(cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],

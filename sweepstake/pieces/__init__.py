@@ -1,14 +1,14 @@
 """Floor 1, open sets: plain functions about one network. Adding a piece is adding a function."""
 
-import importlib.util
 import sys
+import types
 from pathlib import Path
 
 from sweepstake.base.errors import UserError
 from sweepstake.base.registry import Registry
 from sweepstake.pieces.allocations import allocation
 from sweepstake.pieces.criteria import criterion
-from sweepstake.pieces.datasets import dataset
+from sweepstake.pieces.datasets import Data, dataset
 from sweepstake.pieces.inits import init
 from sweepstake.pieces.lr_schedules import lr_schedule
 from sweepstake.pieces.models import model
@@ -17,7 +17,7 @@ from sweepstake.pieces.resets import reset
 REGISTRIES: dict[str, Registry] = {
     r.set: r for r in (dataset, model, init, lr_schedule, criterion, allocation, reset)}
 
-_loaded: set[Path] = set()
+_loaded: dict[Path, bytes] = {}
 
 
 def neutral_options(set_: str, name: str) -> dict[str, object]:
@@ -26,28 +26,42 @@ def neutral_options(set_: str, name: str) -> dict[str, object]:
 
 
 def load_plugin(path: Path) -> None:
-    """Run a user's file once, so that the pieces it decorates have names."""
+    """Run a user's file, so that the pieces it decorates have names; again only when its text has changed."""
     path = path.resolve()
-    if path in _loaded:
-        return
     if not path.is_file():
         raise UserError(f'plugins: no file "{path}". Paths are relative to the study file.')
-    spec = importlib.util.spec_from_file_location(f"sweepstake_plugin_{path.stem}", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    text = path.read_bytes()
+    if _loaded.get(path) == text:
+        return
+    _forget(path)
+    name = f"sweepstake_plugin_{path.stem}"
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:
-        line = _line_in(error, path)
-        raise UserError(f"plugins: {path}{line} raised {type(error).__name__}: {error}. Mend the file, or take it out of plugins.") from error
-    _loaded.add(path)
+        exec(compile(text, str(path), "exec"), module.__dict__)
+    except UserError as error:
+        _forget(path)
+        raise UserError(*(f"plugins: {path}{_line_in(error, path)}: {problem}" for problem in error.problems)) from error
+    except (Exception, SystemExit) as error:
+        _forget(path)
+        said = error.msg if isinstance(error, SyntaxError) else error
+        raise UserError(f"plugins: {path}{_line_in(error, path)} raised {type(error).__name__}: {said}. "
+                        "Mend the file, or take it out of plugins.") from error
+    _loaded[path] = text
 
 
-def _line_in(error: Exception, path: Path) -> str:
-    trace, line = error.__traceback__, ""
+def _forget(path: Path) -> None:
+    """Take back what this file has registered."""
+    _loaded.pop(path, None)
+    for registry in REGISTRIES.values():
+        for name, piece in list(registry.pieces.items()):
+            if getattr(piece.function, "__code__", None) and piece.function.__code__.co_filename == str(path):
+                del registry.pieces[name]
+
+
+def _line_in(error: BaseException, path: Path) -> str:
+    trace, line = error.__traceback__, f":{error.lineno}" if isinstance(error, SyntaxError) and error.filename == str(path) else ""
     while trace:
         if trace.tb_frame.f_code.co_filename == str(path):
             line = f":{trace.tb_lineno}"

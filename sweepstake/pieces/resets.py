@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from sweepstake.base.registry import Registry
 
-reset = Registry("reset", by_layer=True, offers={
+reset = Registry("reset", offers={
     "w_init": "the parameter at the very beginning",
     "w_step": "the parameter at step `step` of round 0 (an option of the piece)",
     "w_final": "the parameter at the end of the round",

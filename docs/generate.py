@@ -1,0 +1,128 @@
+"""Write the reference pages from the code they describe; --check fails when a page is stale.
+
+    python docs/generate.py            (make docs)
+    python docs/generate.py --check    (part of make lint)
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+DOCS = Path(__file__).parent
+WRITTEN = "<!-- Written by docs/generate.py from the code: change it there. -->\n"
+
+
+def described(struct: type) -> list[tuple[str, str, str]]:
+    """Key, default and description of every field of a struct, from its own annotations."""
+    rows = []
+    for field in msgspec.structs.fields(struct):
+        info = msgspec.inspect.type_info(field.type)
+        says = (getattr(info, "extra_json_schema", None) or {}).get("description", "")
+        default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory() if field.default_factory \
+            is not msgspec.NODEFAULT else "(required)"
+        rows.append((field.name, "" if default in (None, "", {}) else str(default), says))
+    return rows
+
+
+def table(rows: list[tuple[str, str, str]]) -> str:
+    lines = ["| key | default | what it says |", "|---|---|---|"]
+    return "\n".join(lines + [f"| `{key}` | {f'`{default}`' if default else ''} | {says} |" for key, default, says in rows]) + "\n"
+
+
+def study_file() -> str:
+    from sweepstake.base.specs import ClaimSpec, FigureSpec
+    from sweepstake.study.study import Machine, field_reference
+
+    own = [
+        ("title", "", "One line over the report."),
+        ("about", "", "What the study asks, whom it follows, and every choice the source leaves open."),
+        ("seeds", "1", "How many replicates (`5` is 0 to 4) or which (`[42, 43]`)."),
+        ("keep_target", "", "The fraction to end at: each of n rounds keeps p^(1/n). In the place of `keep`."),
+        ("case", "", "`[[case]]` tables with a `label` and any cell keys: values that vary together, as one axis named `case`."),
+        ("plugins", "", 'Files with pieces of your own, relative to the study: `["mine.py"]`.'),
+        ("quick", "", "`[quick]`: keys that replace the study's under `--quick`."),
+        ("machine", "", "`[machine]`: what cannot change numbers (below)."),
+        ("figure", "", "`[[figure]]` tables (below)."),
+        ("claim", "", "`[[claim]]` tables (below)."),
+    ]
+    return f"""{WRITTEN}# The study file
+
+A study is a TOML file. Keys at the top say one run, the *cell*; **a list is an axis**, and all axes multiply:
+
+```toml
+init = ["xavier_normal", "kaiming_normal"]      # two values
+criterion = ["magnitude", "movement"]           # times two
+seeds = 5                                       # times five: 20 cells
+```
+
+A piece is a name, or a table with its options: `criterion = {{name = "magnitude_increase", weight = 0.5}}`. A list given to an
+option that holds one value is an axis too: `init = {{name = "normal", std = [0.05, 0.1]}}`. An option of an init, criterion or
+reset may differ by layer: `init = {{name = "xavier_normal", scale = {{fc1 = 0.5}}}}`. A `label` in the table names it in figures.
+
+Only the keys of a cell are in its id, and of those only the ones that say something: a key at the value where its feature does
+not exist (`weight_decay = 0`) is left out, so that adding a key to sweepstake renames no result.
+
+## A study's own keys
+
+{table(own)}
+## Keys of a cell
+
+{table(field_reference())}
+## `[[figure]]`
+
+{table(described(FigureSpec))}
+## `[[claim]]`
+
+{table(described(ClaimSpec))}
+## `[machine]`
+
+{table([(key, default, {"workers": "Processes at a time (default: one a core).", "store": "Where results are kept (default: `runs`).",
+                        "data": "Where data sets lie.", "timeout_minutes": "A cell that takes longer has failed.",
+                        }.get(key, "")) for key, default, _ in described(Machine)])}"""
+
+
+def pieces() -> str:
+    from sweepstake.pieces import REGISTRIES
+
+    parts = [f"{WRITTEN}# Pieces\n\nThe open sets: what a study can name. `sweepstake pieces` prints the same, plug-ins included.\n"]
+    for set_, registry in REGISTRIES.items():
+        parts.append(f"## {set_}\n\n| name | options | what it is |\n|---|---|---|")
+        for name, piece in sorted(registry.pieces.items()):
+            options = ", ".join(f"`{key}{'' if option.required else f' = {option.default!r}'}`" for key, option in piece.options.items())
+            parts.append(f"| `{name}` | {options} | {piece.claim.replace('|', chr(92) + '|')} |")
+        parts.append("\nTakes by name: " + "; ".join(f"`{name}` ({says})" for name, says in registry.offers.items()) + ".\n")
+    return "\n".join(parts)
+
+
+def cli() -> str:
+    from sweepstake.cli import build_parser
+
+    os.environ["COLUMNS"] = "100"
+    parser = build_parser()
+    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction)).choices
+    parts = [f"{WRITTEN}# The command line\n\n```text\n{parser.format_help()}```\n"]
+    parts += [f"## sweepstake {name}\n\n```text\n{command.format_help()}```\n" for name, command in commands.items()]
+    return "\n".join(parts)
+
+
+PAGES = {"study-file.md": study_file, "pieces.md": pieces, "cli.md": cli}
+
+
+def main() -> int:
+    stale = []
+    for name, write in PAGES.items():
+        text, path = write().rstrip() + "\n", DOCS / name
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+    if stale:
+        print(f"docs: {', '.join(stale)} {'are' if len(stale) > 1 else 'is'} stale. Run `make docs`.", file=sys.stderr)
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""A value of a study file against its type: converted, or the mistake in the user's words (never Python's)."""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import inspect as types
+
+from sweepstake.base.errors import UserError, one_of, unknown
+
+LARGEST = 2**63 - 1
+Table = TypeVar("Table", bound=msgspec.Struct)
+
+
+def shown(value: Any) -> str:
+    """A value as a study file writes it; a long one is cut."""
+    text = _toml(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return msgspec.json.encode(value).decode()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"a whole number of {len(hex(value)) * 4 - 8} bits"  # str() refuses the longest.
+    return str(value)
+
+
+def convert(value: Any, type_: Any, place: str) -> Any:
+    """The value as that type, or one UserError: the place, the value, what would do."""
+    if (word := _not_a_number(value)) is not None:
+        raise UserError(f"{place} = {shown(value)}: {word} is not a number to compute with. Give a finite one of at most 19 digits.")
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{place} = {shown(value)}: expected {expected(type_)}.") from error
+
+
+def read_table(given: Any, struct: type[Table], place: str, problems: list[str]) -> Table | None:
+    """A table of the study file as that struct; every wrong key and value of it is added to `problems`."""
+    found = len(problems)
+    if not isinstance(given, dict):
+        problems.append(f"{place} = {shown(given)}: expected {expected(struct)}.")
+        return None
+    fields = {field.name: field for field in msgspec.structs.fields(struct)}
+    values: dict[str, Any] = {}
+    for key, value in given.items():  # pyright: ignore[reportUnknownVariableType]
+        if key not in fields:
+            problems.append(unknown(f"{place}: {key}", "key", str(key), fields))  # pyright: ignore[reportUnknownArgumentType]
+            continue
+        try:
+            values[key] = convert(value, fields[key].type, f"{place}: {key}")
+        except UserError as error:
+            problems += error.problems
+    for key, field in fields.items():
+        if field.required and key not in given:
+            problems.append(f"{place}: needs {key}: {expected(field.type)}.")
+    return struct(**values) if len(problems) == found else None
+
+
+def expected(type_: Any) -> str:
+    """What would do, in words: `a number more than 0, at most 1`."""
+    return _words(types.type_info(type_))
+
+
+def _words(info: Any) -> str:
+    match info:
+        case types.Metadata():
+            return _words(info.type)
+        case types.UnionType():
+            return " or ".join(_words(each) for each in info.types if not isinstance(each, types.NoneType))
+        case types.LiteralType():
+            return one_of([_toml(each) for each in info.values])
+        case types.IntType():
+            return f"a whole number{_bounds(info)}"
+        case types.FloatType():
+            return f"a number{_bounds(info)}"
+        case types.BoolType():
+            return "true or false"
+        case types.StrType():
+            return "some text in quotes" if info.min_length else "text in quotes"
+        case types.ListType() | types.VarTupleType() | types.SetType():
+            return f"a list{' that is not empty' if info.min_length else ''}, each {_words(info.item_type)}"
+        case types.DictType():
+            return f"a table, each value {_words(info.value_type)}"
+        case types.StructType():
+            return f"a table of {one_of([field.name for field in info.fields])}"
+        case _:
+            return "another kind of value"
+
+
+def _bounds(info: types.IntType | types.FloatType) -> str:
+    said = [f"{word} {bound:g}" for word, bound in (("more than", info.gt), ("at least", info.ge), ("less than", info.lt), ("at most", info.le))
+            if bound is not None and abs(bound) < LARGEST]
+    return f" {', '.join(said)}" if said else ""
+
+
+def _not_a_number(value: Any) -> str | None:
+    """The infinity, the NaN or the endless whole number somewhere in a value."""
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "a whole number this long"
+    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return next((word for part in parts if (word := _not_a_number(part)) is not None), None)  # pyright: ignore[reportUnknownVariableType]

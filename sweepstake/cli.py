@@ -1,0 +1,331 @@
+"""The door for people: every command calls one function below. What a machine reads goes to stdout, the rest to stderr."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweepstake.base.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweepstake.study.study import Study
+
+INTRO = """Say a lottery-ticket study in one small file; get every run of it trained, kept, and read back as
+figures, statistics and a verdict on each claim.
+
+first steps:
+  sweepstake demo                      a whole study in under a minute, on digits inside the package
+  sweepstake run prune-ready --quick   a paper's study, small; without --quick in full
+  sweepstake pieces criterion          what a study can say
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0, or 2 for a mistake in what was given, 1 for cells that failed, 130 after Ctrl-C."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.command(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("sweepstake", description=INTRO, formatter_class=argparse.RawDescriptionHelpFormatter)
+    from sweepstake import __version__
+
+    parser.add_argument("--version", action="version", version=f"sweepstake {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, function: Callable[[argparse.Namespace], int], says: str, example: str, study: bool = True) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}.", epilog=f"examples:\n{example}",
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+        made.set_defaults(command=function)
+        if study:
+            made.add_argument("study", metavar="STUDY", help="a shipped study by name, or the path of a .toml file")
+            made.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                              help="override one key of the study; part of the study, so of the ids (repeat for more)")
+            made.add_argument("--quick", action="store_true", help="the study's own [quick] scale: fewer seeds and rounds")
+        return made
+
+    def add_store(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--store", metavar="DIR", help="where results are kept (default: runs)")
+
+    def add_running(made: argparse.ArgumentParser) -> None:
+        add_store(made)
+        made.add_argument("--data", metavar="DIR", help="where data sets lie (else the variable SWEEPSTAKE_DATA)")
+        made.add_argument("--workers", metavar="N", type=int, help="processes at a time (default: one a core)")
+        made.add_argument("--retry", action="store_true", help="compute failed cells again")
+        add_out(made)
+
+    def add_out(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--out", metavar="DIR", help="where the report goes (default: reports/STUDY)")
+
+    made = add("run", run, "compute what a study lacks, then write its report", """  sweepstake run demo
+  sweepstake run prune-ready --quick --data ~/data
+  sweepstake run my-study.toml --set seeds=3 --set 'model={name="mlp", hidden=[100]}'
+  sweepstake run my-study.toml            again after Ctrl-C or a crash: goes on at the last finished round""")
+    add_running(made)
+
+    made = add("show", show, "print a study's cells and stacks, and what it will cost, before anything runs", """  sweepstake show prune-ready
+  sweepstake show my-study.toml --cells   every cell with its id""")
+    made.add_argument("--cells", action="store_true", help="list every cell: id, seed and what varies (to stdout)")
+    made.add_argument("--workers", metavar="N", type=int, help="estimate for this many processes (default: one a core)")
+    add_store(made)
+
+    made = add("status", status, "say which cells of a study are done, begun, failed or missing", """  sweepstake status demo
+  sweepstake status prune-ready --store /data/runs""")
+    add_store(made)
+
+    made = add("report", report, "write the report of what is there; trains nothing", """  sweepstake report demo
+  sweepstake report prune-ready --out ~/figures""")
+    add_store(made)
+    add_out(made)
+
+    made = add("results", results, "print the tidy table: one row per cell and round", """  sweepstake results demo --format csv > demo.csv
+  sweepstake results demo --format parquet --out demo.parquet
+  sweepstake results demo --timing        with the measured seconds, which differ from run to run""")
+    made.add_argument("--format", choices=["csv", "json", "parquet"], default="csv", help="csv or json to stdout; parquet to --out")
+    made.add_argument("--out", metavar="FILE", help="write to this file instead of stdout")
+    made.add_argument("--timing", action="store_true", help="add the columns of measured seconds")
+    add_store(made)
+
+    made = add("pieces", pieces, "list every init, model, data set, criterion, ... with options and sources", """  sweepstake pieces
+  sweepstake pieces criterion
+  sweepstake pieces init --plugins mine.py""", study=False)
+    made.add_argument("set", metavar="SET", nargs="?", help="one open set: dataset, model, init, lr_schedule, criterion, allocation or reset")
+    made.add_argument("--plugins", metavar="FILE", nargs="*", default=[], help="plug-in files to load first")
+
+    made = add("demo", demo, "run the demo study: 4 inits x 5 seeds x 15 rounds on 8 x 8 digits", """  sweepstake demo
+  sweepstake demo --store /tmp/demo""", study=False)
+    add_running(made)
+
+    made = add("data", data, "say which data sets are here, where, and how to get the rest", """  sweepstake data
+  sweepstake data --data ~/data""", study=False)
+    made.add_argument("--data", metavar="DIR", help="look here first (else the variable SWEEPSTAKE_DATA)")
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    return _run(_study(options), options)
+
+
+def demo(options: argparse.Namespace) -> int:
+    from sweepstake.study.study import load_study
+
+    return _run(load_study("demo"), options)
+
+
+def _run(study: "Study", options: argparse.Namespace) -> int:
+    from sweepstake.run.progress import display
+    from sweepstake.run.run import run_study
+
+    console = _console()
+    labels = {p.id: " · ".join([*p.labels.values(), f"seed {p.cell.seed}"]) for p in study.planned}
+    if study.quick or study.overrides:
+        said = " and ".join([*(["--quick"] if study.quick else []), *(f"--set {o}" for o in study.overrides)])
+        console.print(f"{study.name}: not the study as written, but with {said}.", style="yellow", highlight=False)
+    shown = display(labels, console)
+    try:
+        with shown:
+            found = run_study(study, options.store, data=options.data, workers=options.workers, retry=options.retry, on_event=shown)
+    except KeyboardInterrupt:
+        return _stopped(study, options, console)
+    return _tell(study, found, options, console)
+
+
+def _stopped(study: "Study", options: argparse.Namespace, console: "Console") -> int:
+    from sweepstake.run.store import Store
+
+    store = Store(options.store or study.machine.store or "runs")
+    kept = [store.status(p.id) for p in study.planned]
+    begun = [store.rounds_done(p.id) for p, s in zip(study.planned, kept, strict=True) if s == "begun"]
+    console.print(f"stopped. Kept in {store.folder}: {sum(s in ('done', 'diverged') for s in kept)} of {len(kept)} cells whole"
+                  + (f", and {sum(begun)} finished rounds of {len(begun)} more" if begun else "") + ".", highlight=False)
+    console.print(f"Go on with: sweepstake {' '.join(_quoted(sys.argv[1:]))}", highlight=False, soft_wrap=True)
+    return 130
+
+
+def _quoted(words: Sequence[str]) -> list[str]:
+    import shlex
+
+    return [shlex.quote(word) for word in words]
+
+
+def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console") -> int:
+    """The table and the verdicts to people, the report to a file, its path to stdout."""
+    from sweepstake.read.analysis import tidy
+    from sweepstake.read.claims import judge
+    from sweepstake.read.report import terminal_table, write_report
+
+    rows = tidy(found)
+    if rows:
+        console.print(terminal_table(study, rows))
+        for verdict in judge(study, rows):
+            colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
+            console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
+            console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
+    _bad(found, console)
+    if not rows:
+        console.print("Nothing is finished yet, so there is no report.")
+        return 1
+    console.print("report:", end=" ")
+    console.file.flush()
+    print(write_report(study, found, Path(options.out or Path("reports") / study.name)), flush=True)
+    return 1 if any(r["status"] == "failed" for r in found) else 0
+
+
+def _bad(found: list[dict[str, Any]], console: "Console") -> None:
+    failed = [r for r in found if r["status"] == "failed"]
+    for each in failed[:5]:
+        said = ", ".join([*each["labels"].values(), f"seed {each['seed']}"])
+        console.print(f"failed: {said} ({each['id']}): {(each['error'] or '').splitlines()[0]}", style="red", highlight=False, markup=False)
+    if len(failed) > 5:
+        console.print(f"... and {len(failed) - 5} more.", style="red", highlight=False)
+    if failed:
+        console.print("Their tracebacks are in STORE/cells/ID/failure.json; `--retry` computes them again.", highlight=False)
+
+
+def show(options: argparse.Namespace) -> int:
+    from rich.table import Table
+
+    from sweepstake.run.estimate import estimate
+    from sweepstake.run.progress import clock
+    from sweepstake.run.run import worker_count
+    from sweepstake.run.store import Store
+    from sweepstake.study.plan import stack_cells
+
+    study, console = _study(options), _console()
+    folder = Path(options.store or study.machine.store or "runs")
+    store = Store(folder, create=False) if (folder / "sweepstake-store.json").exists() else None
+    workers = worker_count(study.machine.workers if options.workers is None else options.workers)
+    console.print(study.title, style="bold", highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for axis, labels in study.axes.items():
+        table.add_row(axis, ", ".join(labels))
+    table.add_row("seeds", ", ".join(map(str, study.seeds)))
+    console.print(table)
+    for number, stack in enumerate(stack_cells(study.planned), 1):
+        cell = stack.planned[0].cell
+        long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
+        console.print(f"stack {number}: {len(stack.planned)} cells of {cell.model} on {cell.dataset.name}, "
+                      f"{cell.rounds} rounds after the first, {long} each", highlight=False, markup=False)
+    cost = estimate(study, workers, store)
+    console.print(f"{cost.cells} cells in {cost.stacks} stack{'s' * (cost.stacks != 1)}; "
+                  f"{cost.cells - cost.missing} are in {folder} already.", highlight=False)
+    if cost.seconds is None:
+        console.print(f"No estimate: {cost.how}.", highlight=False)
+    elif cost.missing:
+        console.print(f"About {clock(cost.seconds)} on {workers} worker{'s' * (workers != 1)} ({cost.steps:,} steps; {cost.how}) "
+                      f"and {(cost.bytes or 0) / 1e6:.1f} MB of disk.", highlight=False)
+    if options.cells:
+        for planned in study.planned:
+            print(planned.id, f"seed={planned.cell.seed}", *(f"{k}={v}" for k, v in planned.labels.items()), sep="\t")
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    from collections import Counter
+
+    from sweepstake.run.run import load_results
+    from sweepstake.run.store import Store
+
+    study, console = _study(options), _console()
+    store = Store(options.store or study.machine.store or "runs", create=False)
+    counts = Counter(store.status(p.id) for p in study.planned)
+    for word in ("done", "diverged", "begun", "failed", "missing"):
+        if counts[word]:
+            print(f"{word}\t{counts[word]}")
+    for planned in study.planned:
+        if store.status(planned.id) == "begun":
+            console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
+                          f"{store.rounds_done(planned.id)} of {planned.cell.rounds + 1} rounds", highlight=False)
+    found = load_results(study, store)
+    _bad(found, console)
+    for line in changed_plugins(study, found):
+        console.print(line, style="yellow", highlight=False)
+    return 0
+
+
+def changed_plugins(study: "Study", found: list[dict[str, Any]]) -> list[str]:
+    """A plug-in whose text changed since results were made with it, under the same versions of its pieces."""
+    from sweepstake.run.provenance import file_hashes
+
+    now = file_hashes(list(study.plugins))
+    old = {name for r in found for name, digest in r["provenance"].get("plugins", {}).items() if now.get(name, digest) != digest}
+    return [f"{name} has changed since results were made with it. If its numbers changed, bump version= in its decorator; else ignore this."
+            for name in sorted(old)]
+
+
+def report(options: argparse.Namespace) -> int:
+    from sweepstake.run.run import load_results
+
+    study = _study(options)
+    return _tell(study, load_results(study, options.store or study.machine.store or "runs"), options, _console())
+
+
+def results(options: argparse.Namespace) -> int:
+    from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
+    from sweepstake.run.run import load_results
+
+    study = _study(options)
+    rows = tidy(load_results(study, options.store or study.machine.store or "runs"), timing=options.timing)
+    if options.format == "parquet":
+        if not options.out:
+            raise UserError("--format parquet: is not text. Say where with --out FILE.")
+        to_parquet(rows, Path(options.out))
+        return 0
+    text = to_csv(rows) if options.format == "csv" else to_json(rows)
+    if options.out:
+        Path(options.out).write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def pieces(options: argparse.Namespace) -> int:
+    from sweepstake.base.errors import unknown
+    from sweepstake.base.values import shown
+    from sweepstake.pieces import REGISTRIES, load_plugin
+
+    for path in options.plugins:
+        load_plugin(Path(path))
+    if options.set and options.set not in REGISTRIES:
+        raise UserError(unknown(f"pieces {options.set}", "open set", options.set, REGISTRIES, "`sweepstake pieces` lists all."))
+    for set_, registry in REGISTRIES.items():
+        if options.set in (None, set_):
+            print(f"{set_}:")
+            for name, piece in sorted(registry.pieces.items()):
+                said = ", ".join(f"{key} = {'(required)' if option.required else shown(option.default)}" for key, option in piece.options.items())
+                print(f"  {name}{f'  [{said}]' if said else ''}\n      {piece.claim}")
+            if options.set:
+                print("takes by name:", *(f"  {name}: {says}" for name, says in registry.offers.items()), sep="\n")
+    return 0
+
+
+def data(options: argparse.Namespace) -> int:
+    from sweepstake.run.run import data_directories
+
+    raise UserError(f"not wired yet {data_directories(options.data)}")
+
+
+def _study(options: argparse.Namespace) -> "Study":
+    from sweepstake.study.study import load_study
+
+    return load_study(options.study, overrides=options.overrides, quick=options.quick)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=not sys.stderr.isatty())

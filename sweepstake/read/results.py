@@ -1,0 +1,48 @@
+"""Results in Python: what `run_study` and `load_results` give a notebook."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweepstake.read import analysis, claims, report
+from sweepstake.run import run
+from sweepstake.study.study import Study
+
+
+@dataclass(frozen=True)
+class Results:
+    """Every cell of a study, read back."""
+
+    study: Study
+    cells: list[dict[str, Any]]
+
+    def rows(self, *, timing: bool = False) -> list[dict[str, Any]]:
+        """The tidy table: a row per cell and round."""
+        return analysis.tidy(self.cells, timing=timing)
+
+    def frame(self, *, timing: bool = False) -> Any:
+        """The tidy table as a pandas DataFrame."""
+        return analysis.frame(self.rows(timing=timing))
+
+    def verdicts(self) -> list[claims.Verdict]:
+        """What these runs say of each claim of the study."""
+        return claims.judge(self.study, self.rows())
+
+    def report(self, folder: str | Path | None = None) -> Path:
+        """Write the one-file report (and its figures) and return its path."""
+        return report.write_report(self.study, self.cells, Path(folder or Path("reports") / self.study.name))
+
+
+def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
+              retry: bool = False, progress: bool = True) -> Results:
+    """Compute what the store lacks of a study, with a progress bar, and read all of it back."""
+    from sweepstake.run.progress import Quiet, display
+
+    shown = display({p.id: " · ".join([*p.labels.values(), f"seed {p.cell.seed}"]) for p in study.planned}) if progress else Quiet()
+    with shown:
+        return Results(study, run.run_study(study, store, data=data, workers=workers, retry=retry, on_event=shown))
+
+
+def load_results(study: Study, store: str | Path = "runs") -> Results:
+    """Read what a store holds of a study; computes nothing."""
+    return Results(study, run.load_results(study, store))

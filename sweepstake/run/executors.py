@@ -1,0 +1,133 @@
+"""Who computes: one process a core, one cell a process, single-threaded kernels.
+
+A process per cell gives exact blame: a worker that dies (killed, out of memory, a crash in a library) takes nothing
+else with it, and its cell goes on from its last finished round in a new one.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+import types
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+DEATHS_ALLOWED = 2
+"""A cell whose worker died this often before is tried once more; after that it has failed."""
+
+Event = dict[str, Any]
+
+
+@dataclass
+class Worker:
+    """A running process and the end of the pipe it talks into."""
+
+    process: BaseProcess
+    pipe: Connection
+    id: str
+    began: float
+    last: Event | None = None
+
+
+def in_processes(tasks: Sequence[tuple[str, bytes]], work: Callable[[bytes, Connection], None], workers: int,
+                 on_event: Callable[[Event], None], *, timeout_seconds: float | None = None) -> None:
+    """Compute every task, `workers` at a time; events arrive as they happen. Returns when all have ended.
+
+    A task that another run is computing (busy) is asked for again until its result is there.
+    """
+    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+    waiting, deaths = deque(tasks), dict[str, int]()
+    tasks_by_id, running, later = dict(tasks), list[Worker](), list[tuple[float, str]]()
+    with _quiet_environment():
+        if sys.platform != "win32":
+            context.set_forkserver_preload(["sweepstake.run.worker"])
+    try:
+        while waiting or running or later:
+            while waiting and len(running) < workers:
+                id_, task = waiting.popleft()
+                running.append(_start(context, work, id_, task))
+                on_event({"kind": "began", "id": id_})
+            due = [each for each in later if each[0] <= time.monotonic()]
+            waiting.extend((id_, tasks_by_id[id_]) for _, id_ in due)
+            later = [each for each in later if each not in due]
+            handles = [h for worker in running for h in (worker.pipe, worker.process.sentinel)]
+            wait(handles, timeout=0.2) if handles else time.sleep(0.1)
+            for worker in list(running):
+                _read(worker, on_event)
+                if timeout_seconds and time.monotonic() - worker.began > timeout_seconds and worker.process.is_alive():
+                    worker.process.kill()
+                    worker.last = {"kind": "failed", "id": worker.id, "error": f"over its limit of {timeout_seconds / 60:g} minutes"}
+                    on_event(worker.last)
+                if worker.process.is_alive():
+                    continue
+                worker.process.join()
+                _read(worker, on_event)
+                running.remove(worker)
+                worker.pipe.close()
+                ended = worker.last["kind"] if worker.last else ""
+                if ended == "busy":
+                    later.append((time.monotonic() + 1.0, worker.id))
+                elif ended not in ("done", "failed"):
+                    deaths[worker.id] = deaths.get(worker.id, 0) + 1
+                    again = deaths[worker.id] <= DEATHS_ALLOWED
+                    on_event({"kind": "died", "id": worker.id, "code": worker.process.exitcode, "again": again})
+                    if again:
+                        waiting.appendleft((worker.id, tasks_by_id[worker.id]))
+    finally:
+        for worker in running:
+            worker.process.kill()
+        for worker in running:
+            worker.process.join()
+
+
+def _start(context: Any, work: Callable[[bytes, Connection], None], id_: str, task: bytes) -> Worker:
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(task, theirs), daemon=True, name=f"sweepstake {id_}")
+    with _quiet_environment(), _no_main():
+        process.start()
+    theirs.close()
+    return Worker(process, ours, id_, time.monotonic())
+
+
+def _read(worker: Worker, on_event: Callable[[Event], None]) -> None:
+    try:
+        while worker.pipe.poll():
+            worker.last = {**json.loads(worker.pipe.recv_bytes()), "id": worker.id}
+            on_event(worker.last)
+    except (EOFError, OSError):
+        return
+
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@contextmanager
+def _quiet_environment() -> Iterator[None]:
+    """One thread a worker, said before any library is imported there; our own environment is left as it was."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """Keep multiprocessing from running the user's script again in every worker: ours need nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

@@ -1,0 +1,201 @@
+"""What is shown while cells run: a live display in a terminal, a bar in a notebook, a line a cell elsewhere."""
+
+import sys
+import time
+from typing import Any, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweepstake.run.executors import Event
+
+
+class Tally:
+    """The counts behind every display: cells, rounds, rate and time left, from the events of a run."""
+
+    def __init__(self, labels: dict[str, str]):
+        self.labels = labels
+        self.began = time.monotonic()
+        self.cells = self.kept = self.done = self.failed = self.diverged = 0
+        self.rounds_total = self.rounds_before = 0
+        self.finished: dict[str, int] = {}
+        self.running: dict[str, tuple[int, float]] = {}
+        self.rounds: dict[str, int] = {}
+
+    def hear(self, event: Event) -> None:
+        kind, id_ = event["kind"], event.get("id", "")
+        if kind == "plan":
+            self.cells, self.kept = event["cells"], event["cells"] - event["missing"]
+            self.rounds = event["rounds"]
+            self.rounds_total = sum(self.rounds.values())
+            self.finished = dict(event["begun"])
+            self.rounds_before = self.rounds_done
+        elif kind == "began":
+            self.running[id_] = (self.finished.get(id_, 0), 0.0)
+        elif kind == "resumed":
+            self.finished[id_] = event["round"]
+            self.running[id_] = (event["round"], 0.0)
+        elif kind == "step":
+            self.running[id_] = (event["round"], event["share"])
+        elif kind == "round":
+            self.finished[id_] = event["round"] + 1
+            self.running[id_] = (event["round"] + 1, 0.0)
+        elif kind in ("busy", "died") and event.get("again", True):
+            self.running.pop(id_, None)
+        elif kind in ("done", "failed", "died"):
+            self.running.pop(id_, None)
+            self.finished[id_] = self.rounds.get(id_, 0)  # What a diverged or failed cell leaves out will not be run.
+            self.done += kind == "done"
+            self.failed += kind != "done"
+            self.diverged += event.get("status") == "diverged"
+
+    @property
+    def rounds_done(self) -> int:
+        return sum(self.finished.values())
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def rounds_now(self) -> float:
+        return self.rounds_done + sum(share for _, share in self.running.values())
+
+    def rate(self) -> float:
+        """Cells a minute, from rounds done in this run."""
+        fresh = self.rounds_now - self.rounds_before
+        a_cell = self.rounds_total / max(1, len(self.rounds))
+        return 60 * fresh / a_cell / self.seconds if self.seconds > 0 and a_cell else 0.0
+
+    def seconds_left(self) -> float | None:
+        fresh = self.rounds_now - self.rounds_before
+        return (self.rounds_total - self.rounds_now) * self.seconds / fresh if fresh > 0.2 else None
+
+    def line(self) -> str:
+        left = self.seconds_left()
+        bad = "".join(f" · {n} {word}" for n, word in ((self.failed, "failed"), (self.diverged, "diverged")) if n)
+        return (f"{self.kept + self.done + self.failed} of {self.cells} cells · {self.rounds_done} of {self.rounds_total} rounds · "
+                f"{self.rate():.1f} cells/min · {'' if left is None else clock(left) + ' left'}{bad}").rstrip(" ·")
+
+
+def clock(seconds: float) -> str:
+    """1:05 or 2:03:04."""
+    whole = int(seconds + 0.5)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def __enter__(self) -> "Quiet":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, event: Event) -> None:
+        pass
+
+
+class TerminalDisplay:
+    """A bar over all rounds, and a line for each cell that is running now."""
+
+    def __init__(self, tally: Tally, console: Console):
+        self.tally = tally
+        self.live = Live(console=console, get_renderable=self._draw, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> "TerminalDisplay":
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def __call__(self, event: Event) -> None:
+        self.tally.hear(event)
+
+    def _draw(self) -> RenderableType:
+        tally, grid = self.tally, Table.grid(padding=(0, 1))
+        width = min(40, max(10, self.live.console.width - 40))
+        for id_, (round_, share) in sorted(tally.running.items()):
+            total = tally.rounds.get(id_, 1)
+            grid.add_row(Text(id_[:6], style="dim"), Text(tally.labels.get(id_, ""), overflow="ellipsis", no_wrap=True),
+                         ProgressBar(total, round_ + share, width=16), Text(f"round {min(round_, total - 1)} of {total - 1}", style="dim"))
+        return Group(ProgressBar(max(1, tally.rounds_total), tally.rounds_now, width=width), Text(tally.line(), no_wrap=True), grid)
+
+
+class LineDisplay:
+    """For a pipe or a log: every failure, a line at most every `seconds` as rounds end, and one at the end."""
+
+    def __init__(self, tally: Tally, stream: TextIO, seconds: float = 5.0):
+        self.tally, self.stream, self.seconds, self.last, self.told = tally, stream, seconds, 0.0, ""
+
+    def __enter__(self) -> "LineDisplay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.told:
+            self._say(self.tally.line())
+
+    def __call__(self, event: Event) -> None:
+        self.tally.hear(event)
+        if event["kind"] in ("failed", "died"):
+            said = event.get("error") or f"its worker died (exit code {event['code']}); {'again' if event['again'] else 'given up'}"
+            self._say(f"{'failed' if not event.get('again') else 'died'}: {self.tally.labels.get(event['id'], event['id'])}: {said}")
+        elif event["kind"] in ("round", "done") and time.monotonic() - self.last > self.seconds:
+            self.last = time.monotonic()
+            self._say(self.tally.line())
+
+    def _say(self, line: str) -> None:
+        if line != self.told:
+            print(line, file=self.stream, flush=True)
+        self.told = line
+
+
+class NotebookDisplay:
+    """A bar of plain HTML that is redrawn in place; needs no widgets."""
+
+    def __init__(self, tally: Tally):
+        self.tally, self.last, self.handle = tally, 0.0, None
+
+    def __enter__(self) -> "NotebookDisplay":
+        from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
+
+        self.html, self.handle = HTML, display(HTML(self._draw()), display_id=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._show()
+
+    def __call__(self, event: Event) -> None:
+        self.tally.hear(event)
+        if time.monotonic() - self.last > 0.3:
+            self._show()
+
+    def _show(self) -> None:
+        self.last = time.monotonic()
+        if self.handle is not None:
+            self.handle.update(self.html(self._draw()))
+
+    def _draw(self) -> str:
+        tally = self.tally
+        return (f'<progress style="width:24em" max="{max(1, tally.rounds_total)}" value="{tally.rounds_now:.2f}"></progress> '
+                f"<span>{tally.line()}</span>")
+
+
+def display(labels: dict[str, str], console: Console | None = None) -> Any:
+    """The display that fits where we are."""
+    tally = Tally(labels)
+    if "IPython" in sys.modules and _in_notebook():
+        return NotebookDisplay(tally)
+    console = console or Console(stderr=True)
+    return TerminalDisplay(tally, console) if console.is_terminal else LineDisplay(tally, sys.stderr)
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules["IPython"].get_ipython()
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"

@@ -1,0 +1,57 @@
+"""What made a result, kept beside it and outside its id: versions, machine, time, the study's text."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+@cache
+def machine() -> dict[str, Any]:
+    return {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@cache
+def versions() -> dict[str, str]:
+    found = {}
+    for package in ("sweepstake", "torch", "numpy", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    commit = _commit()
+    return {**found, **({"commit": commit} if commit else {})}
+
+
+def _commit() -> str:
+    """The commit of the checkout the package runs from, with + when it has changes; nothing when installed."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        head = subprocess.run(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        dirty = subprocess.run(["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def file_hashes(paths: list[str]) -> dict[str, str]:
+    return {Path(path).name: hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] for path in paths}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,150 @@
+"""A study -> results: what the store lacks is computed, the rest is read. Resuming is calling it again."""
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sweepstake.base.cell import SETS, Cell, Ref
+from sweepstake.base.errors import UserError, unknown
+from sweepstake.base.values import shown
+from sweepstake.pieces import REGISTRIES
+from sweepstake.run.executors import Event, in_processes
+from sweepstake.run.store import Store
+from sweepstake.study.study import Planned, Study
+
+Result = dict[str, Any]
+
+
+def data_directories(given: str | Path | None) -> list[Path]:
+    """Where data sets are looked for: --data, then the variable SWEEPSTAKE_DATA."""
+    places = [given, os.environ.get("SWEEPSTAKE_DATA")]
+    return [Path(place).expanduser().absolute() for place in places if place]
+
+
+def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
+              retry: bool = False, on_event: Callable[[Event], None] = lambda _: None) -> list[Result]:
+    """Compute every cell the store lacks, and return the result of each cell of the study.
+
+    A failed cell is a result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round kept.
+    """
+    count = worker_count(study.machine.workers if workers is None else workers)
+    home = Store(store or study.machine.store or "runs")
+    home.keep_study(study.name, study.text)
+    directories = data_directories(data or study.machine.data)
+    wanted = [planned for planned in study.planned if home.status(planned.id) in ("missing", "begun", *(["failed"] if retry else []))]
+    if wanted:
+        check_study(study, wanted, directories)
+    from sweepstake.run.worker import Task, work
+
+    text = study.text if not (study.overrides or study.quick) else f"{study.text}\n# run with: {_said_with(study)}\n"
+    tasks = [(p.id, msgspec.json.encode(Task(p.id, p.cell, str(home.folder.absolute()), [str(d) for d in directories],
+                                             [str(Path(plugin).absolute()) for plugin in study.plugins], study.name, text)))
+             for p in wanted]
+    on_event({"kind": "plan", "cells": len(study.planned), "missing": len(wanted), "rounds": {p.id: p.cell.rounds + 1 for p in wanted},
+              "begun": {p.id: home.rounds_done(p.id) for p in wanted}})
+
+    def heard(event: Event) -> None:
+        if event["kind"] == "died" and not event["again"]:
+            home.fail(event["id"], f"its worker died three times (exit code {event['code']}): killed, or out of memory", "", {})
+        if event["kind"] == "failed" and "over its limit" in event["error"]:
+            home.fail(event["id"], event["error"], "", {})
+        on_event(event)
+
+    limit = study.machine.timeout_minutes
+    in_processes(tasks, work, count, heard, timeout_seconds=limit * 60 if limit else None)
+    return load_results(study, home)
+
+
+def worker_count(asked: int | None) -> int:
+    """As many as asked, or a worker a core this process may use."""
+    if asked is not None and asked < 1:
+        raise UserError(f"--workers {asked}: at least 1.")
+    return asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def load_results(study: Study, store: str | Path | Store) -> list[Result]:
+    """What the store holds of a study, a result a planned cell; computes nothing."""
+    home = store if isinstance(store, Store) else Store(store, create=False)
+    return [_result(home, planned) for planned in study.planned]
+
+
+def _result(home: Store, planned: Planned) -> Result:
+    found, failure = home.get(planned.id), home.failure(planned.id)
+    return {
+        "id": planned.id, "cell": msgspec.to_builtins(planned.cell), "labels": planned.labels, "seed": planned.cell.seed,
+        "status": found["status"] if found else "failed" if failure else "missing",
+        "rounds": found["rounds"] if found else [], "error": failure["error"] if failure and not found else None,
+        "provenance": found["provenance"] if found else {},
+    }
+
+
+def check_study(study: Study, wanted: list[Planned], directories: list[Path]) -> None:
+    """Everything that would fail in a worker for the study's own fault, told at once before anything runs."""
+    place, problems, known = study.path or study.name, dict[str, None](), dict[bytes, Any]()
+    for planned in wanted:
+        cell = planned.cell
+        program = msgspec.json.encode([getattr(cell, name) for name in CHECKED])
+        if program in known:
+            continue
+        known[program] = None
+        try:
+            images = _images(cell, directories, known)
+            if images is not None:
+                _check_cell(cell, *images)
+        except UserError as error:
+            problems |= dict.fromkeys(f"{place}: {problem}" for problem in error.problems)
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            problems[f"{place}: {cell.dataset} and {cell.model} cannot be made: "
+                     f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})."] = None
+    if problems:
+        raise UserError(*problems)
+
+
+IMAGES = ("dataset", "normalise", "subset", "validation")
+CHECKED = (*IMAGES, "model", "init", "bias_init", "criterion", "prune_layers", "keep", "reset", "epochs", "steps", "batch_size")
+"""The fields of a cell that can be wrong only once its images and its network are known."""
+
+
+def _images(cell: Cell, directories: list[Path], known: dict[bytes, Any]) -> tuple[tuple[int, ...], int, int] | None:
+    """The shape of an image, the classes, and how many are trained on; None where that has failed before."""
+    from sweepstake.engine.train import prepare
+    from sweepstake.run.worker import load_data
+
+    dataset, split = msgspec.json.encode(cell.dataset), msgspec.json.encode([getattr(cell, name) for name in IMAGES])
+    if dataset not in known:
+        known[dataset] = None
+        known[dataset] = load_data(cell, [str(d) for d in directories])
+    if split not in known:
+        known[split] = None
+        if known[dataset] is not None:
+            images = prepare(cell, known[dataset])
+            known[split] = images.inputs, images.classes, len(images.train.y)
+    return known[split]
+
+
+def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: int) -> None:
+    from sweepstake.engine.network import Net
+    from sweepstake.engine.train import steps_in_round
+
+    net = Net(cell, inputs, classes)
+    layers = [slot.layer for slot in net.weights]
+    _ = net.prunable
+    for field in SETS:
+        ref: Ref = getattr(cell, field)
+        piece = REGISTRIES[SETS[field]].get(ref.name)
+        for option, value in ref.options.items():
+            strange = [name for name in value if name not in layers] if piece.varies_by_layer(option, value) else []
+            if strange:
+                raise UserError(*(unknown(f"{field}: {option} = {shown(value)}: {name}", "layer", name, layers) for name in strange))
+    steps, rewind_to = steps_in_round(cell, train_count), cell.reset.options.get("step", 0)
+    if cell.reset.name == "rewind" and rewind_to > steps:
+        raise UserError(f"reset: step = {rewind_to}: a round has only {steps:,} steps. Rewind to one of them.")
+
+
+def _said_with(study: Study) -> str:
+    return " ".join([*(["--quick"] if study.quick else []), *(f"--set {o}" for o in study.overrides)])

@@ -1,0 +1,415 @@
+"""A study file (TOML) becomes a Study, a Study becomes cells. Every mistake of a file is told at once.
+
+A list is an axis: `init = ["xavier_normal", "kaiming_normal"]` runs both, and all axes multiply. `seeds = 5` are seeds
+0 to 4. `[[case]]` tables vary several keys together. `[quick]` is a smaller study of the same name.
+"""
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep, Ref, cell_id
+from sweepstake.base.errors import UserError, unknown
+from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
+from sweepstake.base.values import LARGEST, convert, read_table, shown
+from sweepstake.pieces import REGISTRIES, load_plugin, neutral_options
+
+SHIPPED = Path(__file__).parent.parent / "studies"
+MOST_CELLS = 100_000
+"""More than this in one study is a slip of the hand."""
+
+Spec = TypeVar("Spec", ClaimSpec, FigureSpec)
+
+
+class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[machine]`: what cannot change numbers. The command line says the same and wins."""
+
+    workers: Annotated[int, Meta(ge=1)] | None = None
+    store: Annotated[str, Meta(min_length=1)] | None = None
+    data: Annotated[str, Meta(min_length=1)] | None = None
+    timeout_minutes: Annotated[float, Meta(gt=0)] | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell of a study, with its place in it."""
+
+    id: str
+    cell: Cell
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file, read and checked: what is fixed, what varies, what is claimed, what is drawn."""
+
+    name: str
+    path: str
+    text: str
+    title: str
+    about: str
+    axes: dict[str, list[str]]
+    planned: tuple[Planned, ...]
+    figures: tuple[FigureSpec, ...]
+    claims: tuple[ClaimSpec, ...]
+    machine: Machine
+    quick: bool
+    overrides: tuple[str, ...]
+    plugins: tuple[str, ...]
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [planned.cell for planned in self.planned]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({planned.cell.seed for planned in self.planned})
+
+
+OWN_KEYS = ("title", "about", "plugins", "seeds", "keep_target", "case", "quick", "machine", "figure", "claim")
+FIELDS = {field.name: field for field in msgspec.structs.fields(Cell)}
+CELL_KEYS = tuple(name for name in FIELDS if name != "seed")
+KEYS = (*OWN_KEYS, *CELL_KEYS)
+RIVALS = {"epochs": "steps", "steps": "epochs", "keep_target": "keep", "keep": "keep_target"}
+"""Two ways to say one thing: an override of one takes the other's place."""
+
+
+def shipped_studies() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def load_study(source: str | Path, *, overrides: Sequence[str] = (), quick: bool = False) -> Study:
+    """A shipped study by name, or a study file by path; `overrides` are `key=value` as on the command line."""
+    path = _find(str(source))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source}: byte {error.start} is not UTF-8. A study is a text file; save it as UTF-8.") from error
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: TOML's own, and Python's for a number of 5,000 digits.
+        raise UserError(f"{source}: not TOML: {error}. Text wants quotes, a list wants commas, a key stands once.") from error
+    return read_study(table, name=path.stem, path=str(source), text=text, folder=path.parent, overrides=overrides, quick=quick)
+
+
+def _find(source: str) -> Path:
+    path, shipped = Path(source), shipped_studies()
+    if path.suffix != ".toml" and source in shipped:
+        return shipped[source]
+    try:
+        if path.is_file():
+            return path
+        if path.is_dir():
+            raise UserError(f'study "{source}": is a folder. Give the path of a .toml file, or the name of a shipped study.')
+    except (OSError, ValueError):  # A name no file can have.
+        pass
+    raise UserError(unknown(f'study "{source}"', "study file, and no shipped study", source, shipped,
+                            "Give the path of a .toml file, or one of these names."))
+
+
+def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str = "", folder: Path = Path(),
+               overrides: Sequence[str] = (), quick: bool = False) -> Study:
+    """A study from its parsed TOML."""
+    place, problems = path or name, list[str]()
+    table = dict(table)
+    smaller = table.pop("quick", {})
+    if not isinstance(smaller, dict):
+        problems.append(f"{place}: quick = {shown(smaller)}: expected a table, [quick], of keys and their smaller values.")
+        smaller = {}
+    elif quick and not smaller:
+        raise UserError(f"{place}: has no [quick] table, so there is no --quick. Say `--set seeds=2` and the like instead.")
+    for key in [key for key in smaller if key not in KEYS or key == "quick"]:
+        problems.append(unknown(f"{place}: [quick] {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
+    for key, value in smaller.items() if quick else []:
+        _override(table, [key], value)
+    for said in overrides:
+        _override(table, *_parse_override(said, problems))
+    for key in [key for key in table if key not in KEYS or key == "quick"]:
+        problems.append(unknown(f"{place}: {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
+    plugins = _convert(table.get("plugins", []), list[str], f"{place}: plugins", problems) or []
+    for plugin in plugins:
+        try:
+            load_plugin(folder / plugin)
+        except UserError as error:
+            problems += [f"{place}: {problem}" for problem in error.problems]
+    seeds = _seeds(table.get("seeds", 1), place, problems)
+    axes, fixed = _read_keys(table, place, problems)
+    cases = _read_cases(table["case"], place, problems) if "case" in table else []
+    machine = read_table(table.get("machine", {}), Machine, f"{place}: [machine]", problems) or Machine()
+    figures = _specs(table["figure"], FigureSpec, f"{place}: [[figure]]", problems) if "figure" in table else []
+    claims = _specs(table["claim"], ClaimSpec, f"{place}: [[claim]]", problems) if "claim" in table else []
+    title, about = (_convert(table.get(key, ""), str, f"{place}: {key}", problems) for key in ("title", "about"))
+    count = prod(map(len, [*axes.values(), cases or [None], seeds]))
+    if count > MOST_CELLS:
+        problems.append(f"{place}: that is {count:,} cells; a study holds at most {MOST_CELLS:,}. Take values from its axes.")
+    if problems:
+        raise UserError(*problems)
+    planned = list(_expand(fixed, axes, cases, seeds, place))
+    labels = {axis: [label for label, _ in values] for axis, values in axes.items()} | ({"case": [label for label, _ in cases]} if cases else {})
+    if problems := [f"{place}: {problem}" for problem in check_specs(labels, figures, claims)]:
+        raise UserError(*problems)
+    return Study(name, path, text, title or name, about, labels, tuple(planned), tuple(figures), tuple(claims), machine, quick,
+                 tuple(overrides), tuple(str(folder / plugin) for plugin in plugins))
+
+
+def expand(study: Study) -> list[Cell]:
+    """The cells of a study, in the order of its axes."""
+    return study.cells
+
+
+# Keys and their values
+
+Value = tuple[str, Any]
+"""A label for people, and the value itself."""
+
+
+def _read_keys(table: Mapping[str, Any], place: str, problems: list[str]) -> tuple[dict[str, list[Value]], dict[str, Any]]:
+    """The keys of a cell, apart: those that vary (an axis of labelled values) and those that are fixed."""
+    axes: dict[str, list[Value]] = {}
+    fixed: dict[str, Any] = {}
+    for key in table:
+        if key not in CELL_KEYS and key != "keep_target":
+            continue
+        values = list(_values(key, table[key], f"{place}: {key}", problems))
+        if len(values) == 1 and not _is_axis(key, table[key]):
+            fixed[key] = values[0][1]
+        elif not values:
+            if table[key] == []:
+                problems.append(f"{place}: {key} = []: an axis with no values. Give one value, or a list of several.")
+        else:
+            for twice in [label for label, count in Counter(label for label, _ in values).items() if count > 1]:
+                problems.append(f"{place}: {key}: {twice} stands twice on this axis. Take one out.")
+            axes[key] = values
+    return axes, fixed
+
+
+def _is_axis(key: str, given: Any) -> bool:
+    """A list is an axis, but where the value itself is a list (prune_layers): there a list of lists is."""
+    if not isinstance(given, list):
+        return False
+    return key != "prune_layers" or (bool(given) and all(isinstance(each, list) for each in given))
+
+
+def _values(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Value]:
+    for each in given if _is_axis(key, given) else [given]:
+        if key in SETS:
+            yield from _refs(key, each, place, problems)
+            continue
+        value = _convert(each, Keep if key == "keep_target" else FIELDS[key].type, place, problems)
+        if value is not None:
+            yield _label(each), value
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={_label(v)}" for k, v in value.items())
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _refs(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Value]:
+    """A piece by name or by table; an option given a list it does not take is an axis of its own."""
+    registry = REGISTRIES[SETS[key]]
+    if isinstance(given, str):
+        given = {"name": given}
+    if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+        problems.append(f'{place} = {shown(given)}: say a name ("{PIECE_DEFAULTS[key]}") or a table {{name = "...", option = ...}}.')
+        return
+    options = {k: v for k, v in given.items() if k not in ("name", "label")}
+    name, label = given["name"], given.get("label")
+    if label is not None and (not isinstance(label, str) or not label):
+        problems.append(f'{place}: label = {shown(label)}: expected some text in quotes.')
+        return
+    try:
+        piece = registry.get(name, f'{place} = "{name}"')
+    except UserError as error:
+        problems += error.problems
+        return
+    several = {k: v for k, v in options.items() if isinstance(v, list) and k in piece.options
+               and (not piece.options[k].takes_a_list() or (v and all(isinstance(each, list) for each in v)))}
+    if any(not v for v in several.values()):
+        problems.append(f"{place}: {name}: an option with an empty list: an axis with no values.")
+        return
+    for combination in product(*several.values()):
+        chosen = {**options, **dict(zip(several, combination, strict=True))}
+        try:
+            resolved = registry.resolve(name, chosen, place)
+        except UserError as error:
+            problems += error.problems
+            continue
+        told = {key: chosen[key] for key in several} if label else chosen
+        options_told = ", ".join(f"{key}={_label(value)}" for key, value in told.items())
+        yield (label or name) + (f"({options_told})" if told else ""), Ref(name, resolved, piece.version)
+
+
+def _convert(value: Any, type_: Any, place: str, problems: list[str]) -> Any:
+    try:
+        return convert(value, type_, place)
+    except UserError as error:
+        problems += error.problems
+        return None
+
+
+def _tables(given: Any, place: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """What stands under [[double brackets]]: each table with its place."""
+    if not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
+        problems.append(f"{place}: write the brackets twice, {place.rpartition(' ')[2]}, and a table under each.")
+        return []
+    return [(f"{place} {number}", each) for number, each in enumerate(given, 1)]
+
+
+def _specs(given: Any, type_: type[Spec], place: str, problems: list[str]) -> list[Spec]:
+    made = [read_table(table, type_, where, problems) for where, table in _tables(given, place, problems)]
+    return [each for each in made if each is not None]
+
+
+def _seeds(given: Any, place: str, problems: list[str]) -> list[int]:
+    """How many, or which."""
+    whole = type(given) is int and given <= MOST_CELLS
+    seeds = list(range(given)) if whole else given
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed <= LARGEST for seed in seeds):
+        problems.append(f"{place}: seeds = {shown(given)}: say how many (`seeds = 5`, at most {MOST_CELLS:,}) "
+                        f"or which (`seeds = [42, 43]`, from 0 up).")
+        return []
+    for twice in sorted(seed for seed, count in Counter(seeds).items() if count > 1):
+        problems.append(f"{place}: seeds: {twice} stands twice; a replicate is one seed once.")
+    return seeds
+
+
+def _read_cases(given: Any, place: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """`[[case]]`: a label and any keys of a cell, fixed together."""
+    cases: list[tuple[str, dict[str, Any]]] = []
+    for where, table in _tables(given, f"{place}: [[case]]", problems):
+        label = table.get("label")
+        if not isinstance(label, str) or not label:
+            problems.append(f'{where}: needs a label, `label = "ticket"`.')
+            continue
+        for key in table:
+            if key not in CELL_KEYS and key not in ("label", "keep_target"):
+                problems.append(unknown(f"{where}: {key}", "cell key", key, CELL_KEYS, "docs/study-file.md describes each."))
+        axes, fixed = _read_keys({k: v for k, v in table.items() if k != "label"}, where, problems)
+        for key in axes:
+            problems.append(f"{where}: {key} is a list; a case holds one value a key. Write a [[case]] for each.")
+        if label in [other for other, _ in cases]:
+            problems.append(f'{where}: label "{label}" stands twice.')
+        cases.append((label, fixed))
+    return cases
+
+
+# Overrides
+
+def _parse_override(said: str, problems: list[str]) -> tuple[list[str], Any]:
+    """`key=value` or `key.option=value`; the value is TOML, or else plain text."""
+    key, equals, value = said.partition("=")
+    path = [part.strip() for part in key.split(".")]
+    if not equals or not all(path):
+        problems.append(f"--set {said}: say key=value, as in --set rounds=3 or --set 'init=[\"xavier_normal\"]'.")
+        return [], None
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+    except (ValueError, RecursionError):
+        parsed = {}
+    return path, parsed["value"] if list(parsed) == ["value"] else value.strip()
+
+
+def _override(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Put a value in its place; of a table without a name (`model.hidden=[100]`), into what stands there, each value of an axis."""
+    if not path:
+        return
+    key, *inner = path
+    table.pop(RIVALS.get(key, ""), None)
+    for part in reversed(inner):
+        value = {part: value}
+    old = table.get(key)
+    if isinstance(value, dict) and key in SETS and "name" not in value:
+        stand = old if isinstance(old, list) and old else [PIECE_DEFAULTS[key] if old is None else old]
+        merged = [{**({"name": each} if isinstance(each, str) else each), **value} if isinstance(each, str | dict) else each for each in stand]
+        value = merged if isinstance(old, list) else merged[0]
+    elif isinstance(value, dict) and isinstance(old, dict) and (inner or key == "machine"):
+        value = {**old, **value}
+    table[key] = value
+
+
+# Cells
+
+def _expand(fixed: dict[str, Any], axes: dict[str, list[Value]], cases: list[tuple[str, dict[str, Any]]], seeds: list[int],
+            place: str) -> Iterator[Planned]:
+    problems, made = list[str](), dict[str, Planned]()
+    for combination in product(*axes.values()):
+        varied = dict(zip(axes, combination, strict=True))
+        for case_label, case in cases or [("", {})]:
+            labels = {axis: label for axis, (label, _) in varied.items()} | ({"case": case_label} if cases else {})
+            for key in sorted(set(case) & set(varied)):
+                problems.append(f"{place}: {key} is an axis and also in [[case]] {case_label}. Leave it in one place.")
+            fields = {**fixed, **{axis: value for axis, (_, value) in varied.items()}, **case}
+            for seed in seeds:
+                cell = _cell(fields, seed, place, problems)
+                if cell is None:
+                    break
+                id_ = cell_id(cell, neutral_options)
+                if id_ in made and not problems:
+                    problems.append(f"{place}: {_said(made[id_].labels)} and {_said(labels)} are the same cell (seed {seed}). Take one out.")
+                made[id_] = Planned(id_, cell, labels)
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+    yield from made.values()
+
+
+def _said(labels: dict[str, str]) -> str:
+    return ", ".join(f"{axis} = {label}" for axis, label in labels.items()) or "the study"
+
+
+def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str]) -> Cell | None:
+    """A cell from one value a key; what no single key can check is checked here."""
+    fields = dict(fields)
+    found = len(problems)
+    target = fields.pop("keep_target", None)
+    rounds = fields.get("rounds", FIELDS["rounds"].default)
+    if target is not None:
+        if "keep" in fields:
+            problems.append(f"{place}: keep and keep_target: say one. keep_target = p keeps p^(1/rounds) a round.")
+        elif rounds == 0:
+            problems.append(f"{place}: keep_target = {target} with rounds = 0: nothing is ever pruned. Say rounds = 1 for one-shot.")
+        else:
+            fields["keep"] = target ** (1 / rounds)
+    if (fields.get("epochs") is None) == (fields.get("steps") is None):
+        problems.append(f"{place}: say how long a round trains: epochs = 5 or steps = 5000, "
+                        f"{'not both' if fields.get('epochs') else 'one of the two'}.")
+    optimiser = fields.get("optimiser", "adam")
+    if fields.get("momentum") and optimiser != "sgd":
+        problems.append(f"{place}: momentum = {fields['momentum']} does nothing under {optimiser}. Take it out, or say optimiser = \"sgd\".")
+    for key, default in PIECE_DEFAULTS.items():
+        if key not in fields:
+            registry = REGISTRIES[SETS[key]]
+            fields[key] = Ref(default, registry.resolve(default, {}, f"{place}: {key}"), registry.get(default).version)
+    kind = fields.get("granularity", "weight")
+    made_for = REGISTRIES["criterion"].get(fields["criterion"].name).traits.get("granularity", "any")
+    if made_for not in ("any", kind):
+        names = [name for name, piece in REGISTRIES["criterion"].pieces.items() if piece.traits.get("granularity", "any") in ("any", kind)]
+        problems.append(f'{place}: criterion = "{fields["criterion"].name}" scores {made_for}s, and granularity = "{kind}".\n'
+                        f"  For {kind}s: {', '.join(sorted(names))}. Or say granularity = \"{made_for}\".")
+    train = REGISTRIES["dataset"].get(fields["dataset"].name).traits.get("train")
+    held, subset = fields.get("validation", 0), fields.get("subset", 0)
+    if train and held + max(subset, 1) > train:
+        problems.append(f"{place}: validation = {held} and subset = {subset}: {fields['dataset'].name} has {train:,} training images. Ask for less.")
+    return Cell(**fields, seed=seed) if len(problems) == found else None
+
+
+def field_reference() -> list[tuple[str, str, str]]:
+    """Every key of a cell for the documentation: name, default, description."""
+    rows: list[tuple[str, str, str]] = []
+    for name in CELL_KEYS:
+        info = msgspec.inspect.type_info(FIELDS[name].type)
+        described = (getattr(info, "extra_json_schema", None) or {}).get("description", "")
+        default = PIECE_DEFAULTS.get(name, NEUTRAL.get(name, FIELDS[name].default))
+        rows.append((name, "" if default is None else msgspec.json.encode(default).decode(), described))
+    return rows

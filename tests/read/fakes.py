@@ -1,0 +1,67 @@
+"""Results with plausible numbers, in the shape the run floor hands to the read floor; drawn, not trained."""
+
+import hashlib
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from sweepstake.base.specs import ClaimSpec, FigureSpec
+
+SIZES = {"fc1": 235_200, "fc2": 30_000, "fc3": 1_000}
+
+
+@dataclass
+class FakeStudy:
+    name: str = "prune-ready"
+    title: str = "Do inits differ in how well they survive pruning?"
+    about: str = "LeNet-300-100 on digits: train, prune 20 %, rewind, again."
+    text: str = 'title = "Do inits differ?"\ninit = ["xavier_normal", "kaiming_normal"]\nseeds = 5\n# </script><b>not markup</b>\n'
+    quick: bool = False
+    overrides: list[str] = field(default_factory=list)
+    axes: dict[str, list[Any]] = field(default_factory=lambda: {"init": ["xavier_normal", "kaiming_normal"]})
+    figures: list[FigureSpec] = field(default_factory=list)
+    claims: list[ClaimSpec] = field(default_factory=list)
+
+
+def fake_results(axes: dict[str, list[Any]], seeds: int = 5, rounds: int = 15, early: bool = True,
+                 spread: float = 0.003) -> list[dict[str, Any]]:
+    """One result per cell: dense near 95 %, a shoulder that depends on the label's place, a fall at the end."""
+    results: list[dict[str, Any]] = []
+    for place, labels in enumerate(product(*axes.values())):
+        for seed in range(seeds):
+            draw = np.random.default_rng([place, seed])
+            said = dict(zip(axes, map(str, labels), strict=True))
+            results.append({
+                "id": hashlib.sha256(repr((said, seed)).encode()).hexdigest()[:16], "cell": {}, "labels": said, "seed": seed,
+                "status": "done",
+                "rounds": [_record(round_, place, draw, early, spread) for round_ in range(rounds + 1)], "error": None,
+                "provenance": {"sweepstake": "0.1.0", "torch": "2.13.0", "machine": {"cpu": "a CPU", "cores": 2}, "commit": "e190934",
+                               "command": "sweepstake run prune-ready"},
+            })
+    return results
+
+
+def _record(round_: int, place: int, draw: np.random.Generator, early: bool, spread: float) -> dict[str, Any]:
+    kept = {layer: round(size * 0.8**round_) for layer, size in SIZES.items()}
+    fraction = sum(kept.values()) / sum(SIZES.values())
+    accuracy = 0.955 + 0.004 * np.exp(-((np.log10(fraction) + 0.7) ** 2) * 8) - 0.25 * np.exp(-fraction * (140 - 9 * place))
+    accuracy = float(np.clip(accuracy + draw.normal() * spread * (1 + 0.04 / fraction), 0, 1))
+
+    def point(value: float) -> dict[str, Any]:
+        return {"loss": -float(np.log(value)) * 2, "accuracy": value, "correct": round(value * 360), "count": 360}
+
+    splits = {"train": point(min(1.0, accuracy + 0.04)), "validation": point(accuracy - 0.002) if early else None, "test": point(accuracy)}
+    steps = list(range(0, 401, 40))
+    rise = [0.1 + (accuracy - 0.1) * (1 - np.exp(-step / (40 + 4 / fraction))) for step in steps]
+    return {
+        "round": round_, "kept": sum(kept.values()), "kept_fraction": fraction, "kept_by_layer": kept, "size_by_layer": SIZES,
+        "asked_by_layer": {},
+        "alive_units": {"fc1": 300, "fc2": 100, "fc3": 10}, "steps": 400, "diverged": False, "end": splits,
+        "early": {"step": int(120 + 10 * round_ + draw.integers(0, 3) * 40), **splits} if early else None,
+        "curve": {"step": steps, "train_loss": [None, *(-np.log(np.array(rise[1:]))).tolist()], "test_accuracy": [float(r) for r in rise],
+                  "test_loss": [float(-np.log(r)) for r in rise]},
+        "proofs": {"counts": "exact", "reset": "exact", "dead_weights": 0.0} if round_ else {"dead_weights": 0.0},
+        "seconds": {"train": 1.5 + float(draw.random()), "evaluate": 0.1},
+    }

@@ -1,0 +1,83 @@
+"""Imports only point down, and the doors open fast."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "sweepstake"
+FLOORS = {"base": 0, "pieces": 1, "study": 2, "engine": 3, "run": 4, "tickets": 4, "read": 5}
+DOORS = {"__init__", "__main__", "cli"}
+
+
+def modules_imported(source: str, package: str) -> set[str]:
+    """Every module of ours that a source imports, in functions and under TYPE_CHECKING too; relative ones made whole."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            base = ".".join(parents[:len(parents) - node.level + 1]) if node.level else ""
+            whole = ".".join(part for part in (base, node.module) if part)
+            found |= {whole, *(f"{whole}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.split(".")[0] == "sweepstake"}
+
+
+def upward(source: str, floor: str) -> list[str]:
+    """The imports of a file on that floor that do not point down; its own floor is no way up."""
+    bad = []
+    for name in modules_imported(source, f"sweepstake.{floor}"):
+        parts = name.split(".")
+        if len(parts) > 1 and ((parts[1] in FLOORS and FLOORS[parts[1]] > FLOORS[floor]) or parts[1] in DOORS):
+            bad.append(name)
+        if len(parts) > 1 and parts[1] in FLOORS and parts[1] != floor and FLOORS[parts[1]] == FLOORS[floor]:
+            bad.append(name)
+    return sorted(bad)
+
+
+def test_every_folder_of_the_package_is_a_floor():
+    here = {path.parent.name for path in PACKAGE.glob("*/*.py")}
+    assert here <= set(FLOORS)
+    assert {path.stem for path in PACKAGE.glob("*.py")} == DOORS
+
+
+def test_imports_only_point_down():
+    bad = {str(path.relative_to(PACKAGE)): found for floor in FLOORS for path in (PACKAGE / floor).rglob("*.py")
+           if (found := upward(path.read_text(), floor))}
+    assert bad == {}
+
+
+def test_a_planted_upward_import_is_caught():
+    assert upward("def f():\n    from sweepstake.run.store import Store", "engine") == ["sweepstake.run.store", "sweepstake.run.store.Store"]
+    assert upward("import sweepstake.read.report", "run") == ["sweepstake.read.report"]
+    assert upward("from .. import run", "base") == ["sweepstake.run"]
+    assert upward("from sweepstake import cli", "read") == ["sweepstake.cli"]
+    assert upward("from sweepstake.run import store", "tickets") == ["sweepstake.run", "sweepstake.run.store"]
+    assert upward("from sweepstake.base.cell import Cell", "run") == []
+
+
+def fresh_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+HEAVY = "print(sorted({'torch', 'numpy', 'scipy', 'pandas'} & set(sys.modules)))"
+
+
+def test_import_sweepstake_and_its_help_reach_no_heavy_library():
+    said = fresh_python(f"import sys, sweepstake\n{HEAVY}\nfrom sweepstake.cli import main\n"
+                        f"try:\n    main(['run', '-h'])\nexcept SystemExit:\n    {HEAVY}")
+    assert said.splitlines()[0] == "[]"
+    assert said.splitlines()[-1] == "[]"
+
+
+def test_reading_a_study_reaches_no_torch():
+    assert fresh_python(f"import sys, sweepstake as ss\nassert len(ss.load_study('demo').cells) == 20\n{HEAVY}") == "[]\n"
+
+
+def test_the_words_import_in_under_0_3_seconds():
+    took = fresh_python("import time\nbegan = time.process_time()\nimport sweepstake.base.cell, sweepstake.base.specs, sweepstake.base.registry\n"
+                        "print(time.process_time() - began)")
+    assert float(took) < 0.3
