@@ -89,8 +89,30 @@ def connected(widths: Sequence[int], classes: int, style: Style, normed: bool = 
     return [*layers, (f"fc{len(widths)}", nn.Linear(widths[-1], classes))]
 
 
+class MLP(nn.Module):
+    """fc1, activation, dropout, ..., fcN: what the kernels of our own know how to train."""
+
+    chain = True
+
+    def __init__(self, sizes: Sequence[int], activation: nn.Module, dropout: float):
+        super().__init__()
+        self.sizes = list(sizes)
+        self.activation, self.dropout = activation, nn.Dropout(dropout)
+        for number, (into, out) in enumerate(pairwise(self.sizes), 1):
+            self.add_module(f"fc{number}", nn.Linear(into, out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, last = x.flatten(1), len(self.sizes) - 1
+        for number in range(1, last):
+            x = self.dropout(self.activation(getattr(self, f"fc{number}")(x)))
+        return getattr(self, f"fc{last}")(x)
+
+
 def mlp(inputs: Sequence[int], classes: int, hidden: Sequence[int], style: Style) -> nn.Module:
-    return chain([("flatten", Flatten()), *connected([prod(inputs), *map(style.wide, hidden)], classes, style, normed=True)])
+    sizes = [prod(inputs), *map(style.wide, hidden)]
+    if style.norm == "none":
+        return MLP([*sizes, classes], style.active(), style.dropout)
+    return chain([("flatten", Flatten()), *connected(sizes, classes, style, normed=True)])
 
 
 def convolutional(inputs: Sequence[int], classes: int, plan: Sequence[int | str], hidden: Sequence[int], style: Style,
