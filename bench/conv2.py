@@ -16,7 +16,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-BATCH, STEPS, REPETITIONS = 60, 12, 7
+BATCH, STEPS, REPETITIONS = 60, 12, 5
 
 
 def work(barrier, answers, number):
@@ -27,12 +27,13 @@ def work(barrier, answers, number):
 
     from sweepstake.base.cell import PIECE_DEFAULTS, SETS, Cell, Ref
     from sweepstake.engine.rounds import first_state
-    from sweepstake.engine.train import Trainer, prepare
+    from sweepstake.engine.train import Trainer, keep_freed_memory, prepare
     from sweepstake.pieces import REGISTRIES
     from sweepstake.pieces.datasets import Data
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     draw = np.random.default_rng(number)
     x, y = draw.integers(0, 256, (BATCH * STEPS, 3, 32, 32), dtype=np.uint8), draw.integers(0, 10, BATCH * STEPS)
     pieces = {key: Ref(name, REGISTRIES[SETS[key]].resolve(name, {}, key)) for key, name in {**PIECE_DEFAULTS, "model": "conv2"}.items()}
