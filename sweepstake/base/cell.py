@@ -33,6 +33,8 @@ class Scaling(Struct, frozen=True, forbid_unknown_fields=True):
 Keep = Annotated[float, Meta(gt=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
+Epochs = Annotated[float, Meta(gt=0, le=1_000_000)]
+Steps = Annotated[int, Meta(ge=0, le=100_000_000)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
@@ -59,8 +61,8 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lr_schedule: Annotated[Ref, Meta(description="The factor on lr over a round. A name from `sweepstake pieces lr_schedule`.")]
     batch_size: Annotated[int, Meta(ge=1, le=1_000_000, description=(
         "Images a step; every batch is full (an epoch's tail is filled from the next epoch's order)."))] = 60
-    epochs: Annotated[Annotated[float, Meta(gt=0, le=1_000_000)] | None, Meta(description="Training a round, in passes over the training images (or say steps).")] = None
-    steps: Annotated[Annotated[int, Meta(ge=0, le=100_000_000)] | None, Meta(description="Training a round, in steps (or say epochs). 0: no training at all.")] = None
+    epochs: Annotated[Epochs | None, Meta(description="Training a round, in passes over the training images (or say steps).")] = None
+    steps: Annotated[Steps | None, Meta(description="Training a round, in steps (or say epochs). 0: no training at all.")] = None
     eval_every: Annotated[Count, Meta(description=(
         "Steps between two points of the learning curve, the grid early stopping looks at (0: once an epoch)."))] = 0
 

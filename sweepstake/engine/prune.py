@@ -157,9 +157,11 @@ def _write(net: Net, cell: Cell, slot: Slot, kept: Tensor, mask: Tensor, by_unit
         for each, part in zip(group, kept.split([s.size for s in group]), strict=True):
             each.of(mask).copy_(part.view(each.shape))
         return
-    slot.of(mask)[:] = kept.view(-1, *[1] * (len(slot.shape) - 1)) & slot.of(mask) if cell.control != "shuffle" else kept[:, None]
+    slot.of(mask)[:] = kept.view(-1, *[1] * (len(slot.shape) - 1)) & (slot.of(mask) if cell.control != "shuffle" else True)
     if bias := net.bias_of(slot):
         bias.of(mask)[:] = kept
+    for norm in net.norm_of(slot):
+        norm.of(mask)[:] = kept
     if following := net.after(slot):
         block = following.shape[1] // slot.shape[0]
         following.of(mask)[:, ~kept.repeat_interleave(block)] = False

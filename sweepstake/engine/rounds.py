@@ -72,7 +72,9 @@ def _shuffled(net: Net, cell: Cell, w_init: Tensor, mask: Tensor, round_: int) -
     for slot in net.weights:
         places = slot.of(mask).flatten().nonzero().flatten()
         order = torch.from_numpy(streams.permutation(len(places), cell.seed, "shuffled", round_, slot.name))
-        slot.of(flat).view(-1)[places] = slot.of(w_init).reshape(-1)[places[order]]
+        values = slot.of(w_init).flatten().clone()
+        values[places] = values[places[order]]
+        slot.of(flat).copy_(values.view(slot.shape))
     return flat
 
 

@@ -22,7 +22,7 @@ import torch._dynamo
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.engine.rounds import State, first_state, run_rounds
-from sweepstake.engine.train import Start, Trainer, prepare
+from sweepstake.engine.train import Start, Trainer, keep_freed_memory, prepare
 from sweepstake.pieces import load_plugin
 from sweepstake.run import provenance
 from sweepstake.run.data import decoded_cache, load_data
@@ -47,6 +47,7 @@ def work(task_json: bytes, pipe: Connection) -> None:
     _die_with_parent()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Pruned networks drift into denormals, which are a hundred times slower.
+    keep_freed_memory()
 
     def tell(kind: str, **said: Any) -> None:
         pipe.send_bytes(json.dumps({"kind": kind, **said}).encode())

@@ -19,7 +19,7 @@ from msgspec import Meta
 from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep, Ref, cell_id
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
-from sweepstake.base.values import LARGEST, convert, read_table, shown
+from sweepstake.base.values import LARGEST, convert, is_list, is_table, read_table, shown
 from sweepstake.pieces import REGISTRIES, load_plugin, neutral_options
 from sweepstake.pieces.datasets import spec_of
 
@@ -124,7 +124,7 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
     place, problems = path or name, list[str]()
     table = dict(table)
     smaller = table.pop("quick", {})
-    if not isinstance(smaller, dict):
+    if not is_table(smaller):
         problems.append(f"{place}: quick = {shown(smaller)}: expected a table, [quick], of keys and their smaller values.")
         smaller = {}
     elif quick and not smaller:
@@ -196,9 +196,9 @@ def _read_keys(table: Mapping[str, Any], place: str, problems: list[str]) -> tup
 
 def _is_axis(key: str, given: Any) -> bool:
     """A list is an axis, but where the value itself is a list (prune_layers): there a list of lists is."""
-    if not isinstance(given, list):
+    if not is_list(given):
         return False
-    return key != "prune_layers" or (bool(given) and all(isinstance(each, list) for each in given))
+    return key != "prune_layers" or (bool(given) and all(is_list(each) for each in given))
 
 
 def _values(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Value]:
@@ -212,9 +212,9 @@ def _values(key: str, given: Any, place: str, problems: list[str]) -> Iterator[V
 
 
 def _label(value: Any) -> str:
-    if isinstance(value, dict):
+    if is_table(value):
         return ", ".join(f"{k}={_label(v)}" for k, v in value.items())
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+    return "+".join(map(str, value)) if is_list(value) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _refs(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Value]:
@@ -222,7 +222,7 @@ def _refs(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Val
     registry = REGISTRIES[SETS[key]]
     if isinstance(given, str):
         given = {"name": given}
-    if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+    if not is_table(given) or not isinstance(given.get("name"), str):
         problems.append(f'{place} = {shown(given)}: say a name ("{PIECE_DEFAULTS[key]}") or a table {{name = "...", option = ...}}.')
         return
     options = {k: v for k, v in given.items() if k not in ("name", "label")}
@@ -235,8 +235,8 @@ def _refs(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Val
     except UserError as error:
         problems += error.problems
         return
-    several = {k: v for k, v in options.items() if isinstance(v, list) and k in piece.options
-               and (not piece.options[k].takes_a_list() or (v and all(isinstance(each, list) for each in v)))}
+    several = {k: v for k, v in options.items() if is_list(v) and k in piece.options
+               and (not piece.options[k].takes_a_list() or (v and all(is_list(each) for each in v)))}
     if any(not v for v in several.values()):
         problems.append(f"{place}: {name}: an option with an empty list: an axis with no values.")
         return
@@ -262,7 +262,7 @@ def _convert(value: Any, type_: Any, place: str, problems: list[str]) -> Any:
 
 def _tables(given: Any, place: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """What stands under [[double brackets]]: each table with its place."""
-    if not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
+    if not is_list(given) or not given or not all(is_table(each) for each in given):
         problems.append(f"{place}: write the brackets twice, {place.rpartition(' ')[2]}, and a table under each.")
         return []
     return [(f"{place} {number}", each) for number, each in enumerate(given, 1)]
@@ -277,7 +277,7 @@ def _seeds(given: Any, place: str, problems: list[str]) -> list[int]:
     """How many, or which."""
     whole = type(given) is int and given <= MOST_CELLS
     seeds = list(range(given)) if whole else given
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed <= LARGEST for seed in seeds):
+    if not is_list(seeds) or not seeds or not all(type(seed) is int and 0 <= seed <= LARGEST for seed in seeds):
         problems.append(f"{place}: seeds = {shown(given)}: say how many (`seeds = 5`, at most {MOST_CELLS:,}) "
                         f"or which (`seeds = [42, 43]`, from 0 up).")
         return []
@@ -331,11 +331,11 @@ def _override(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for part in reversed(inner):
         value = {part: value}
     old = table.get(key)
-    if isinstance(value, dict) and key in SETS and "name" not in value:
-        stand = old if isinstance(old, list) and old else [PIECE_DEFAULTS[key] if old is None else old]
+    if is_table(value) and key in SETS and "name" not in value:
+        stand = old if is_list(old) and old else [PIECE_DEFAULTS[key] if old is None else old]
         merged = [{**({"name": each} if isinstance(each, str) else each), **value} if isinstance(each, str | dict) else each for each in stand]
-        value = merged if isinstance(old, list) else merged[0]
-    elif isinstance(value, dict) and isinstance(old, dict) and (inner or key == "machine"):
+        value = merged if is_list(old) else merged[0]
+    elif is_table(value) and is_table(old) and (inner or key == "machine"):
         value = {**old, **value}
     table[key] = value
 
