@@ -134,7 +134,7 @@ def test_show_estimates_and_writes_nothing(call, elsewhere: Path):
 
 def test_a_network_too_large_for_the_machine_is_told(call, elsewhere: Path):
     said = bad(call, "show", write_small(elsewhere), "--set", "model.hidden=[1000000000000]").splitlines()
-    assert "cannot be made: RuntimeError: " in said[-1]
+    assert 'small.toml: model = "mlp": raised RuntimeError' in said[-1]
 
 
 def test_show_cells_lists_ids_for_machines(call, elsewhere: Path):
@@ -236,7 +236,8 @@ def test_pieces_lists_every_set_with_options_and_sources(call):
         for piece in registry.pieces.values():
             assert f"  {piece.name}" in out
             assert piece.claim in out
-    assert '[hidden = [300, 100], activation = "relu", slope = 0.01, dropout = 0.0]' in out
+    assert "  mlp  [hidden = [300, 100], " in out
+    assert 'activation = "relu", slope = 0.01, dropout = 0.0]' in out
     for pythonism in ("None", "True", "False", "NODEFAULT", "'relu'"):
         assert pythonism not in out
 

@@ -66,12 +66,14 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     eval_every: Annotated[Count, Meta(description=(
         "Steps between two points of the learning curve, the grid early stopping looks at (0: once an epoch)."))] = 0
 
-    rounds: Annotated[int, Meta(ge=0, le=10_000, description="Prune, reset and train this many times after round 0, which trains the whole network.")] = 10
+    rounds: Annotated[int, Meta(ge=0, le=10_000, description=(
+        "Prune, reset and train this many times after round 0, which trains the whole network."))] = 10
     keep: Annotated[Keep | dict[str, Keep], Meta(description=(
         "The fraction kept in a round, of what was left: a number, or a table `{fc1 = 0.8, fc3 = 0.9}` (layers not named keep all)."))] = 0.8
     output_keep: Annotated[Keep | None, Meta(description="The fraction the output layer keeps in a round, if it has its own.")] = None
     prune_layers: Annotated[list[str], Meta(min_length=1, description=(
-        "Which layers may be pruned: `all`, kinds (`linear`, `conv`) or layer names. A list of lists is an axis."))] = msgspec.field(default_factory=lambda: ["all"])
+        "Which layers may be pruned: `all`, kinds (`linear`, `conv`) or layer names. A list of lists is an axis.")
+        )] = msgspec.field(default_factory=lambda: ["all"])
     prune_biases: Annotated[bool, Meta(description="Whether biases are ranked and pruned among the weights of their layer.")] = False
     criterion: Annotated[Ref, Meta(description="The score; low scores die. A name from `sweepstake pieces criterion`.")]
     granularity: Annotated[Literal["weight", "unit"], Meta(description="Prune single weights, or whole units (neurons, channels).")] = "weight"

@@ -85,7 +85,7 @@ class Registry:
     def __call__(self, function: Callable[..., Any] | None = None, *, version: int = 1,
                  neutral: Mapping[str, Any] | None = None, **traits: Any) -> Any:
         if function is None:
-            return lambda f: self(f, version=version, neutral=neutral, **traits)  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType]
+            return lambda f: self(f, version=version, neutral=neutral, **traits)  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType, reportUnknownArgumentType]
         self.pieces[function.__name__] = self._read(function, version, neutral or {}, traits)
         return function
 

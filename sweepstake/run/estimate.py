@@ -40,8 +40,8 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
         ours = [p for p in stack.planned if p.id in todo]
         try:
             cost = _cost(ours[0]) if ours else None
-        except UserError:
-            raise
+        except UserError as error:
+            raise UserError(*(f"{study.path or study.name}: {problem}" for problem in error.problems)) from error
         except Exception as error:
             raise UserError(f"{study.path or study.name}: {cannot_be_made(ours[0].cell, error)}") from error
         if ours and cost is None:

@@ -131,13 +131,14 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
         raise UserError(f"{place}: has no [quick] table, so there is no --quick. Say `--set seeds=2` and the like instead.")
     for key in [key for key in smaller if key not in KEYS or key == "quick"]:
         problems.append(unknown(f"{place}: [quick] {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
-    for key, value in smaller.items() if quick else []:
-        _override(table, [key], value)
+    if quick:
+        for key, value in smaller.items():
+            _override(table, [key], value)
     for said in overrides:
         _override(table, *_parse_override(said, problems))
     for key in [key for key in table if key not in KEYS or key == "quick"]:
         problems.append(unknown(f"{place}: {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
-    plugins = _convert(table.get("plugins", []), list[str], f"{place}: plugins", problems) or []
+    plugins: list[str] = _convert(table.get("plugins", []), list[str], f"{place}: plugins", problems) or []
     for plugin in plugins:
         try:
             load_plugin(folder / plugin)
@@ -411,7 +412,8 @@ def field_reference() -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
     for name in CELL_KEYS:
         info = msgspec.inspect.type_info(FIELDS[name].type)
-        described = (getattr(info, "extra_json_schema", None) or {}).get("description", "")
+        schema: dict[str, str] = getattr(info, "extra_json_schema", None) or {}
+        described = schema.get("description", "")
         default = PIECE_DEFAULTS.get(name, NEUTRAL.get(name, FIELDS[name].default))
         rows.append((name, "" if default is None else msgspec.json.encode(default).decode(), described))
     return rows

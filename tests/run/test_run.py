@@ -293,20 +293,27 @@ def test_no_workers_is_refused(tmp_path: Path, workers: int):
     assert not (tmp_path / "runs").exists()
 
 
-BROKEN_MODEL = '''
+BROKEN = '''
 import sweepstake as ss
 
 @ss.model
 def too_small(inputs, classes):
     """A model that cannot be made."""
     return {}["layers"]
+
+@ss.dataset
+def unreadable():
+    """Images that cannot be read."""
+    return {}["images"]
 '''
 
 
-def test_a_model_that_cannot_be_made_is_told_with_its_line(tmp_path: Path):
-    (tmp_path / "broken_model.py").write_text(BROKEN_MODEL)
-    with pytest.raises(UserError, match=r"cannot be made: KeyError: 'layers' \(.*broken_model.py:7\)"):
-        run_study(small_study(tmp_path, model="too_small", plugins=["broken_model.py"]), tmp_path / "runs")
+def test_a_model_or_data_set_that_cannot_be_made_is_told(tmp_path: Path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    for changes, fragment in (({"model": "too_small"}, r'small: model = "too_small": raised KeyError .*layers'),
+                              ({"dataset": "unreadable"}, r"small: .*unreadable.*KeyError.*images")):
+        with pytest.raises(UserError, match=fragment):
+            run_study(small_study(tmp_path, plugins=["broken.py"], **changes), tmp_path / "runs")
 
 
 def test_per_layer_options_reach_their_layers(tmp_path: Path):
