@@ -81,6 +81,10 @@ class Net:
     def bias_of(self, weight: Slot) -> Slot | None:
         return next((slot for slot in self.slots if slot.layer == weight.layer and slot.role == "bias"), None)
 
+    def norm_of(self, weight: Slot) -> list[Slot]:
+        """The parameters of the norm behind this layer, a number a unit."""
+        return []
+
     def after(self, weight: Slot) -> Slot | None:
         """The layer this one feeds, where layers form a plain chain (each unit a column, or a block of columns)."""
         here = self.weights.index(weight)
