@@ -33,7 +33,7 @@ class Scaling(Struct, frozen=True, forbid_unknown_fields=True):
 Keep = Annotated[float, Meta(gt=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
-Seed = Annotated[int, Meta(ge=0, lt=2**63)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,7 +20,9 @@ from sweepstake.pieces import criterion
 from sweepstake.pieces.networks import MLP
 
 CHUNK = 500
-"""Images at a time: what a gradient keeps in memory, and what an ensemble keeps in the cache."""
+"""Images at a time: what a gradient keeps in memory."""
+ENSEMBLE_CHUNK = 1000
+"""Images at a time under unit masks: measured, by bench/lfe.py; activations of one mask stay in the cache."""
 
 
 def for_layer(piece: Piece, options: Mapping[str, Any], layer: str) -> dict[str, Any]:
@@ -96,23 +98,24 @@ class Scorer:
 
     # Gradients
 
+    @property
+    def _images(self) -> Images:
+        if self.images is None:
+            raise UserError(f'criterion = "{self.piece.name}": needs training images, and there are none here.')
+        return self.images
+
     @cached_property
     def chosen(self) -> tuple[Tensor, Tensor]:
         """The training images the criterion asks for (never validation or test), and their labels."""
-        if self.images is None:
-            raise UserError(f'criterion = "{self.piece.name}": needs training images, and there are none here.')
-        train, wanted = self.images.train, self.options.get("images", 0)
-        if wanted > len(train.y):
-            raise UserError(f'criterion = "{self.piece.name}": images = {wanted:,}: there are {len(train.y):,} training images. Ask for less, or 0 for all.')
-        if not wanted:
+        train, wanted = self._images.train, self.options.get("images", 0)
+        if not 0 < wanted < len(train.y):
             return train.x, train.y
         order = torch.from_numpy(streams.permutation(len(train.y), self.cell.seed, "criterion images", self.done)[:wanted])
         return train.x[order], train.y[order]
 
-    def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
-        assert self.images is not None
-        for x, y in zip(*(each.split(CHUNK) for each in self.chosen), strict=True):
-            yield self.images.batch(x, self.net.w.dtype), y
+    def _parts(self, size: int = CHUNK) -> Iterator[tuple[Tensor, Tensor]]:
+        for x, y in zip(*(each.split(size) for each in self.chosen), strict=True):
+            yield self._images.batch(x, self.net.w.dtype), y
 
     def _forward(self, flat: Tensor, x: Tensor) -> Tensor:
         """The network at these weights. Dropout is off; a batch norm takes these images' statistics and remembers nothing."""
@@ -146,12 +149,11 @@ class Scorer:
     @cached_property
     def flow_grad(self) -> Tensor:
         # In double: the flow is a product over layers and leaves float32 in deep networks.
-        assert self.images is not None
         module = self.net.module.eval()
         flat = self.stations["w_final"].abs().double().requires_grad_()
         values = {slot.name: slot.of(flat) for slot in self.net.slots}
         buffers = {name: b.double() if b.is_floating_point() else b for name, b in module.named_buffers()}
-        flow = functional_call(module, {**values, **buffers}, (torch.ones((1, *self.images.inputs), dtype=torch.float64),)).sum()
+        flow = functional_call(module, {**values, **buffers}, (torch.ones((1, *self._images.inputs), dtype=torch.float64),)).sum()
         return torch.autograd.grad(flow, flat)[0]
 
     # Units
@@ -192,7 +194,7 @@ class Scorer:
         total = torch.zeros(len(on), dtype=torch.float64)
         each = dict(zip(slots, on.split([slot.shape[0] for slot in slots], dim=1), strict=True))
         fast = type(self.net.module) is MLP and all(slot.role != "other" for slot in self.net.slots)
-        for x, y in self._parts():
+        for x, y in self._parts(ENSEMBLE_CHUNK):
             total += self._losses_of_mlp(each, len(on), x, y) if fast else self._losses_of_any(each, len(on), x, y)
         return total / len(self.chosen[1])
 

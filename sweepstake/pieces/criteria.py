@@ -2,8 +2,8 @@
 
 A weight criterion returns the shape of the layer's weights; a unit criterion (granularity = "unit") one number a unit.
 One that is `joint` is called once over the units of all prunable layers, end to end, and scores them together.
-Options the engine reads: `images`, how many training images (drawn for this cell and round; 0: all) a gradient, an activation
-or a loss is taken over; `iterations`, in how many smaller prunings a round's pruning is done, each scored anew; `temperature`.
+Options the engine reads: `images`, over how many training images (drawn for this cell and round; 0, or more than there are: all)
+a gradient, an activation or a loss is taken; `iterations`, in how many smaller prunings a round's pruning is done, each scored anew; `temperature`.
 """
 
 from typing import Annotated, Literal
@@ -111,9 +111,10 @@ def activation_mean(activation, *, images: Images = 1000):
 
 @criterion(granularity="unit", joint=True)
 def lfe(alive, noise, loss_of, *, masks: Times = 1000, share: Annotated[float, Meta(gt=0, lt=1)] = 0.5, images: Images = 2000,
-        score: Literal["negative_loss", "likelihood"] = "negative_loss", intercept: bool = False, ridge: Annotated[float, Meta(ge=0)] = 0.0):
+        score: Literal["negative_loss", "likelihood"] = "negative_loss", intercept: bool = True, ridge: Annotated[float, Meta(ge=0)] = 0.0):
     """theta of Z theta = s in least squares, Z random unit masks, s = -loss (or exp -loss) under each: linear filter ensembles
-    (Sandor et al. 2020). `share` of the units is on; `ridge` is added to Z'Z (needed where masks are fewer than units)."""
+    (Sandor et al. 2020). `share` of the units is on; `intercept`: a constant beside theta, without which how many are on drowns which;
+    `ridge` is added to Z'Z (needed where masks are fewer than units)."""
     on = (noise((masks, len(alive))) < 2 * share - 1) & alive
     s = -loss_of(on).double()
     s = s.exp() if score == "likelihood" else s
