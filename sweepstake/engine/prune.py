@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from sweepstake.base.cell import Cell
-from sweepstake.base.errors import UserError, one_of, unknown
+from sweepstake.base.errors import UserError, unknown
 from sweepstake.engine import streams
 from sweepstake.engine.network import Net, Slot
-from sweepstake.engine.scores import Scorer, alive_in, for_layer, ranked_together, without_units
+from sweepstake.engine.scores import Scorer, alive_in, ranked_together, without_units
 from sweepstake.engine.train import Images
 from sweepstake.pieces import REGISTRIES, allocation, criterion
 
@@ -70,10 +70,13 @@ def densities(cell: Cell, slots: Sequence[Slot], sizes: Sequence[int], done: flo
     return [keep_of(cell, slot, output) ** done for slot in slots]
 
 
+def protected(cell: Cell, slot: Slot, output: Slot) -> bool:
+    """Whether this layer was asked to lose nothing: then no sharing may take from it."""
+    return slot.layer not in cell.remove if cell.remove is not None else keep_of(cell, slot, output) == 1.0
+
+
 def keep_of(cell: Cell, slot: Slot, output: Slot) -> float:
-    """The fraction this layer keeps in a round; 1 protects it."""
-    if cell.remove is not None:
-        return 1.0 if slot.layer not in cell.remove else 0.0
+    """The fraction this layer keeps in a round."""
     if cell.output_keep is not None and slot is output:
         return cell.output_keep
     return cell.keep.get(slot.layer, 1.0) if isinstance(cell.keep, dict) else cell.keep
@@ -146,7 +149,7 @@ def _share(net: Net, cell: Cell, slots: list[Slot], scores: dict[Slot, Tensor], 
     """How many each layer keeps. A layer that keeps all, and an output layer with its own rate, share with nobody."""
     output = net.weights[-1]
     density = dict(zip(slots, densities(cell, slots, [alive[slot].numel() for slot in slots], done, output), strict=True))
-    whole = [slot for slot in slots if keep_of(cell, slot, output) == 1.0]
+    whole = [slot for slot in slots if protected(cell, slot, output)]
     apart = [slot for slot in slots if slot is output and cell.output_keep is not None and slot not in whole]
     counts = {slot: int(alive[slot].sum()) for slot in whole}
     for pool in (apart, [slot for slot in slots if slot not in apart + whole]):

@@ -118,9 +118,9 @@ def _resolved(key: str, value: Any) -> Ref:
 def masks_of(trainer: Trainer, donor: Cell) -> dict[int, Tensor]:
     """The mask each round of a cell trains under, by running it."""
     other = type(trainer)(donor, trainer.images)
-    state = first_state(other, donor)
-    masks = {0: state.start.mask}
-    for _, state in run_rounds(other, donor, state):
+    begun = first_state(other, donor)
+    masks = {0: begun.start.mask}
+    for _, state in run_rounds(other, donor, begun):
         masks.setdefault(state.round, state.start.mask)
     return masks
 
@@ -135,7 +135,7 @@ def reset(net: Net, cell: Cell, stations: dict[str, Tensor], mask: Tensor, round
     cached |= {name: drawn[name]() for name in piece.takes if name in drawn}
     w = torch.empty_like(stations["w_final"])
     for slot in net.slots:
-        offers = {name: (lambda flat=flat: slot.of(flat)) for name, flat in cached.items()}
+        offers = {name: (lambda flat=flat, slot=slot: slot.of(flat)) for name, flat in cached.items()}
         value = piece(offers, for_layer(piece, cell.reset.options, slot.layer))
         if value.shape != slot.shape:
             raise UserError(f'reset = "{piece.name}": gave shape {tuple(value.shape)} for {slot.name}, expected {slot.shape}.')
