@@ -61,7 +61,7 @@ def run_rounds(trainer: Trainer, cell: Cell, state: State, name: str = "",
         if trained.diverged or state.round == cell.rounds:
             yield record, State(cell.rounds + 1, state.start)
             return
-        w_step = trained.w_step if state.round == 0 else state.w_step
+        w_step = (trained.w_step if state.round == 0 else state.w_step) if cell.reset.options.get("step") else None
         stations = {"w_init": w_init, "w_start": state.start.w, "w_final": trained.w_final}
         state = State(state.round + 1, state.start, w_step)
         if cell.prune_when != "before":
@@ -121,8 +121,8 @@ def masks_of(trainer: Trainer, donor: Cell) -> dict[int, Tensor]:
     begun = first_state(other, donor)
     masks = {0: begun.start.mask}
     for _, state in run_rounds(other, donor, begun):
-        masks.setdefault(state.round, state.start.mask)
-    return masks
+        masks[state.round] = state.start.mask
+    return {round_: mask for round_, mask in masks.items() if round_ <= donor.rounds}
 
 
 def reset(net: Net, cell: Cell, stations: dict[str, Tensor], mask: Tensor, round_: int, trained: Trained) -> Start:

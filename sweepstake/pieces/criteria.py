@@ -112,9 +112,11 @@ def activation_mean(activation, *, images: Images = 1000):
 @criterion(granularity="unit", joint=True)
 def lfe(alive, noise, loss_of, *, masks: Times = 1000, share: Annotated[float, Meta(gt=0, lt=1)] = 0.5, images: Images = 2000,
         score: Literal["negative_loss", "likelihood"] = "negative_loss", intercept: bool = True, ridge: Annotated[float, Meta(ge=0)] = 0.0):
-    """theta of Z theta = s in least squares, Z random unit masks, s = -loss (or exp -loss) under each: linear filter ensembles
-    (Sandor et al. 2020). `share` of the units is on; `intercept`: a constant beside theta, without which how many are on drowns which;
-    `ridge` is added to Z'Z (needed where masks are fewer than units)."""
+    """theta of Z theta = s: Z random unit masks, s = -loss under each, least squares; linear filter ensembles (Sandor et al. 2020).
+
+    `share` of the units is on in a mask; score = "likelihood" takes s = exp -loss; `intercept` fits a constant beside theta, without
+    which how many units are on drowns which; `ridge` is added to Z'Z, and is needed where masks are fewer than units.
+    """
     on = (noise((masks, len(alive))) < 2 * share - 1) & alive
     s = -loss_of(on).double()
     s = s.exp() if score == "likelihood" else s
