@@ -33,13 +33,15 @@ def the_dead_are_zero(w: Tensor, mask: Tensor) -> float:
     return largest
 
 
-def reset_is_what_it_says(net: Net, cell: Cell, w: Tensor, mask: Tensor, sources: Mapping[str, Tensor], w_init: Tensor) -> dict[str, float | str]:
+def reset_is_what_it_says(net: Net, cell: Cell, w: Tensor, mask: Tensor, sources: Mapping[str, Tensor],
+                          w_init: Tensor) -> dict[str, float | str]:
     """By the reset's `source`: survivors equal it bit for bit (w_step, w_final), or are a new draw that does not follow the old
     one (fresh, resampled), the old values in other places (shuffled), or other magnitudes under the old signs."""
     kind = reset.get(cell.reset.name).traits.get("source", "unchecked")
     proof: dict[str, float | str] = {"reset": kind}
     if kind in sources and not torch.equal(w[mask], sources[kind][mask]):
-        raise BrokenControl(f"reset = {cell.reset.name}: survivors differ from their source by {float((w - sources[kind])[mask].abs().max())!r}")
+        furthest = float((w - sources[kind])[mask].abs().max())
+        raise BrokenControl(f"reset = {cell.reset.name}: survivors differ from their source by {furthest!r}")
     for slot in net.weights:
         alive, whole = slot.of(mask), slot.of(w_init)
         now, first = slot.of(w)[alive], whole[alive]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import floor, isfinite
 from typing import Any
 
@@ -99,20 +100,20 @@ def pruned_slots(net: Net, cell: Cell) -> list[Slot]:
 
 
 def prune(net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int, images: Images | None = None) -> Pruned:
-    """Score what is alive, share the count over the layers, keep the top of each; `done` prunings came before this one."""
+    """Score what is alive, share the count over the layers, keep the top of each; `done` prunings came before this one.
+
+    A criterion with `iterations` does the same in as many parts, the density falling by the same factor in each.
+    """
     slots = pruned_slots(net, cell)
     ties = {slot: streams.uniform(tuple(alive_in(net, cell, slot, mask).shape), cell.seed, "ties", done, slot.name) for slot in slots}
     parts = cell.criterion.options.get("iterations", 1)
     ranked, scores, counts, kept = mask, {}, {}, {}
     for part in range(1, parts + 1):
         alive = {slot: alive_in(net, cell, slot, ranked) for slot in slots}
-
-        def scored(name: str, options: Mapping[str, Any], now: Tensor = ranked, alive: dict[Slot, Tensor] = alive) -> dict[Slot, Tensor]:
-            return _finite(name, Scorer(net, cell, stations, now, done, images, name, options).scores(slots), alive)
-
-        scores = scored(cell.criterion.name, cell.criterion.options)
+        scorer = partial(Scorer, net, cell, stations, ranked, done, images)
+        scores = scorer(cell.criterion.name, cell.criterion.options).scores(slots)
         order = {slot: -each for slot, each in scores.items()} if cell.control == "invert" else scores
-        counts = _share(net, cell, slots, order, alive, ties, done + 1 if part == parts else done + part / parts, scored)
+        counts = _share(net, cell, slots, order, alive, ties, done + 1 if part == parts else done + part / parts, scorer)
         kept = {slot: keep_top(order[slot], alive[slot], counts[slot], ties[slot]) for slot in slots}
         ranked = _with_kept(net, cell, ranked, kept)
     new = ranked
@@ -134,18 +135,8 @@ def _shuffled(kept: Tensor, cell: Cell, done: int, slot: Slot) -> Tensor:
     return kept[torch.from_numpy(streams.permutation(len(kept), cell.seed, "shuffle", done, slot.name))]
 
 
-def _finite(name: str, scores: dict[Slot, Tensor], alive: dict[Slot, Tensor]) -> dict[Slot, Tensor]:
-    for slot, each in scores.items():
-        if not each[alive[slot]].isfinite().all():
-            raise UserError(f'criterion = "{name}": a score of {slot.layer} is not a finite number.')
-    return scores
-
-
-Scored = Callable[[str, Mapping[str, Any]], dict[Slot, Tensor]]
-
-
 def _share(net: Net, cell: Cell, slots: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
-           done: float, scored: Scored) -> dict[Slot, int]:
+           done: float, scorer: Callable[[str, Mapping[str, Any]], Scorer]) -> dict[Slot, int]:
     """How many each layer keeps. A layer that keeps all, and an output layer with its own rate, share with nobody."""
     output = net.weights[-1]
     density = dict(zip(slots, densities(cell, slots, [alive[slot].numel() for slot in slots], done, output), strict=True))
@@ -154,18 +145,19 @@ def _share(net: Net, cell: Cell, slots: list[Slot], scores: dict[Slot, Tensor], 
     counts = {slot: int(alive[slot].sum()) for slot in whole}
     for pool in (apart, [slot for slot in slots if slot not in apart + whole]):
         if pool:
-            counts |= _allocate(net, cell, pool, scores, alive, ties, density, scored)
+            counts |= _allocate(net, cell, pool, scores, alive, ties, density, scorer)
     return counts
 
 
 def _allocate(net: Net, cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
-              density: dict[Slot, float], scored: Scored) -> dict[Slot, int]:
+              density: dict[Slot, float], scorer: Callable[[str, Mapping[str, Any]], Scorer]) -> dict[Slot, int]:
     sizes = [alive[slot].numel() for slot in pool]
     room = [int(alive[slot].sum()) for slot in pool]
     total = min(round(sum(size * density[slot] for size, slot in zip(sizes, pool, strict=True))), sum(room))
 
     def top(by: dict[Slot, Tensor] = scores) -> list[int]:
-        joined = keep_top(*(torch.cat([each[slot] for slot in pool]) for each in (by, alive)), total, torch.cat([ties[s] for s in pool]))
+        best, living, tie = (torch.cat([each[slot] for slot in pool]) for each in (by, alive, ties))
+        joined = keep_top(best, living, total, tie)
         return [int(part.sum()) for part in joined.split(sizes)]
 
     wishes = allocation.get(cell.allocation.name)({
@@ -178,7 +170,7 @@ def _allocate(net: Net, cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor]
         "scores": lambda: [scores[slot] for slot in pool],
         "alive": lambda: [alive[slot] for slot in pool],
         "top": top,
-        "top_by": lambda: lambda name, options: top(scored(name, criterion.resolve(name, options, "allocation = like"))),
+        "top_by": lambda: lambda name, options: top(scorer(name, criterion.resolve(name, options, "allocation = like")).scores(pool)),
     }, cell.allocation.options)
     return dict(zip(pool, exact_counts(wishes, room, total), strict=True))
 
@@ -210,12 +202,13 @@ def check_pruning(net: Net, cell: Cell) -> None:
     for layer, lost in (cell.remove or {}).items():
         slot = next((slot for slot in slots if slot.layer == layer), None)
         if slot is None:
-            problems.append(unknown(f"remove = {{{layer} = ...}}", f"layer with {cell.granularity}s to prune", layer, [s.layer for s in slots]))
+            known = [s.layer for s in slots]
+            problems.append(unknown(f"remove = {{{layer} = ...}}", f"layer with {cell.granularity}s to prune", layer, known))
             continue
         size = alive_in(net, cell, slot, torch.ones_like(net.w, dtype=torch.bool)).numel()
         if size - lost * prunings < 1:
-            problems.append(f"remove = {{{layer} = {lost}}}: {prunings} prunings would take {lost * prunings:,} of the {size:,} {cell.granularity}s of {layer}, "
-                            f"and one must be left. At most {(size - 1) // lost} prunings of {lost}.")
+            problems.append(f"remove = {{{layer} = {lost}}}: {prunings} prunings would take {lost * prunings:,} of the {size:,} "
+                            f"{cell.granularity}s of {layer}, and one must be left. At most {(size - 1) // lost} prunings of {lost}.")
     if (cell.control == "transplant") != (cell.donor is not None):
         problems.append('control = "transplant" needs a donor, as donor = {seed = 7}.' if cell.donor is None else
                         f'donor is for control = "transplant", not "{cell.control}". Leave it out.')

@@ -83,7 +83,8 @@ def _cut(trainer: Trainer, cell: Cell, state: State, stations: dict[str, Tensor]
     else:
         pruned = prune(net, cell, {"w_start": start.w, "w_final": start.w, **stations}, start.mask, done, trainer.images)
     said = prove_mask(net, cell, start.mask, pruned, (donor_masks or {}).get(state.round))
-    return State(state.round, Start(start.w * pruned.mask, pruned.mask, start.moments), state.w_step, pruned.asked, {**state.proofs, **said})
+    cut = Start(start.w * pruned.mask, pruned.mask, start.moments)
+    return State(state.round, cut, state.w_step, pruned.asked, {**state.proofs, **said})
 
 
 def donor_of(cell: Cell) -> Cell:
@@ -109,10 +110,10 @@ OF_THE_DATA = ("dataset", "normalise", "subset", "validation", "split_seed", "mo
 
 
 def _resolved(key: str, value: Any) -> Ref:
-    said = {"name": value} if isinstance(value, str) else dict(value)
-    options = said.get("options", {k: v for k, v in said.items() if k not in ("name", "version")})
+    said: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
+    name, options = said["name"], said.get("options", {k: v for k, v in said.items() if k not in ("name", "version")})
     registry = REGISTRIES[SETS[key]]
-    return Ref(said["name"], registry.resolve(said["name"], options, f"donor: {key}"), registry.get(said["name"]).version)
+    return Ref(name, registry.resolve(name, options, f"donor: {key}"), registry.get(name).version)
 
 
 def masks_of(trainer: Trainer, donor: Cell) -> dict[int, Tensor]:

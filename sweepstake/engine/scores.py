@@ -56,12 +56,20 @@ class Scorer:
     def scores(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
         """Each layer's scores, flat: one a weight (and bias), or one a unit."""
         if self.piece.traits.get("joint"):
-            sizes = [slot.shape[0] for slot in slots]
-            joint = self.piece(self._joint_offers(slots), self.options)
-            if joint.shape != (sum(sizes),):
-                raise UserError(f'criterion = "{self.piece.name}": gave shape {tuple(joint.shape)}, expected {sum(sizes):,} scores, one a unit.')
-            return dict(zip(slots, joint.split(sizes), strict=True))
-        return {slot: torch.cat([self._one(s).flatten() for s in ranked_together(self.net, self.cell, slot)]) for slot in slots}
+            found = self._jointly(slots)
+        else:
+            found = {slot: torch.cat([self._one(s).flatten() for s in ranked_together(self.net, self.cell, slot)]) for slot in slots}
+        for slot, each in found.items():
+            if not each[alive_in(self.net, self.cell, slot, self.mask)].isfinite().all():
+                raise UserError(f'criterion = "{self.piece.name}": a score of {slot.layer} is not a finite number.')
+        return found
+
+    def _jointly(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
+        sizes = [slot.shape[0] for slot in slots]
+        joint = self.piece(self._joint_offers(slots), self.options)
+        if joint.shape != (sum(sizes),):
+            raise UserError(f'criterion = "{self.piece.name}": gave shape {tuple(joint.shape)}, expected {sum(sizes):,} scores, one a unit.')
+        return dict(zip(slots, joint.split(sizes), strict=True))
 
     def _one(self, slot: Slot) -> Tensor:
         shape = slot.shape[:1] if self.cell.granularity == "unit" else slot.shape
@@ -170,7 +178,8 @@ class Scorer:
             following = self.net.after(slot)
             if following is None:
                 if slot is not self.net.weights[-1]:
-                    raise UserError(f'criterion = "{self.piece.name}": {slot.layer} feeds no single next layer, so its activation is not seen there.')
+                    raise UserError(f'criterion = "{self.piece.name}": {slot.layer} feeds no single next layer, where its activation could be '
+                                    "seen. Take it out with prune_layers, or score by weights, as unit_l2 does.")
                 continue
             sums[slot] = torch.zeros(slot.shape[0], dtype=self.net.w.dtype)
 
@@ -201,8 +210,9 @@ class Scorer:
     def _losses_of_mlp(self, on: Mapping[Slot, Tensor], masks: int, x: Tensor, y: Tensor) -> Tensor:
         """A unit that is off is not computed, and the first layer, which no mask changes, is computed once. Activations lie
         unit by unit, so that choosing units copies whole rows."""
-        act, w = self.net.module.activation, self.stations["w_final"]  # pyright: ignore[reportAttributeAccessIssue]
-        layers = [(slot, slot.of(w), bias.of(w)[:, None] if (bias := self.net.bias_of(slot)) else w.new_zeros(slot.shape[0], 1)) for slot in self.net.weights]
+        act, w = self.net.module.get_submodule("activation"), self.stations["w_final"]
+        biases = [bias.of(w)[:, None] if (bias := self.net.bias_of(slot)) else w.new_zeros(slot.shape[0], 1) for slot in self.net.weights]
+        layers = [(slot, slot.of(w), bias) for slot, bias in zip(self.net.weights, biases, strict=True)]
         first, first_weight, first_bias = layers[0]
         begun = torch.addmm(first_bias, first_weight, x.flatten(1).T)
         begun = act(begun) if len(layers) > 1 else begun

@@ -4,7 +4,7 @@ Wishes are real numbers; the engine makes them whole, exact in total, and moves 
 the others. Only the layers that share the pool are given: an output layer with its own rate, or a layer that keeps all, is not among them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import prod
 from typing import Annotated, Any
 
@@ -57,7 +57,8 @@ def uniform(sizes):
 def uniform_plus(sizes, total, first, output, *, last: Share = 0.2):
     """The first layer whole, the output layer at least `last` of its weights, the others alike (Gale et al. 2019)."""
     least = [size if is_first else last * size if is_output else 0 for size, is_first, is_output in zip(sizes, first, output, strict=True)]
-    return _with_the_rest(least, [0 if is_first else size for size, is_first in zip(sizes, first, strict=True)], total, "uniform_plus")
+    others = [0 if is_first else size for size, is_first in zip(sizes, first, strict=True)]
+    return _with_the_rest(least, others, total, "uniform_plus")
 
 
 @allocation
@@ -80,14 +81,14 @@ def erk_plus(sizes, shapes, total, output):
     return _with_the_rest(least, others, total, "erk_plus")
 
 
-def _with_the_rest(least: Iterable[float], share: list[float], total: int, name: str) -> list[float]:
+def _with_the_rest(least: Sequence[float], share: Sequence[float], total: int, name: str) -> list[float]:
     """`total` shared in proportion to `share`, where some must have at least so much: those that fall short are fixed at it."""
-    least, fixed = list(least), [not s for s in share]
+    fixed = [not s for s in share]
     while True:
         taken = sum(n for n, f in zip(least, fixed, strict=True) if f)
         if taken > total:
-            raise UserError(f'allocation = "{name}": the layers that are not to be sparse hold {round(taken):,}, and only {total:,} are to be kept '
-                            "in all. Keep more, or take them out with prune_layers.")
+            raise UserError(f'allocation = "{name}": the layers that are not to be sparse hold {round(taken):,}, and only {total:,} are to be '
+                            "kept in all. Keep more, or take them out with prune_layers.")
         scale = (total - taken) / (sum(s for s, f in zip(share, fixed, strict=True) if not f) or 1)
         short = [not f and s * scale < n for n, s, f in zip(least, share, fixed, strict=True)]
         if not any(short):
