@@ -77,7 +77,7 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prune_when: Annotated[Literal["after", "before", "both"], Meta(description=(
         "`after`: round 0 trains the whole network, and each later round begins with a pruning scored on what the last one trained. "
         "`before`: every round, round 0 too, first prunes the weights it is about to train, so `rounds = 0` prunes at init and trains "
-        "once (SNIP, GraSP, SynFlow), and round r has seen r + 1 prunings. `both`: at init before round 0, then after training."))] = "after"
+        "once (SNIP, GraSP, SynFlow), and round r has seen r + 1 prunings. `both`: before round 0, then after training."))] = "after"
     granularity: Annotated[Literal["weight", "unit"], Meta(description="Prune single weights, or whole units (neurons, channels).")] = "weight"
     allocation: Annotated[Ref, Meta(description="How the kept count is shared over layers. A name from `sweepstake pieces allocation`.")]
     reset: Annotated[Ref, Meta(description="What happens to the survivors. A name from `sweepstake pieces reset`.")]

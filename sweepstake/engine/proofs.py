@@ -103,7 +103,8 @@ def invert_keeps_the_lowest(net: Net, cell: Cell, was: Tensor, pruned: Pruned) -
             before, after = alive_in(net, cell, slot, was), alive_in(net, cell, slot, pruned.mask)
             stays, goes = pruned.scores[slot.layer][after], pruned.scores[slot.layer][before & ~after]
             if len(stays) and len(goes) and float(stays.max()) > float(goes.min()):
-                raise BrokenControl(f"control = invert: {slot.layer} keeps a score of {float(stays.max())!r} and lets {float(goes.min())!r} go")
+                raise BrokenControl(f"control = invert: {slot.layer} keeps a score of {float(stays.max())!r} "
+                                    f"and lets {float(goes.min())!r} go")
     return "lowest"
 
 

@@ -238,5 +238,6 @@ def _check_tables(cell: Cell, layers: Mapping[str, bool]) -> list[str]:
                 continue
             if option in OF_THE_NETWORK or piece.traits.get("joint"):
                 problems.append(f"{field}: {option} is one number for the network, not a table of layers.")
-            problems += [unknown(f"{field}: {option} = {{{layer} = ...}}", "layer", layer, layers) for layer in value if layer not in layers]
+            problems += [unknown(f"{field}: {option} = {{{layer} = ...}}", "layer", layer, layers)
+                         for layer in value if layer not in layers]
     return problems

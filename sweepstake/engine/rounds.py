@@ -4,20 +4,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 
-from sweepstake.base.cell import SETS, Cell, Ref
-from sweepstake.base.errors import UserError, unknown
-from sweepstake.base.registry import plain_reason
+from sweepstake.base.cell import Cell
+from sweepstake.base.errors import UserError
 from sweepstake.engine import proofs, streams
 from sweepstake.engine.network import Net, draw_init
 from sweepstake.engine.prune import Pruned, check_pruning, prune, transplant
 from sweepstake.engine.scores import for_layer
 from sweepstake.engine.train import Start, Trained, Trainer
-from sweepstake.pieces import REGISTRIES
 from sweepstake.pieces import reset as resets
+from sweepstake.pieces.donors import donor_of
 
 
 @dataclass
@@ -85,35 +83,6 @@ def _cut(trainer: Trainer, cell: Cell, state: State, stations: dict[str, Tensor]
     said = prove_mask(net, cell, start.mask, pruned, (donor_masks or {}).get(state.round))
     cut = Start(start.w * pruned.mask, pruned.mask, start.moments)
     return State(state.round, cut, state.w_step, pruned.asked, {**state.proofs, **said})
-
-
-def donor_of(cell: Cell) -> Cell:
-    """The cell whose masks a transplant takes: this one but for the fields `donor` names, with pieces resolved."""
-    fields, problems, changed = {field.name: field for field in msgspec.structs.fields(Cell)}, list[str](), dict[str, Any]()
-    for key, value in (cell.donor or {}).items():
-        if key not in fields:
-            problems.append(unknown(f"donor: {key}", "field", key, fields))
-        elif key in OF_THE_DATA:
-            problems.append(f"donor: {key}: a donor has the same data and model. Take {key} out.")
-        else:
-            try:
-                changed[key] = _resolved(key, value) if key in SETS else msgspec.convert(value, fields[key].type)
-            except msgspec.ValidationError as error:
-                problems.append(f"donor: {key} = {value!r}: {plain_reason(error)}.")
-    if problems:
-        raise UserError(*problems)
-    return msgspec.structs.replace(cell, **{"control": "none", "donor": None, **changed})
-
-
-OF_THE_DATA = ("dataset", "normalise", "subset", "validation", "split_seed", "model", "donor")
-"""What a donor cannot differ in: its masks would not fit, or it would have seen other images."""
-
-
-def _resolved(key: str, value: Any) -> Ref:
-    said: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
-    name, options = said["name"], said.get("options", {k: v for k, v in said.items() if k not in ("name", "version")})
-    registry = REGISTRIES[SETS[key]]
-    return Ref(name, registry.resolve(name, options, f"donor: {key}"), registry.get(name).version)
 
 
 def masks_of(trainer: Trainer, donor: Cell) -> dict[int, Tensor]:

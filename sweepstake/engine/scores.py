@@ -68,7 +68,8 @@ class Scorer:
         sizes = [slot.shape[0] for slot in slots]
         joint = self.piece(self._joint_offers(slots), self.options)
         if joint.shape != (sum(sizes),):
-            raise UserError(f'criterion = "{self.piece.name}": gave shape {tuple(joint.shape)}, expected {sum(sizes):,} scores, one a unit.')
+            raise UserError(f'criterion = "{self.piece.name}": gave shape {tuple(joint.shape)}, '
+                            f"expected {sum(sizes):,} scores, one a unit.")
         return dict(zip(slots, joint.split(sizes), strict=True))
 
     def _one(self, slot: Slot) -> Tensor:
@@ -178,8 +179,8 @@ class Scorer:
             following = self.net.after(slot)
             if following is None:
                 if slot is not self.net.weights[-1]:
-                    raise UserError(f'criterion = "{self.piece.name}": {slot.layer} feeds no single next layer, where its activation could be '
-                                    "seen. Take it out with prune_layers, or score by weights, as unit_l2 does.")
+                    raise UserError(f'criterion = "{self.piece.name}": {slot.layer} feeds no single next layer, where its activation '
+                                    "could be seen. Take it out with prune_layers, or score by weights, as unit_l2 does.")
                 continue
             sums[slot] = torch.zeros(slot.shape[0], dtype=self.net.w.dtype)
 

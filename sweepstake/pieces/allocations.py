@@ -87,8 +87,8 @@ def _with_the_rest(least: Sequence[float], share: Sequence[float], total: int, n
     while True:
         taken = sum(n for n, f in zip(least, fixed, strict=True) if f)
         if taken > total:
-            raise UserError(f'allocation = "{name}": the layers that are not to be sparse hold {round(taken):,}, and only {total:,} are to be '
-                            "kept in all. Keep more, or take them out with prune_layers.")
+            raise UserError(f'allocation = "{name}": the layers that are not to be sparse hold {round(taken):,}, and only {total:,} are '
+                            "to be kept in all. Keep more, or take them out with prune_layers.")
         scale = (total - taken) / (sum(s for s, f in zip(share, fixed, strict=True) if not f) or 1)
         short = [not f and s * scale < n for n, s, f in zip(least, share, fixed, strict=True)]
         if not any(short):

@@ -3,7 +3,8 @@
 A weight criterion returns the shape of the layer's weights; a unit criterion (granularity = "unit") one number a unit.
 One that is `joint` is called once over the units of all prunable layers, end to end, and scores them together.
 Options the engine reads: `images`, over how many training images (drawn for this cell and round; 0, or more than there are: all)
-a gradient, an activation or a loss is taken; `iterations`, in how many smaller prunings a round's pruning is done, each scored anew; `temperature`.
+a gradient, an activation or a loss is taken; `iterations`, in how many smaller prunings a round's pruning is done, each scored
+anew; `temperature`, what logits are divided by.
 """
 
 from typing import Annotated, Literal

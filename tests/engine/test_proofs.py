@@ -70,7 +70,8 @@ def test_a_reset_that_is_not_what_it_says_fails_the_cell(monkeypatch, name, says
 
 def test_every_reset_has_a_lie_that_is_caught():
     rows = next(mark for mark in test_a_reset_that_is_not_what_it_says_fails_the_cell.pytestmark if mark.name == "parametrize").args[1]
-    assert {row[0] for row in rows} == {name for name, piece in resets.pieces.items() if piece.function.__module__.startswith("sweepstake.")}
+    ours = {name for name, piece in resets.pieces.items() if piece.function.__module__.startswith("sweepstake.")}
+    assert {row[0] for row in rows} == ours
 
 
 def test_a_shuffle_that_moves_nothing_fails_the_cell(monkeypatch):
@@ -110,7 +111,9 @@ def test_a_transplant_that_grafts_its_own_mask_fails_the_cell(monkeypatch):
 
 
 @pytest.mark.parametrize(("granularity", "criterion", "complaint"), [
-    ("weight", "magnitude", "fc1 keeps 15,361 weights where 15,360 were asked"), ("unit", "unit_l2", "fc1 keeps 241 units where 240 were asked")])
+    ("weight", "magnitude", "fc1 keeps 15,361 weights where 15,360 were asked"),
+    ("unit", "unit_l2", "fc1 keeps 241 units where 240 were asked"),
+])
 def test_one_too_many_fails_the_cell(monkeypatch, granularity, criterion, complaint):
     honest = prune_module.keep_top
     monkeypatch.setattr(prune_module, "keep_top", lambda score, alive, count, tie: honest(score, alive, count + 1, tie))

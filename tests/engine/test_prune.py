@@ -43,10 +43,12 @@ def test_the_best_are_kept(scores, count, alive, expected):
 def test_ties_do_not_change_how_many_are_kept(scores, count):
     kept = top(scores, count)
     assert sum(kept) == count
-    assert min([s for s, k in zip(scores, kept, strict=True) if k], default=9) >= max([s for s, k in zip(scores, kept, strict=True) if not k], default=-9)
+    living, dead = ([s for s, k in zip(scores, kept, strict=True) if k == lives] for lives in (1, 0))
+    assert min(living, default=9) >= max(dead, default=-9)
 
 
-@given(some.lists(some.tuples(some.sampled_from([-1.0, 0.0, 0.5, 2.0]), some.booleans()), min_size=1, max_size=40), some.integers(0, 50), some.integers(0, 9))
+@given(some.lists(some.tuples(some.sampled_from([-1.0, 0.0, 0.5, 2.0]), some.booleans()), min_size=1, max_size=40),
+       some.integers(0, 50), some.integers(0, 9))
 @settings(deadline=None, max_examples=200)
 def test_only_the_alive_are_kept_and_as_many_as_asked(layer, count, seed):
     scores, alive = [s for s, _ in layer], [a for _, a in layer]
@@ -157,7 +159,7 @@ def test_remove_takes_exactly_so_many_units_a_step():
     records = run_cell(make_cell(rounds=49, **changes), tiny_images())
     assert [record["alive_units"]["fc1"] for record in records] == [300 - 6 * r for r in range(50)]
     assert [record["alive_units"]["fc2"] for record in records] == [100 - 2 * r for r in range(50)]
-    with pytest.raises(UserError, match=r"remove = \{fc1 = 6\}: 50 prunings would take 300 of the 300 units of fc1, and one must be left. At most 49"):
+    with pytest.raises(UserError, match=r"remove = \{fc1 = 6\}: 50 prunings would take 300 of the 300 units of fc1, .* At most 49"):
         run_cell(make_cell(rounds=50, **changes), tiny_images())
 
 

@@ -9,9 +9,10 @@ from helpers import make_cell, run_cell, tiny_images
 from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
 from sweepstake.engine.network import draw_init
-from sweepstake.engine.rounds import donor_of, first_state, masks_of, run_rounds
+from sweepstake.engine.rounds import first_state, masks_of, run_rounds
 from sweepstake.engine.train import Trainer, prepare
 from sweepstake.pieces import neutral_options
+from sweepstake.pieces.donors import donor_of
 
 
 def states(cell, data=None, **said):
@@ -92,7 +93,8 @@ def test_the_last_round_prunes_nothing_more():
 
 # Without training
 
-@pytest.mark.parametrize(("criterion", "granularity"), [("magnitude", "weight"), (("lfe", {"masks": 50}), "unit"), ("unit_l2", "unit"), ("random", "unit")])
+@pytest.mark.parametrize(("criterion", "granularity"), [
+    ("magnitude", "weight"), (("lfe", {"masks": 50}), "unit"), ("unit_l2", "unit"), ("random", "unit")])
 def test_pruning_without_any_training_records_the_network_as_it_is(criterion, granularity):
     cell = make_cell(criterion=criterion, granularity=granularity, steps=0, rounds=2, keep=0.5)
     trainer, found = states(cell, tiny_images())
@@ -124,7 +126,7 @@ def test_a_transplant_takes_the_donors_masks_and_trains_its_own_weights():
     _, theirs = states(donor)
     trainer, ours = states(make_cell(seed=3, control="transplant", donor={"seed": 7}))
     w_init = draw_init(trainer.net, make_cell(seed=3), "init")
-    for (record, state), (_, other) in zip(ours, theirs, strict=True):
+    for (_, state), (_, other) in zip(ours, theirs, strict=True):
         assert torch.equal(state.start.mask, other.start.mask)
         assert torch.equal(state.start.w, w_init * state.start.mask)
     assert [record["proofs"].get("transplant") for record, _ in ours] == [None, "the donor's", "the donor's"]
@@ -148,7 +150,8 @@ def test_a_transplant_before_training_has_the_donors_mask_in_round_0_too():
 
 def test_a_donors_pieces_are_resolved_by_name_or_table():
     donor = donor_of(make_cell(control="transplant", donor={
-        "init": "kaiming_normal", "criterion": {"name": "snip", "images": 5}, "reset": {"name": "rewind", "options": {"step": 1}, "version": 1}, "seed": 4}))
+        "init": "kaiming_normal", "criterion": {"name": "snip", "images": 5}, "seed": 4,
+        "reset": {"name": "rewind", "options": {"step": 1}, "version": 1}}))
     assert str(donor.init) == "kaiming_normal(gain=1.0, scale=1.0)"
     assert donor.criterion.options == {"images": 5, "iterations": 1}
     assert donor.reset.options == {"step": 1}

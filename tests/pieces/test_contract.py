@@ -15,6 +15,7 @@ from sweepstake.pieces import REGISTRIES
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "pieces.json"
 RULE = "output changed: bump version= in its decorator, or revert"
+RUN = "no golden output. Run `python tests/pieces/test_contract.py --write`."
 OURS = [(set_, name) for set_, registry in REGISTRIES.items() for name, piece in registry.pieces.items()
         if piece.function.__module__.startswith("sweepstake.")]
 
@@ -38,10 +39,12 @@ def offers(set_: str, name: str) -> dict[str, Any]:
         weights = {offer: some(6, 5, seed=i) for i, offer in enumerate(("w_init", "w_start", "w_final", "uniform", "grad", "hessian_grad"))}
         return {**weights, "flow_grad": some(6, 5, seed=7).abs(), "activation": some(6, seed=8).abs(),
                 "alive": torch.arange(6) != 2 if units else some(6, 5) > 0,
-                "noise": lambda shape: some(*shape, seed=9).tanh(), "loss_of": lambda on: on.double() @ torch.arange(6, dtype=torch.float64)}
+                "noise": lambda shape: some(*shape, seed=9).tanh(),
+                "loss_of": lambda on: on.double() @ torch.arange(6, dtype=torch.float64)}
     if set_ == "allocation":
-        return {"sizes": [360, 600, 50], "shapes": [(20, 2, 3, 3), (30, 20), (5, 10)], "density": [0.5, 0.6, 0.9], "total": 600, "first": [True, False, False],
-                "output": [False, False, True], "scores": [some(n, seed=n) for n in (360, 600, 50)], "alive": [torch.ones(n) > 0 for n in (360, 600, 50)],
+        return {"sizes": [360, 600, 50], "shapes": [(20, 2, 3, 3), (30, 20), (5, 10)], "density": [0.5, 0.6, 0.9], "total": 600,
+                "first": [True, False, False], "output": [False, False, True],
+                "scores": [some(n, seed=n) for n in (360, 600, 50)], "alive": [torch.ones(n) > 0 for n in (360, 600, 50)],
                 "top": [300, 270, 30], "top_by": lambda name, options: [len(name), 300, 30]}
     if set_ == "model":
         return {"inputs": (3, 32, 32), "classes": 10}
@@ -57,8 +60,8 @@ def output(set_: str, name: str) -> Any:
     if set_ == "model":
         with torch.device("meta"):
             made = piece({k: (lambda v=v: v) for k, v in given.items()}, options)
-        shapes = [f"{key} {tuple(value.shape)}" for key, value in made.state_dict().items()]
-        return {"parameters": sum(p.numel() for p in made.parameters()), "shapes": hashlib.sha256("\n".join(shapes).encode()).hexdigest()[:16]}
+        shapes = "\n".join(f"{key} {tuple(value.shape)}" for key, value in made.state_dict().items())
+        return {"parameters": sum(p.numel() for p in made.parameters()), "shapes": hashlib.sha256(shapes.encode()).hexdigest()[:16]}
     found = piece({k: (lambda v=v: v) for k, v in given.items()}, options)
     if set_ == "dataset":
         arrays = [found.train_x, found.train_y, found.test_x, found.test_y]
@@ -78,7 +81,7 @@ def close(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize(("set_", "name"), OURS)
 def test_a_piece_is_one_claim_and_its_source_with_typed_options(set_, name):
     piece = REGISTRIES[set_].get(name)
-    assert re.search(r"\([^()]{4,}\)", piece.claim), f"{set_} {name}: the first line of its docstring names no source in parentheses: {piece.claim}"
+    assert re.search(r"\([^()]{4,}\)", piece.claim), f"{set_} {name}: no source in parentheses: {piece.claim}"
     for key, option in piece.options.items():
         assert option.type is not Any, f"{set_} {name}: {key} has no type"
         if not option.required:
@@ -90,8 +93,8 @@ def test_a_piece_is_one_claim_and_its_source_with_typed_options(set_, name):
 def test_a_piece_gives_its_golden_output(set_, name):
     golden = json.loads(GOLDEN.read_text()).get(set_, {}).get(name)
     piece = REGISTRIES[set_].get(name)
-    assert golden is not None, f"{set_} {name}: no golden output. Run `python tests/pieces/test_contract.py --write`."
-    assert golden["version"] == piece.version, f"{set_} {name}: version {piece.version} has no golden output. Run `python tests/pieces/test_contract.py --write`."
+    assert golden is not None, f"{set_} {name}: {RUN}"
+    assert golden["version"] == piece.version, f"{set_} {name}, version {piece.version}: {RUN}"
     assert close(output(set_, name), golden["output"]), f"{set_} {name}: {RULE}"
 
 
@@ -134,9 +137,11 @@ def write() -> None:
                     sys.exit(f"{set_} {name}: {RULE}.")
                 made = old
             fresh.setdefault(set_, {})[name] = made
-    lines = [f'  "{set_}": {{\n' + ",\n".join(f"    {json.dumps(name)}: {json.dumps(each)}" for name, each in sorted(pieces.items())) + "\n  }"
-             for set_, pieces in sorted(fresh.items())]
-    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    sets = []
+    for set_, pieces in sorted(fresh.items()):
+        lines = [f"    {json.dumps(name)}: {json.dumps(each)}" for name, each in sorted(pieces.items())]
+        sets.append(f'  "{set_}": {{\n' + ",\n".join(lines) + "\n  }")
+    GOLDEN.write_text("{\n" + ",\n".join(sets) + "\n}\n")
 
 
 if __name__ == "__main__":

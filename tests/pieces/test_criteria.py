@@ -92,9 +92,8 @@ def test_grasp_is_half_the_slope_of_the_squared_gradient():
     w = scorer.stations["w_final"]
 
     def flow(at):
-        loss = nn.functional.cross_entropy(
-            (net.weights[1].of(at) @ (net.weights[0].of(at) @ torch.tensor([1.0, 2.0], dtype=torch.float64) + at[4:6]).relu() + at[10:])[None] / 200,
-            torch.tensor([0]))
+        hidden = (net.weights[0].of(at) @ torch.tensor([1.0, 2.0], dtype=torch.float64) + at[4:6]).relu()
+        loss = nn.functional.cross_entropy((net.weights[1].of(at) @ hidden + at[10:])[None] / 200, torch.tensor([0]))
         return (torch.autograd.grad(loss, at)[0] ** 2).sum() / 2
 
     slopes = []
@@ -187,7 +186,8 @@ def test_lfe_finds_the_importance_that_made_the_losses():
         return 7 - on.float() @ theta
 
     generator = torch.Generator().manual_seed(0)
-    found = criterion.get("lfe").function(alive, lambda shape: torch.rand(shape, generator=generator) * 2 - 1, loss_of, masks=200, share=0.3)
+    noise = lambda shape: torch.rand(shape, generator=generator) * 2 - 1  # noqa: E731
+    found = criterion.get("lfe").function(alive, noise, loss_of, masks=200, share=0.3)
     assert found[alive].tolist() == pytest.approx(theta[alive].tolist(), abs=1e-4)
     assert seen[0].shape == (200, 6)
     assert not seen[0][:, 3].any(), "a dead unit was switched on"
@@ -208,7 +208,8 @@ def test_lfe_with_fewer_masks_than_units_and_a_ridge_is_ridge_regression():
     assert torch.allclose(found, torch.linalg.solve(z.T @ z + 0.7 * torch.eye(40, dtype=torch.float64), z.T @ s), atol=1e-9)
 
 
-@pytest.mark.parametrize(("activation", "prune_layers"), [("relu", ["all"]), ("sigmoid", ["all"]), ("relu", ["fc2"]), ("relu", ["fc1", "fc3"])])
+@pytest.mark.parametrize(("activation", "prune_layers"), [
+    ("relu", ["all"]), ("sigmoid", ["all"]), ("relu", ["fc2"]), ("relu", ["fc1", "fc3"])])
 def test_an_ensembles_losses_are_those_mask_by_mask(activation, prune_layers):
     cell = make_cell(criterion=("lfe", {"images": 0}), granularity="unit", bias_init=("normal", {"std": 0.3}),
                      model=("mlp", {"hidden": [30, 20, 15], "activation": activation}), prune_layers=prune_layers)
@@ -261,7 +262,8 @@ def normed(monkeypatch):
     return ref("model", "normed")
 
 
-@pytest.mark.parametrize(("name", "granularity"), [("snip", "weight"), ("grasp", "weight"), ("synflow", "weight"), ("activation_mean", "unit"), ("lfe", "unit")])
+@pytest.mark.parametrize(("name", "granularity"), [
+    ("snip", "weight"), ("grasp", "weight"), ("synflow", "weight"), ("activation_mean", "unit"), ("lfe", "unit")])
 def test_scoring_a_batch_norm_changes_none_of_its_statistics(normed, name, granularity):
     options = {"masks": 30} if name == "lfe" else {"iterations": 3} if name == "synflow" else {}
     net, scorer = scorer_of(make_cell(model=normed, criterion=(name, options), granularity=granularity), tiny_images())
