@@ -39,7 +39,7 @@ def first_state(trainer: Trainer, cell: Cell, donor_masks: Mapping[int, Tensor] 
     if cell.control == "transplant" and donor_masks is None:
         donor = donor_of(cell)
         donor_masks = {0: first_state(type(trainer)(donor, trainer.images), donor).start.mask}
-    return _cut(trainer, cell, state, {"w_init": w_init}, donor_masks)
+    return _cut(trainer, cell, state, {"w_init": w_init, "w_start": w_init, "w_final": w_init}, donor_masks)
 
 
 def run_rounds(trainer: Trainer, cell: Cell, state: State, name: str = "",
@@ -60,26 +60,25 @@ def run_rounds(trainer: Trainer, cell: Cell, state: State, name: str = "",
             yield record, State(cell.rounds + 1, state.start)
             return
         w_step = (trained.w_step if state.round == 0 else state.w_step) if cell.reset.options.get("step") else None
-        stations = {"w_init": w_init, "w_start": state.start.w, "w_final": trained.w_final}
-        state = State(state.round + 1, state.start, w_step)
-        if cell.prune_when != "before":
-            state = _cut(trainer, cell, state, stations, donor_masks)
-        stations["w_step"] = w_init if w_step is None else w_step
+        stations = {"w_init": w_init, "w_step": w_init if w_step is None else w_step, "w_start": state.start.w, "w_final": trained.w_final}
+        scored = stations
+        if cell.prune_when == "before":
+            begun = reset(trainer.net, cell, stations, state.start.mask, state.round, trained).w
+            scored = {"w_init": w_init, "w_start": begun, "w_final": begun}
+        state = _cut(trainer, cell, State(state.round + 1, state.start, w_step), scored, donor_masks)
         state.start = reset(trainer.net, cell, stations, state.start.mask, state.round - 1, trained)
         state.proofs |= prove_reset(trainer.net, cell, state.start, w_step, trained)
-        if cell.prune_when == "before":
-            state = _cut(trainer, cell, state, {"w_init": w_init}, donor_masks)
         yield record, state
 
 
 def _cut(trainer: Trainer, cell: Cell, state: State, stations: dict[str, Tensor], donor_masks: Mapping[int, Tensor] | None) -> State:
-    """The state with a smaller mask: a pruning before round `state.round`, scored on what was trained or else on what is to be."""
+    """The state under the mask of round `state.round`: its pruning, scored on what was trained or else on what is to be."""
     net, start = trainer.net, state.start
     done = state.round - (cell.prune_when == "after")
     if cell.control == "transplant":
         pruned = transplant(net, cell, (donor_masks or {}).get(state.round))
     else:
-        pruned = prune(net, cell, {"w_start": start.w, "w_final": start.w, **stations}, start.mask, done, trainer.images)
+        pruned = prune(net, cell, stations, start.mask, done, trainer.images)
     said = prove_mask(net, cell, start.mask, pruned, (donor_masks or {}).get(state.round))
     cut = Start(start.w * pruned.mask, pruned.mask, start.moments)
     return State(state.round, cut, state.w_step, pruned.asked, {**state.proofs, **said})

@@ -77,6 +77,16 @@ def test_before_scores_the_weights_it_is_about_to_train_and_after_those_it_train
     assert not torch.equal(moved.start.mask, init.start.mask)
 
 
+@pytest.mark.parametrize("when", ["before", "after", "both"])
+def test_weights_that_a_shuffle_brings_back_begin_at_their_init(when):
+    cell = make_cell(prune_when=when, control="shuffle", keep=0.5)
+    trainer, found = states(cell)
+    w_init = draw_init(trainer.net, cell, "init")
+    for _, state in found:
+        assert torch.equal(state.start.w, w_init * state.start.mask)
+    assert bool((found[2][1].start.mask & ~found[1][1].start.mask).any()), "none was brought back"
+
+
 def test_prune_when_and_remove_and_donor_rename_nothing_at_their_neutral_values():
     plain = cell_id(make_cell(), neutral_options)
     assert cell_id(make_cell(prune_when="after", remove=None, donor=None), neutral_options) == plain
