@@ -108,6 +108,14 @@ def test_grasp_is_half_the_slope_of_the_squared_gradient():
         assert found[slot].tolist() == pytest.approx(slot.of(expected).flatten().tolist(), rel=1e-4, abs=1e-12)
 
 
+def test_the_gradient_of_the_dead_pulls_nothing_in_grasp():
+    cell = make_cell(criterion=("grasp", {"images": 0, "temperature": 1.0}), model=("mlp", {"hidden": [3]}), precision="float64")
+    size = 64 * 3 + 3 + 3 * 10 + 10
+    net, scorer = scorer_of(cell, tiny_images(), torch.arange(size) % 2 == 0)
+    hessian = torch.autograd.functional.hessian(lambda at: sum(scorer._losses(at)), scorer.stations["w_final"])
+    assert torch.allclose(scorer.hessian_grad, hessian @ (scorer.grad * scorer.mask), atol=1e-10)
+
+
 def test_activation_mean_is_what_the_next_layer_sees():
     net, scorer = by_hand("activation_mean", granularity="unit")
     assert scorer.scores(net.weights[:1])[net.weights[0]].tolist() == [1.0, 3.0]
@@ -273,6 +281,15 @@ def test_scoring_a_batch_norm_changes_none_of_its_statistics(normed, name, granu
     assert found.isfinite().all()
     assert float(found.std()) > 0
     assert all(torch.equal(before[key], value) for key, value in net.module.state_dict().items())
+
+
+def test_before_there_are_statistics_a_batch_norm_takes_those_of_the_images(normed):
+    net, scorer = scorer_of(make_cell(model=normed, criterion=("snip", {"images": 0})), tiny_images())
+    module = Normed().train()
+    torch.nn.utils.vector_to_parameters(scorer.stations["w_final"], module.parameters())
+    loss = nn.functional.cross_entropy(module(scorer.images.batch(scorer.images.train.x, torch.float32)), scorer.images.train.y)
+    theirs = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(module.parameters()))])
+    assert torch.allclose(scorer.grad, theirs, atol=1e-6)
 
 
 # What goes wrong
