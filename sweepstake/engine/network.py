@@ -111,7 +111,7 @@ class Net:
 
         hooks = [module.register_forward_hook(lambda _, __, output, name=name: gave(name, output))
                  for name, module in self.module.named_modules() if type(module) in KINDS]
-        hooks += [module.register_forward_pre_hook(lambda _, given, name=name: takes(name, given[0]))
+        hooks += [module.register_forward_pre_hook(lambda _, given, name=name: takes(name, given[0]))  # pyright: ignore[reportArgumentType]
                   for name, module in self.module.named_modules() if isinstance(module, NORMS)]
         before = self.w.clone()
         with streams.torch_draws(self.cell.seed, "trial"), _blamed(place, "on a batch of shape {}", shape):

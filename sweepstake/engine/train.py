@@ -15,7 +15,7 @@ from sweepstake.base.cell import Cell, Scaling
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
 from sweepstake.engine.network import Net
-from sweepstake.pieces import lr_schedule
+from sweepstake.pieces import lr_schedule, reset
 from sweepstake.pieces.datasets import Data
 
 Watch = Callable[[str, int, int, int], None]
@@ -122,6 +122,12 @@ def steps_in_round(cell: Cell, train_count: int) -> int:
     return cell.steps if cell.steps is not None else -int(-(cell.epochs or 0) * train_count // cell.batch_size)
 
 
+def progress(cell: Cell, round_: int, step: int, steps: int) -> float:
+    """Where in the learning-rate schedule a step is: fine-tuning stays where round 0 ended."""
+    last = round_ > 0 and reset.get(cell.reset.name).traits.get("lr") == "last"
+    return (steps - 1 if last else step) / steps
+
+
 class Trainer:
     """Trains and measures cells of one program (a stack), one after another, in plain PyTorch."""
 
@@ -175,7 +181,8 @@ class Trainer:
                 measuring += time.perf_counter() - paused
             if step == self.steps or diverged:
                 break
-            optimiser.param_groups[0]["lr"] = cell.lr * rate({"progress": lambda s=step: s / self.steps}, cell.lr_schedule.options)
+            share = progress(cell, round_, step, self.steps)
+            optimiser.param_groups[0]["lr"] = cell.lr * rate({"progress": lambda share=share: share}, cell.lr_schedule.options)
             summed += self._step(cell, order[step], live, optimiser)
             since += 1
             if step + 1 == rewind_at:

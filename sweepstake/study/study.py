@@ -22,6 +22,7 @@ from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
 from sweepstake.base.values import LARGEST, convert, is_list, is_table, read_table, shown
 from sweepstake.pieces import REGISTRIES, load_plugin, neutral_options
 from sweepstake.pieces.datasets import spec_of
+from sweepstake.pieces.donors import donor_of
 
 SHIPPED = Path(__file__).parent.parent / "studies"
 MOST_CELLS = 100_000
@@ -79,7 +80,7 @@ OWN_KEYS = ("title", "about", "plugins", "seeds", "keep_target", "case", "quick"
 FIELDS = {field.name: field for field in msgspec.structs.fields(Cell)}
 CELL_KEYS = tuple(name for name in FIELDS if name != "seed")
 KEYS = (*OWN_KEYS, *CELL_KEYS)
-RIVALS = {"epochs": "steps", "steps": "epochs", "keep_target": "keep", "keep": "keep_target"}
+RIVALS = {"epochs": "steps", "steps": "epochs", "keep_target": "keep", "keep": "keep_target", "remove": "keep"}
 """Two ways to say one thing: an override of one takes the other's place."""
 
 
@@ -377,12 +378,15 @@ def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str])
     target = fields.pop("keep_target", None)
     rounds = fields.get("rounds", FIELDS["rounds"].default)
     if target is not None:
+        prunings = rounds + (fields.get("prune_when", "after") != "after")
         if "keep" in fields:
             problems.append(f"{place}: keep and keep_target: say one. keep_target = p keeps p^(1/rounds) a round.")
-        elif rounds == 0:
+        elif prunings == 0:
             problems.append(f"{place}: keep_target = {target} with rounds = 0: nothing is ever pruned. Say rounds = 1 for one-shot.")
         else:
-            fields["keep"] = target ** (1 / rounds)
+            fields["keep"] = target ** (1 / prunings)
+    if fields.get("remove") is not None and "keep" in fields:
+        problems.append(f"{place}: remove and {'keep' if target is None else 'keep_target'}: say one. remove counts what a layer loses in a round.")
     if (fields.get("epochs") is None) == (fields.get("steps") is None):
         problems.append(f"{place}: say how long a round trains: epochs = 5 or steps = 5000, "
                         f"{'not both' if fields.get('epochs') else 'one of the two'}.")
@@ -404,7 +408,18 @@ def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str])
     held, subset = fields.get("validation", 0), fields.get("subset", 0)
     if train and held + max(subset, 1) > train:
         problems.append(f"{place}: validation = {held} and subset = {subset}: {fields['dataset'].name} has {train:,} training images. Ask for less.")
-    return Cell(**fields, seed=seed) if len(problems) == found else None
+    if len(problems) != found:
+        return None
+    cell = Cell(**fields, seed=seed)
+    if cell.donor is None:
+        return cell
+    try:
+        donor = donor_of(cell)
+    except UserError as error:
+        problems += [f"{place}: {problem}" for problem in error.problems]
+        return None
+    # The donor's pieces with every option and version: they are part of what can change the numbers.
+    return msgspec.structs.replace(cell, donor={key: msgspec.to_builtins(getattr(donor, key)) for key in cell.donor})
 
 
 def field_reference() -> list[tuple[str, str, str]]:
