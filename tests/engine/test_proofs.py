@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.helpers import make_cell, run_cell, tiny_images
 
 from sweepstake.base.errors import BrokenControl
 from sweepstake.engine import prune as prune_module
@@ -10,6 +9,7 @@ from sweepstake.engine import rounds
 from sweepstake.engine.network import Net
 from sweepstake.engine.proofs import the_dead_are_zero
 from sweepstake.pieces import reset as resets
+from tests.helpers import make_cell, run_cell, tiny_images
 
 
 def lie(monkeypatch, name, says):

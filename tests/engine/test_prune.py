@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.helpers import make_cell, run_cell, tiny_images
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from torch import nn
@@ -13,6 +12,7 @@ from sweepstake.engine import streams
 from sweepstake.engine.network import Net, draw_init
 from sweepstake.engine.prune import check_pruning, keep_top, prune
 from sweepstake.engine.train import Trainer, prepare
+from tests.helpers import make_cell, run_cell, tiny_images
 
 DISTINCT = [3.0, -1.0, 4.0, 1.5, -5.0, 9.0, 2.0, 6.0]
 

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from tests.helpers import make_cell, run_cell, tiny_images
 
 from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
@@ -13,6 +12,7 @@ from sweepstake.engine.rounds import first_state, masks_of, run_rounds
 from sweepstake.engine.train import Trainer, prepare
 from sweepstake.pieces import neutral_options
 from sweepstake.pieces.donors import donor_of
+from tests.helpers import make_cell, run_cell, tiny_images
 
 
 def states(cell, data=None, **said):
@@ -97,7 +97,7 @@ def test_prune_when_and_remove_and_donor_rename_nothing_at_their_neutral_values(
 
 def test_the_last_round_prunes_nothing_more():
     changes = {"remove": {"fc1": 100}, "granularity": "unit", "criterion": "unit_l2", "steps": 0}
-    trainer, found = states(make_cell(rounds=2, **changes))
+    _trainer, found = states(make_cell(rounds=2, **changes))
     assert [record["alive_units"]["fc1"] for record, _ in found] == [300, 200, 100]
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tests.helpers import make_cell, run_cell, tiny_images
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -12,6 +11,7 @@ from sweepstake.engine.network import Net, draw_init
 from sweepstake.engine.prune import exact_counts, prune
 from sweepstake.engine.train import Trainer, prepare
 from sweepstake.pieces import allocation
+from tests.helpers import make_cell, run_cell, tiny_images
 
 LENET = [(300, 784), (100, 300), (10, 100)]
 VGG = [(64, 3, 3, 3), (128, 64, 3, 3), (256, 128, 3, 3), (512, 256, 3, 3), (512, 512, 3, 3), (10, 512)]

@@ -4,7 +4,6 @@ from math import exp
 
 import pytest
 import torch
-from tests.helpers import make_cell, ref, run_cell, tiny_images
 from torch import nn
 
 from sweepstake.base.errors import UserError
@@ -14,6 +13,7 @@ from sweepstake.engine.scores import Scorer
 from sweepstake.engine.train import Images, Split, Trainer, prepare
 from sweepstake.pieces import criterion
 from sweepstake.pieces import model as models
+from tests.helpers import make_cell, ref, run_cell, tiny_images
 
 INIT, FINAL = torch.tensor([1.0, -2.0, 3.0, 0.5]), torch.tensor([-4.0, 2.0, 0.0, 0.5])
 GRAD = torch.tensor([0.5, -1.0, 7.0, 2.0])
@@ -111,7 +111,7 @@ def test_grasp_is_half_the_slope_of_the_squared_gradient():
 def test_the_gradient_of_the_dead_pulls_nothing_in_grasp():
     cell = make_cell(criterion=("grasp", {"images": 0, "temperature": 1.0}), model=("mlp", {"hidden": [3]}), precision="float64")
     size = 64 * 3 + 3 + 3 * 10 + 10
-    net, scorer = scorer_of(cell, tiny_images(), torch.arange(size) % 2 == 0)
+    _net, scorer = scorer_of(cell, tiny_images(), torch.arange(size) % 2 == 0)
     hessian = torch.autograd.functional.hessian(lambda at: sum(scorer._losses(at)), scorer.stations["w_final"])
     assert torch.allclose(scorer.hessian_grad, hessian @ (scorer.grad * scorer.mask), atol=1e-10)
 

@@ -4,7 +4,6 @@ from math import prod, sqrt
 
 import pytest
 import torch
-from tests.helpers import make_cell, run_cell, tiny_images
 
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
@@ -12,6 +11,7 @@ from sweepstake.engine.network import Net, draw_init
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.engine.train import Trainer, prepare
 from sweepstake.pieces import init
+from tests.helpers import make_cell, run_cell, tiny_images
 
 SHAPE = (800, 1250)
 OUT, IN = SHAPE

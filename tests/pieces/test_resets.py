@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.helpers import make_cell, run_cell, tiny_images
 
 from sweepstake.engine.network import draw_init
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.engine.train import Trainer, prepare, progress
 from sweepstake.pieces import reset
+from tests.helpers import make_cell, run_cell, tiny_images
 
 
 def after_a_round(name, **changes):
@@ -23,7 +23,7 @@ def after_a_round(name, **changes):
 
 @pytest.mark.parametrize("name", sorted(reset.pieces))
 def test_the_dead_are_zero_and_survivors_are_not(name):
-    net, _, _, start = after_a_round(name)
+    _net, _, _, start = after_a_round(name)
     assert float(start.w[~start.mask].abs().max()) == 0.0
     assert float((start.w[start.mask] != 0).float().mean()) > 0.999
 
