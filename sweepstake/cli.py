@@ -1,6 +1,7 @@
 """The door for people: every command calls one function below. What a machine reads goes to stdout, the rest to stderr."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,13 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
-        return options.command(options)
+        code = options.command(options)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # `| head` has read enough; nothing more may be written there, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"{error.filename or 'disk'}: {error.strerror or error}. What is finished is kept; name another place with --store or --out.",
+              file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
         return 130
@@ -110,9 +117,13 @@ def build_parser() -> argparse.ArgumentParser:
   sweepstake demo --store /tmp/demo""", study=False)
     add_running(made)
 
-    made = add("data", data, "say which data sets are here, where, and how to get the rest", """  sweepstake data
-  sweepstake data --data ~/data""", study=False)
-    made.add_argument("--data", metavar="DIR", help="look here first (else the variable SWEEPSTAKE_DATA)")
+    made = add("data", data, "say which data sets are here, where, and how to get the rest; or fetch one", """  sweepstake data
+  sweepstake data --data ~/data
+  sweepstake data fetch mnist             download it, check it, keep it where every study finds it""", study=False)
+    made.add_argument("action", metavar="fetch", nargs="?", choices=["fetch"], help="download a published data set")
+    made.add_argument("name", metavar="NAME", nargs="?", help="which one")
+    made.add_argument("--data", metavar="DIR", help="look here first, fetch to here (else the variable SWEEPSTAKE_DATA; else a cache of yours)")
+    made.add_argument("--mirror", metavar="URL", action="append", default=[], help="fetch from here instead of the known mirrors (repeat for more)")
     return parser
 
 
@@ -314,9 +325,37 @@ def pieces(options: argparse.Namespace) -> int:
 
 
 def data(options: argparse.Namespace) -> int:
-    from sweepstake.run.run import data_directories
+    from sweepstake.run.data import data_directories, data_status, fetched_data
 
-    raise UserError(f"not wired yet {data_directories(options.data)}")
+    console = _console()
+    if options.action == "fetch":
+        if not options.name:
+            raise UserError("data fetch: say which, as in `sweepstake data fetch mnist`. `sweepstake data` lists them.")
+        return _fetch(options.name, Path(options.data) if options.data else fetched_data(), options.mirror)
+    directories = data_directories(options.data)
+    for row in data_status(directories):
+        print(row.name, row.state, row.where or row.how, f"{row.size / 1e6:.1f} MB" if row.size else "", sep="\t")
+    console.print("looked in: " + ", ".join(map(str, directories)), style="dim", highlight=False)
+    return 0
+
+
+def _fetch(name: str, folder: Path, mirrors: list[str]) -> int:
+    """Download with a bar for every file; the paths of what is there now go to stdout."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from sweepstake.run.fetch import fetch
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=_console()) as bars:
+        shown: dict[str, Any] = {}
+
+        def heard(file: str, done: int, total: int) -> None:
+            if file not in shown:
+                shown[file] = bars.add_task(file, total=total)
+            bars.update(shown[file], completed=done)
+
+        paths = fetch(name, folder, mirrors or None, heard)
+    print(*paths, sep="\n")
+    return 0
 
 
 def _study(options: argparse.Namespace) -> "Study":

@@ -5,6 +5,7 @@ written out again here so that neither side can hide a mistake of the other.
 """
 
 import hashlib
+import itertools
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ def draw(seed, purpose, *where):
 
 def build(sizes):
     layers = []
-    for number, (width_in, width_out) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+    for number, (width_in, width_out) in enumerate(itertools.pairwise(sizes), 1):
         layers += [(f"fc{number}", nn.Linear(width_in, width_out)), (f"relu{number}", nn.ReLU())]
     net = nn.Sequential()
     for name, layer in layers[:-1]:

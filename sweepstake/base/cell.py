@@ -33,6 +33,8 @@ class Scaling(Struct, frozen=True, forbid_unknown_fields=True):
 Keep = Annotated[float, Meta(gt=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
+Epochs = Annotated[float, Meta(gt=0, le=1_000_000)]
+Steps = Annotated[int, Meta(ge=0, le=100_000_000)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
@@ -57,26 +59,38 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     momentum: Annotated[float, Meta(ge=0, lt=1, description="Momentum of sgd.")] = 0.0
     weight_decay: Annotated[float, Meta(ge=0, description="L2 penalty (adam, sgd) or decoupled decay (adamw), on every parameter.")] = 0.0
     lr_schedule: Annotated[Ref, Meta(description="The factor on lr over a round. A name from `sweepstake pieces lr_schedule`.")]
-    batch_size: Annotated[int, Meta(ge=1, description=(
+    batch_size: Annotated[int, Meta(ge=1, le=1_000_000, description=(
         "Images a step; every batch is full (an epoch's tail is filled from the next epoch's order)."))] = 60
-    epochs: Annotated[Positive | None, Meta(description="Training a round, in passes over the training images (or say steps).")] = None
-    steps: Annotated[Count | None, Meta(description="Training a round, in steps (or say epochs). 0: no training at all.")] = None
+    epochs: Annotated[Epochs | None, Meta(description="Training a round, in passes over the training images (or say steps).")] = None
+    steps: Annotated[Steps | None, Meta(description="Training a round, in steps (or say epochs). 0: no training at all.")] = None
     eval_every: Annotated[Count, Meta(description=(
         "Steps between two points of the learning curve, the grid early stopping looks at (0: once an epoch)."))] = 0
 
-    rounds: Annotated[int, Meta(ge=0, description="Prune, reset and train this many times after round 0, which trains the whole network.")] = 10
+    rounds: Annotated[int, Meta(ge=0, le=10_000, description=(
+        "Prune, reset and train this many times after round 0, which trains the whole network."))] = 10
     keep: Annotated[Keep | dict[str, Keep], Meta(description=(
         "The fraction kept in a round, of what was left: a number, or a table `{fc1 = 0.8, fc3 = 0.9}` (layers not named keep all)."))] = 0.8
     output_keep: Annotated[Keep | None, Meta(description="The fraction the output layer keeps in a round, if it has its own.")] = None
+    remove: Annotated[dict[str, Annotated[int, Meta(ge=1)]] | None, Meta(description=(
+        "Instead of keep: how many weights (or units) a layer loses in a round, `{fc1 = 6, fc2 = 2}`; layers not named lose none."))] = None
     prune_layers: Annotated[list[str], Meta(min_length=1, description=(
-        "Which layers may be pruned: `all`, kinds (`linear`, `conv`) or layer names. A list of lists is an axis."))] = msgspec.field(default_factory=lambda: ["all"])
+        "Which layers may be pruned: `all`, kinds (`linear`, `conv`) or layer names. A list of lists is an axis.")
+        )] = msgspec.field(default_factory=lambda: ["all"])
     prune_biases: Annotated[bool, Meta(description="Whether biases are ranked and pruned among the weights of their layer.")] = False
     criterion: Annotated[Ref, Meta(description="The score; low scores die. A name from `sweepstake pieces criterion`.")]
+    prune_when: Annotated[Literal["after", "before", "both"], Meta(description=(
+        "`after`: round 0 trains the whole network, and each later round begins with a pruning scored on what the last one trained. "
+        "`before`: every round, round 0 too, first prunes the weights it is about to train, so `rounds = 0` prunes at init and trains "
+        "once (SNIP, GraSP, SynFlow), and round r has seen r + 1 prunings. `both`: before round 0, then after training."))] = "after"
     granularity: Annotated[Literal["weight", "unit"], Meta(description="Prune single weights, or whole units (neurons, channels).")] = "weight"
     allocation: Annotated[Ref, Meta(description="How the kept count is shared over layers. A name from `sweepstake pieces allocation`.")]
     reset: Annotated[Ref, Meta(description="What happens to the survivors. A name from `sweepstake pieces reset`.")]
-    control: Annotated[Literal["none", "shuffle", "invert"], Meta(description=(
-        "`shuffle`: move each layer's mask to random places, counts kept; `invert`: keep the lowest scores."))] = "none"
+    control: Annotated[Literal["none", "shuffle", "invert", "transplant"], Meta(description=(
+        "`shuffle`: move each layer's mask to random places, counts kept; `invert`: keep the lowest scores; `transplant`: take the "
+        "masks of another cell, the `donor`."))] = "none"
+    donor: Annotated[dict[str, Any] | None, Meta(description=(
+        "Whose masks a transplant takes: the cell equal to this one but for these fields, as `{seed = 7}` or "
+        "`{init = \"kaiming_normal\"}`; pieces by name or by table."))] = None
     optimiser_state: Annotated[Literal["cleared", "kept"], Meta(description="The optimiser's moments through a reset.")] = "cleared"
 
     seed: Annotated[Seed, Meta(description="The replicate: every draw of the cell comes from it.")] = 0
@@ -94,8 +108,8 @@ PIECE_DEFAULTS = {"dataset": "digits", "model": "mlp", "init": "xavier_normal", 
 NEUTRAL: dict[str, Any] = {
     "subset": 0, "validation": 0, "split_seed": 0, "bias_init": "zeros", "momentum": 0.0, "weight_decay": 0.0,
     "lr_schedule": "constant", "epochs": None, "steps": None, "eval_every": 0, "output_keep": None, "prune_layers": ["all"],
-    "prune_biases": False, "granularity": "weight", "control": "none", "optimiser_state": "cleared", "order_seed": None,
-    "precision": "float32",
+    "prune_biases": False, "remove": None, "prune_when": "after", "donor": None, "granularity": "weight", "control": "none",
+    "optimiser_state": "cleared", "order_seed": None, "precision": "float32",
 }
 """Field -> the value at which it does not exist. Never changes, and is never hashed; a piece by its name, optionless."""
 

@@ -17,7 +17,7 @@ from typing import Any, get_origin, get_type_hints
 import msgspec
 
 from sweepstake.base.errors import UserError, unknown
-from sweepstake.base.values import convert
+from sweepstake.base.values import convert, is_table
 
 REQUIRED = msgspec.NODEFAULT
 
@@ -65,7 +65,7 @@ class Piece:
                 for key, value in options.items()}
 
     def varies_by_layer(self, option: str, value: Any) -> bool:
-        return isinstance(value, dict) and not self.options[option].takes_a_table()
+        return is_table(value) and not self.options[option].takes_a_table()
 
     def __call__(self, offers: Mapping[str, Callable[[], Any]], options: Mapping[str, Any]) -> Any:
         """Call with what it takes. Each offer is a function, so that what nobody takes is never computed."""
@@ -85,7 +85,7 @@ class Registry:
     def __call__(self, function: Callable[..., Any] | None = None, *, version: int = 1,
                  neutral: Mapping[str, Any] | None = None, **traits: Any) -> Any:
         if function is None:
-            return lambda f: self(f, version=version, neutral=neutral, **traits)  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType]
+            return lambda f: self(f, version=version, neutral=neutral, **traits)  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType, reportUnknownArgumentType]
         self.pieces[function.__name__] = self._read(function, version, neutral or {}, traits)
         return function
 
@@ -131,7 +131,7 @@ class Registry:
 
     def resolve(self, name: str, given: Mapping[str, Any], place: str) -> dict[str, Any]:
         """All options of a piece, the given ones checked against the signature and the rest at their defaults."""
-        piece, problems, resolved = self.get(name, place), [], {}
+        piece, problems, resolved = self.get(name, place), list[str](), dict[str, Any]()
         for key in given:
             if key not in piece.options:
                 problems.append(unknown(f"{place}: {key}", f"option of {name}", key, piece.options,
@@ -149,7 +149,7 @@ class Registry:
         return resolved
 
     def _convert(self, option: Option, value: Any, place: str) -> Any:
-        if self.by_layer and isinstance(value, dict) and not option.takes_a_table():
+        if self.by_layer and is_table(value) and not option.takes_a_table():
             return {layer: self._convert(option, each, f"{place}.{layer}") for layer, each in sorted(value.items())}
         return msgspec.to_builtins(convert(value, option.type, place))
 

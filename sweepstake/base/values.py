@@ -1,8 +1,7 @@
 """A value of a study file against its type: converted, or the mistake in the user's words (never Python's)."""
 
-from collections.abc import Mapping
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import msgspec
 from msgspec import inspect as types
@@ -11,6 +10,14 @@ from sweepstake.base.errors import UserError, one_of, unknown
 
 LARGEST = 2**63 - 1
 Table = TypeVar("Table", bound=msgspec.Struct)
+
+
+def is_table(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def shown(value: Any) -> str:
@@ -24,9 +31,9 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return msgspec.json.encode(value).decode()
-    if isinstance(value, Mapping):
+    if is_table(value):
         return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
+    if is_list(value):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, int) and abs(value) > LARGEST:
         return f"a whole number of {len(hex(value)) * 4 - 8} bits"  # str() refuses the longest.
@@ -46,14 +53,14 @@ def convert(value: Any, type_: Any, place: str) -> Any:
 def read_table(given: Any, struct: type[Table], place: str, problems: list[str]) -> Table | None:
     """A table of the study file as that struct; every wrong key and value of it is added to `problems`."""
     found = len(problems)
-    if not isinstance(given, dict):
+    if not is_table(given):
         problems.append(f"{place} = {shown(given)}: expected {expected(struct)}.")
         return None
     fields = {field.name: field for field in msgspec.structs.fields(struct)}
     values: dict[str, Any] = {}
-    for key, value in given.items():  # pyright: ignore[reportUnknownVariableType]
+    for key, value in given.items():
         if key not in fields:
-            problems.append(unknown(f"{place}: {key}", "key", str(key), fields))  # pyright: ignore[reportUnknownArgumentType]
+            problems.append(unknown(f"{place}: {key}", "key", str(key), fields))
             continue
         try:
             values[key] = convert(value, fields[key].type, f"{place}: {key}")
@@ -97,7 +104,7 @@ def _words(info: Any) -> str:
 
 
 def _bounds(info: types.IntType | types.FloatType) -> str:
-    said = [f"{word} {bound:g}" for word, bound in (("more than", info.gt), ("at least", info.ge), ("less than", info.lt), ("at most", info.le))
+    said = [f"{word} {bound:,}" for word, bound in (("more than", info.gt), ("at least", info.ge), ("less than", info.lt), ("at most", info.le))
             if bound is not None and abs(bound) < LARGEST]
     return f" {', '.join(said)}" if said else ""
 
@@ -108,5 +115,5 @@ def _not_a_number(value: Any) -> str | None:
         return str(value)
     if isinstance(value, int) and abs(value) > LARGEST:
         return "a whole number this long"
-    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    return next((word for part in parts if (word := _not_a_number(part)) is not None), None)  # pyright: ignore[reportUnknownVariableType]
+    parts = list(value.values()) if is_table(value) else value if is_list(value) else []
+    return next((word for part in parts if (word := _not_a_number(part)) is not None), None)

@@ -1,26 +1,27 @@
 """Controls prove themselves: each round checks that what it claims to be, it is. A broken control fails its cell, by name."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl
 from sweepstake.engine.network import Net
+from sweepstake.engine.prune import Pruned
+from sweepstake.engine.scores import alive_in
 from sweepstake.pieces import reset
 
 
 def counts_are_exact(net: Net, cell: Cell, asked: dict[str, int], mask: Tensor) -> str:
     """Every layer keeps exactly as many weights (or units) as it was asked to."""
+    emptied = cell.granularity == "unit" and 0 in asked.values()  # Behind a layer without units, no unit has a live weight.
     for slot in net.prunable:
-        if slot.layer in asked:
-            alive = slot.of(mask)
-            if cell.granularity == "unit":
-                left = int(alive.flatten(1).any(1).sum())
-            else:
-                bias = net.bias_of(slot)
-                left = int(alive.sum()) + (int(bias.of(mask).sum()) if cell.prune_biases and bias else 0)
-            if left != asked[slot.layer] and cell.granularity == "weight":
-                raise BrokenControl(f"{slot.layer} keeps {left:,} where {asked[slot.layer]:,} were asked")
+        if slot.layer in asked and not emptied:
+            left = int(alive_in(net, cell, slot, mask).sum())
+            if left != asked[slot.layer]:
+                raise BrokenControl(f"{slot.layer} keeps {left:,} {cell.granularity}s where {asked[slot.layer]:,} were asked")
     return "exact"
 
 
@@ -32,25 +33,56 @@ def the_dead_are_zero(w: Tensor, mask: Tensor) -> float:
     return largest
 
 
-def reset_is_what_it_says(net: Net, cell: Cell, w: Tensor, mask: Tensor, source: Tensor, w_init: Tensor) -> dict[str, float | str]:
-    """Survivors equal their source bit for bit (rewind, none), or are a new draw that does not follow the old one (fresh),
-    or the old values in other places (shuffled)."""
+def reset_is_what_it_says(net: Net, cell: Cell, w: Tensor, mask: Tensor, sources: Mapping[str, Tensor],
+                          w_init: Tensor) -> dict[str, float | str]:
+    """By the reset's `source`: survivors equal it bit for bit (w_step, w_final), or are a new draw that does not follow the old
+    one (fresh, resampled), the old values in other places (shuffled), or other magnitudes under the old signs."""
     kind = reset.get(cell.reset.name).traits.get("source", "unchecked")
     proof: dict[str, float | str] = {"reset": kind}
-    if kind == "exact" and not torch.equal(w[mask], source[mask]):
-        raise BrokenControl(f"reset = {cell.reset.name}: survivors differ from their source by {float((w - source)[mask].abs().max())!r}")
+    if kind in sources and not torch.equal(w[mask], sources[kind][mask]):
+        furthest = float((w - sources[kind])[mask].abs().max())
+        raise BrokenControl(f"reset = {cell.reset.name}: survivors differ from their source by {furthest!r}")
     for slot in net.weights:
-        alive = slot.of(mask)
-        now, first = slot.of(w)[alive], slot.of(w_init)[alive]
-        if kind == "shuffled" and not torch.equal(now.sort().values, first.sort().values):
-            raise BrokenControl(f"reset = {cell.reset.name}: {slot.layer} does not hold the same values any more")
-        if kind in ("fresh", "shuffled") and len(now) >= 100 and float(first.std()) > 0 and float(now.std()) > 0:
-            correlation = float(torch.corrcoef(torch.stack([now.double(), first.double()]))[0, 1])
+        alive, whole = slot.of(mask), slot.of(w_init)
+        now, first = slot.of(w)[alive], whole[alive]
+        broken = _broken(kind, now, first, whole)
+        if broken:
+            raise BrokenControl(f"reset = {cell.reset.name}: {slot.layer} {broken}")
+        if kind in DRAWN and len(now) >= 100:
+            old, new = (first.abs(), now.abs()) if kind == "same_signs" else (first, now)
+            if float(old.std()) == 0 or float(new.std()) == 0:
+                continue
+            correlation = float(torch.corrcoef(torch.stack([new.double(), old.double()]))[0, 1])
             proof[f"correlation.{slot.layer}"] = correlation
             # 6 standard deviations of the correlation of independent draws.
             if abs(correlation) > 6 / len(now) ** 0.5:
                 raise BrokenControl(f"reset = {cell.reset.name}: {slot.layer} follows its old weights (correlation {correlation:.3f})")
     return proof
+
+
+DRAWN = ("fresh", "shuffled", "resampled", "same_signs")
+"""Sources that are a draw: what they give must not follow what was there."""
+
+
+def _broken(kind: str, now: Tensor, first: Tensor, whole: Tensor) -> str:
+    if kind == "shuffled" and not np.array_equal(_sorted(now), _sorted(first)):
+        return "does not hold the same values any more"
+    if kind == "resampled":
+        known, held = _sorted(whole), _sorted(now)
+        if not np.array_equal(known[np.searchsorted(known, held).clip(max=len(known) - 1)], held):
+            return "holds a value its init did not"
+    if kind in ("same_signs", "constant_signed") and not torch.equal(now.sign()[first != 0], first.sign()[first != 0]):
+        return "has other signs than its init"
+    if kind == "constant_signed":
+        sizes = now[first != 0].abs()
+        if len(sizes) and float(sizes.min()) != float(sizes.max()):
+            return "has more than one magnitude"
+    return ""
+
+
+def _sorted(values: Tensor) -> np.ndarray:
+    # NumPy's sort: ten times torch's on one core, and a proof is made every round.
+    return np.sort(values.flatten().cpu().numpy())
 
 
 def shuffle_moved(net: Net, before: Tensor, after: Tensor) -> str:
@@ -62,3 +94,22 @@ def shuffle_moved(net: Net, before: Tensor, after: Tensor) -> str:
     if torch.equal(before, after) and bool((~before).any()) and int(before.sum()) > 100:
         raise BrokenControl("control = shuffle: the mask did not change")
     return "moved"
+
+
+def invert_keeps_the_lowest(net: Net, cell: Cell, was: Tensor, pruned: Pruned) -> str:
+    """Under `invert` no weight that stays scores above one that goes, in any layer."""
+    for slot in net.prunable:
+        if slot.layer in pruned.scores:
+            before, after = alive_in(net, cell, slot, was), alive_in(net, cell, slot, pruned.mask)
+            stays, goes = pruned.scores[slot.layer][after], pruned.scores[slot.layer][before & ~after]
+            if len(stays) and len(goes) and float(stays.max()) > float(goes.min()):
+                raise BrokenControl(f"control = invert: {slot.layer} keeps a score of {float(stays.max())!r} "
+                                    f"and lets {float(goes.min())!r} go")
+    return "lowest"
+
+
+def mask_is_the_donors(mask: Tensor, donor: Tensor) -> str:
+    """A transplanted mask is the donor's, bit for bit."""
+    if not torch.equal(mask, donor):
+        raise BrokenControl(f"control = transplant: {int((mask != donor).sum()):,} places differ from the donor's mask")
+    return "the donor's"

@@ -1,17 +1,21 @@
 """Score, allocate, keep the top: exact counts, ties by a seeded draw."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import floor
+from functools import partial
+from math import floor, isfinite
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sweepstake.base.cell import Cell
-from sweepstake.base.errors import UserError
+from sweepstake.base.errors import UserError, unknown
 from sweepstake.engine import streams
 from sweepstake.engine.network import Net, Slot
-from sweepstake.pieces import allocation, criterion
+from sweepstake.engine.scores import Scorer, alive_in, ranked_together, without_units
+from sweepstake.engine.train import Images
+from sweepstake.pieces import REGISTRIES, allocation, criterion
 
 
 def keep_top(score: Tensor, alive: Tensor, count: int, tie: Tensor) -> Tensor:
@@ -40,6 +44,8 @@ def exact_counts(wishes: Sequence[float], room: Sequence[int], total: int) -> li
     if total > sum(room):
         raise UserError(f"allocation: {total:,} weights are to be kept, and the layers hold only {sum(room):,}.")
     wished, full = list(map(float, wishes)), [False] * len(room)
+    if len(wished) != len(room) or not all(isfinite(wish) and wish >= 0 for wish in wished):
+        raise UserError(f"allocation: wishes {[round(wish, 3) for wish in wished]}; expected {len(room)} finite numbers, none below 0.")
     while True:
         free = [i for i in range(len(room)) if not full[i]]
         left = total - sum(room[i] for i in range(len(room)) if full[i])
@@ -58,110 +64,180 @@ def exact_counts(wishes: Sequence[float], room: Sequence[int], total: int) -> li
     return counts
 
 
-def densities(cell: Cell, slots: Sequence[Slot], rounds_done: int, output: Slot) -> list[float]:
-    """The fraction of each layer's whole size that is to be left after `rounds_done` prunings."""
-    keep = [cell.keep.get(slot.layer, 1.0) if isinstance(cell.keep, dict) else cell.keep for slot in slots]
-    if cell.output_keep is not None:
-        keep = [cell.output_keep if slot is output else k for slot, k in zip(slots, keep, strict=True)]
-    return [k ** rounds_done for k in keep]
+def densities(cell: Cell, slots: Sequence[Slot], sizes: Sequence[int], done: float, output: Slot) -> list[float]:
+    """The fraction of each layer's whole size that is to be left after `done` prunings (in the midst of one, a broken number)."""
+    if cell.remove is not None:
+        return [(size - cell.remove.get(slot.layer, 0) * done) / size for slot, size in zip(slots, sizes, strict=True)]
+    return [keep_of(cell, slot, output) ** done for slot in slots]
+
+
+def protected(cell: Cell, slot: Slot, output: Slot) -> bool:
+    """Whether this layer was asked to lose nothing: then no sharing may take from it."""
+    return slot.layer not in cell.remove if cell.remove is not None else keep_of(cell, slot, output) == 1.0
+
+
+def keep_of(cell: Cell, slot: Slot, output: Slot) -> float:
+    """The fraction this layer keeps in a round."""
+    if cell.output_keep is not None and slot is output:
+        return cell.output_keep
+    return cell.keep.get(slot.layer, 1.0) if isinstance(cell.keep, dict) else cell.keep
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """The next mask over all parameters, as ranked and (under a shuffle) as moved, and what was asked of each layer."""
+    """The next mask over all parameters, as ranked and (under a shuffle) as moved, the last scores, and what was asked of each layer."""
 
     mask: Tensor
     ranked: Tensor
     asked: dict[str, int]
+    scores: dict[str, Tensor]
+    """Of each layer, flat, as the criterion gave them."""
 
 
-def prune(net: Net, cell: Cell, stations: dict[str, Tensor], mask: Tensor, round_: int) -> Pruned:
-    """Score what is alive, share the count over the layers, keep the top of each."""
+def pruned_slots(net: Net, cell: Cell) -> list[Slot]:
+    """The layers whose weights, or units, can die: outputs are classes, not units."""
+    return [slot for slot in net.prunable if not (cell.granularity == "unit" and slot is net.weights[-1])]
+
+
+def prune(net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int, images: Images | None = None) -> Pruned:
+    """Score what is alive, share the count over the layers, keep the top of each; `done` prunings came before this one.
+
+    A criterion with `iterations` does the same in as many parts, the density falling by the same factor in each.
+    """
+    slots = pruned_slots(net, cell)
+    ties = {slot: streams.uniform(tuple(alive_in(net, cell, slot, mask).shape), cell.seed, "ties", done, slot.name) for slot in slots}
+    parts = cell.criterion.options.get("iterations", 1)
+    ranked, scores, counts, kept = mask, {}, {}, {}
+    for part in range(1, parts + 1):
+        alive = {slot: alive_in(net, cell, slot, ranked) for slot in slots}
+        scorer = partial(Scorer, net, cell, stations, ranked, done, images)
+        scores = scorer(cell.criterion.name, cell.criterion.options).scores(slots)
+        order = {slot: -each for slot, each in scores.items()} if cell.control == "invert" else scores
+        counts = _share(net, cell, slots, order, alive, ties, done + 1 if part == parts else done + part / parts, scorer)
+        kept = {slot: keep_top(order[slot], alive[slot], counts[slot], ties[slot]) for slot in slots}
+        ranked = _with_kept(net, cell, ranked, kept)
+    new = ranked
+    if cell.control == "shuffle":
+        new = _with_kept(net, cell, ranked, {slot: _shuffled(kept[slot], cell, done, slot) for slot in slots})
+    return Pruned(new, ranked, {slot.layer: counts[slot] for slot in slots}, {slot.layer: scores[slot] for slot in slots})
+
+
+def transplant(net: Net, cell: Cell, donor: Tensor | None) -> Pruned:
+    """The donor's mask in place of a ranking of its own."""
+    if donor is None or donor.shape != net.w.shape:
+        raise UserError('control = "transplant": the donor has no mask for this round, or one of another network. '
+                        "A donor has the same model and at least as many rounds.")
+    asked = {slot.layer: int(alive_in(net, cell, slot, donor).sum()) for slot in pruned_slots(net, cell)}
+    return Pruned(donor.clone(), donor, asked, {})
+
+
+def _shuffled(kept: Tensor, cell: Cell, done: int, slot: Slot) -> Tensor:
+    return kept[torch.from_numpy(streams.permutation(len(kept), cell.seed, "shuffle", done, slot.name))]
+
+
+def _share(net: Net, cell: Cell, slots: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
+           done: float, scorer: Callable[[str, Mapping[str, Any]], Scorer]) -> dict[Slot, int]:
+    """How many each layer keeps. A layer that keeps all, and an output layer with its own rate, share with nobody."""
     output = net.weights[-1]
-    by_unit = cell.granularity == "unit"
-    slots = [slot for slot in net.prunable if not (by_unit and slot is output)]
-    scores, alive, ties = {}, {}, {}
-    for slot in slots:
-        group = _ranked_together(net, cell, slot)
-        alive[slot] = _units_alive(slot, mask) if by_unit else torch.cat([s.of(mask).flatten() for s in group])
-        scores[slot] = torch.cat([score(net, cell, s, stations, mask, round_).flatten() for s in group])
-        ties[slot] = streams.uniform(tuple(alive[slot].shape), cell.seed, "ties", round_, slot.name)
-        if scores[slot].shape != alive[slot].shape:
-            raise UserError(f'criterion = "{cell.criterion.name}": gave {scores[slot].numel():,} scores for {slot.layer}, '
-                            f'expected {alive[slot].numel():,} (one a {cell.granularity}).')
-        if not scores[slot][alive[slot]].isfinite().all():
-            raise UserError(f'criterion = "{cell.criterion.name}": a score of {slot.layer} is not a finite number.')
-        if cell.control == "invert":
-            scores[slot] = -scores[slot]
-    density = dict(zip(slots, densities(cell, slots, round_ + 1, output), strict=True))
-    apart = [slot for slot in slots if slot is output and cell.output_keep is not None]
-    counts: dict[Slot, int] = {}
-    for pool in (apart, [slot for slot in slots if slot not in apart]):
+    density = dict(zip(slots, densities(cell, slots, [alive[slot].numel() for slot in slots], done, output), strict=True))
+    whole = [slot for slot in slots if protected(cell, slot, output)]
+    apart = [slot for slot in slots if slot is output and cell.output_keep is not None and slot not in whole]
+    counts = {slot: int(alive[slot].sum()) for slot in whole}
+    for pool in (apart, [slot for slot in slots if slot not in apart + whole]):
         if pool:
-            counts |= _allocate(cell, pool, scores, alive, ties, density)
-    new, ranked = mask.clone(), mask.clone()
-    for slot in slots:
-        kept = keep_top(scores[slot], alive[slot], counts[slot], ties[slot])
-        _write(net, cell, slot, kept, ranked, by_unit)
-        if cell.control == "shuffle":
-            kept = kept[torch.from_numpy(streams.permutation(len(kept), cell.seed, "shuffle", round_, slot.name))]
-        _write(net, cell, slot, kept, new, by_unit)
-    return Pruned(new, ranked, {slot.layer: counts[slot] for slot in slots})
+            counts |= _allocate(net, cell, pool, scores, alive, ties, density, scorer)
+    return counts
 
 
-def _ranked_together(net: Net, cell: Cell, slot: Slot) -> list[Slot]:
-    bias = net.bias_of(slot)
-    return [slot, bias] if cell.prune_biases and bias and cell.granularity == "weight" else [slot]
-
-
-def score(net: Net, cell: Cell, slot: Slot, stations: dict[str, Tensor], mask: Tensor, round_: int) -> Tensor:
-    """One layer's scores, from the criterion by what it takes."""
-    shape = slot.shape[:1] if cell.granularity == "unit" else slot.shape
-    offers = {name: (lambda flat=flat: slot.of(flat)) for name, flat in stations.items()}
-    offers["alive"] = lambda: slot.of(mask)
-    offers["uniform"] = lambda: streams.uniform(shape, cell.seed, "criterion", round_, slot.name)
-    piece = criterion.get(cell.criterion.name)
-    return piece(offers, piece.for_layer(slot.layer, cell.criterion.options))
-
-
-def _allocate(cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
-              density: dict[Slot, float]) -> dict[Slot, int]:
+def _allocate(net: Net, cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
+              density: dict[Slot, float], scorer: Callable[[str, Mapping[str, Any]], Scorer]) -> dict[Slot, int]:
     sizes = [alive[slot].numel() for slot in pool]
     room = [int(alive[slot].sum()) for slot in pool]
     total = min(round(sum(size * density[slot] for size, slot in zip(sizes, pool, strict=True))), sum(room))
 
-    def top() -> list[int]:
-        joined = keep_top(*(torch.cat([each[slot] for slot in pool]) for each in (scores, alive)), total, torch.cat([ties[s] for s in pool]))
+    def top(by: dict[Slot, Tensor] = scores) -> list[int]:
+        best, living, tie = (torch.cat([each[slot] for slot in pool]) for each in (by, alive, ties))
+        joined = keep_top(best, living, total, tie)
         return [int(part.sum()) for part in joined.split(sizes)]
 
     wishes = allocation.get(cell.allocation.name)({
         "sizes": lambda: sizes,
         "shapes": lambda: [slot.shape for slot in pool],
+        "first": lambda: [slot is net.weights[0] for slot in pool],
+        "output": lambda: [slot is net.weights[-1] for slot in pool],
         "density": lambda: [density[slot] for slot in pool],
         "total": lambda: total,
         "scores": lambda: [scores[slot] for slot in pool],
         "alive": lambda: [alive[slot] for slot in pool],
         "top": top,
+        "top_by": lambda: lambda name, options: top(scorer(name, criterion.resolve(name, options, "allocation = like")).scores(pool)),
     }, cell.allocation.options)
     return dict(zip(pool, exact_counts(wishes, room, total), strict=True))
 
 
-def _units_alive(slot: Slot, mask: Tensor) -> Tensor:
-    return slot.of(mask).flatten(1).any(dim=1)
+def _with_kept(net: Net, cell: Cell, mask: Tensor, kept: Mapping[Slot, Tensor]) -> Tensor:
+    """The mask with each layer's kept weights, or units, in it."""
+    if cell.granularity == "unit":
+        return without_units(net, mask, kept)
+    new = mask.clone()
+    for slot, each in kept.items():
+        group = ranked_together(net, cell, slot)
+        for part, lives in zip(group, each.split([s.size for s in group]), strict=True):
+            part.of(new).copy_(lives.view(part.shape))
+    return new
 
 
-def _write(net: Net, cell: Cell, slot: Slot, kept: Tensor, mask: Tensor, by_unit: bool) -> None:
-    """Put a layer's kept weights or units into the mask; a dead unit takes its bias and its outgoing weights with it."""
-    if not by_unit:
-        group = _ranked_together(net, cell, slot)
-        for each, part in zip(group, kept.split([s.size for s in group]), strict=True):
-            each.of(mask).copy_(part.view(each.shape))
-        return
-    slot.of(mask)[:] = kept.view(-1, *[1] * (len(slot.shape) - 1)) & slot.of(mask) if cell.control != "shuffle" else kept[:, None]
-    if bias := net.bias_of(slot):
-        bias.of(mask)[:] = kept
-    if following := net.after(slot):
-        block = following.shape[1] // slot.shape[0]
-        following.of(mask)[:, ~kept.repeat_interleave(block)] = False
+def check_pruning(net: Net, cell: Cell) -> None:
+    """All that cannot be pruned as said, before anything is trained."""
+    slots, layers = pruned_slots(net, cell), {slot.layer: True for slot in net.weights}
+    problems = [*_check_tables(cell, layers)]
+    if not slots:
+        problems.append(f"prune_layers = {cell.prune_layers}, granularity = \"{cell.granularity}\": no layer is left to prune.")
+    for name, piece, allowed in _criteria(cell):
+        if allowed not in ("any", cell.granularity):
+            known = [n for n, p in criterion.pieces.items() if p.traits.get("granularity", "any") in ("any", cell.granularity)]
+            problems.append(f'{name} = "{piece}": scores a {allowed}, and granularity = "{cell.granularity}". '
+                            f"For a {cell.granularity}: {', '.join(sorted(known))}.")
+    prunings = cell.rounds + (cell.prune_when != "after")
+    for layer, lost in (cell.remove or {}).items():
+        slot = next((slot for slot in slots if slot.layer == layer), None)
+        if slot is None:
+            known = [s.layer for s in slots]
+            problems.append(unknown(f"remove = {{{layer} = ...}}", f"layer with {cell.granularity}s to prune", layer, known))
+            continue
+        size = alive_in(net, cell, slot, torch.ones_like(net.w, dtype=torch.bool)).numel()
+        if size - lost * prunings < 1:
+            problems.append(f"remove = {{{layer} = {lost}}}: {prunings} prunings would take {lost * prunings:,} of the {size:,} "
+                            f"{cell.granularity}s of {layer}, and one must be left. At most {(size - 1) // lost} prunings of {lost}.")
+    if (cell.control == "transplant") != (cell.donor is not None):
+        problems.append('control = "transplant" needs a donor, as donor = {seed = 7}.' if cell.donor is None else
+                        f'donor is for control = "transplant", not "{cell.control}". Leave it out.')
+    if problems:
+        raise UserError(*problems)
 
 
+def _criteria(cell: Cell) -> list[tuple[str, str, str]]:
+    named = [("criterion", cell.criterion.name)]
+    if "criterion" in cell.allocation.options:
+        named.append(("allocation: criterion", str(cell.allocation.options["criterion"])))
+    return [(place, name, criterion.get(name, f'{place} = "{name}"').traits.get("granularity", "any")) for place, name in named]
+
+
+OF_THE_NETWORK = ("images", "iterations", "temperature", "step")
+"""Options the engine reads once for all layers."""
+
+
+def _check_tables(cell: Cell, layers: Mapping[str, bool]) -> list[str]:
+    """Per-layer tables of options: every layer in them exists, and the option is one a layer."""
+    problems: list[str] = []
+    for field in ("init", "bias_init", "criterion", "reset"):
+        ref = getattr(cell, field)
+        piece = REGISTRIES["init" if field == "bias_init" else field].get(ref.name)
+        for option, value in ref.options.items():
+            if not isinstance(value, dict) or piece.options[option].takes_a_table():
+                continue
+            if option in OF_THE_NETWORK or piece.traits.get("joint"):
+                problems.append(f"{field}: {option} is one number for the network, not a table of layers.")
+            problems += [unknown(f"{field}: {option} = {{{layer} = ...}}", "layer", layer, layers)
+                         for layer in value if layer not in layers]
+    return problems

@@ -1,6 +1,6 @@
 """The experiment itself: train, measure, prune, reset, again (Frankle & Carbin 2019, Algorithm 1 of its students)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from sweepstake.base.cell import Cell
+from sweepstake.base.errors import UserError
 from sweepstake.engine import proofs, streams
 from sweepstake.engine.network import Net, draw_init
-from sweepstake.engine.prune import Pruned, prune
+from sweepstake.engine.prune import Pruned, check_pruning, prune, transplant
 from sweepstake.engine.train import Images, Start, Trained, Trainer
 from sweepstake.pieces import reset as resets
+from sweepstake.pieces.donors import donor_of
 
 
 @dataclass
@@ -36,48 +38,92 @@ class Measurer(Protocol):
     def measure(self, w: Tensor) -> dict[str, dict[str, float] | None]: ...
 
 
-def first_state(trainer: Measurer, cell: Cell) -> State:
+def first_state(trainer: Trainer, cell: Cell, donor_masks: Mapping[int, Tensor] | None = None) -> State:
+    """Where round 0 begins: the cell's init, whole, or pruned already where `prune_when` says so."""
+    check_pruning(trainer.net, cell)
     w_init = draw_init(trainer.net, cell, "init")
-    return State(0, Start(w_init, torch.ones_like(w_init, dtype=torch.bool)))
+    state = State(0, Start(w_init, torch.ones_like(w_init, dtype=torch.bool)))
+    if cell.prune_when == "after":
+        return state
+    if cell.control == "transplant" and donor_masks is None:
+        donor = donor_of(cell)
+        donor_masks = {0: first_state(type(trainer)(donor, trainer.images), donor).start.mask}
+    return _cut(trainer, cell, state, {"w_init": w_init, "w_start": w_init, "w_final": w_init}, donor_masks)
 
 
-def run_rounds(trainer: Trainer, cell: Cell, state: State, name: str = "") -> Iterator[tuple[dict[str, Any], State]]:
+def run_rounds(trainer: Trainer, cell: Cell, state: State, name: str = "",
+               donor_masks: Mapping[int, Tensor] | None = None) -> Iterator[tuple[dict[str, Any], State]]:
     """Iterative pruning of one cell, a finished round at a time: its record, and the state the next one begins from.
 
     Round 0 trains the whole network. Each later round prunes what the last one trained, resets what is left, and
-    trains again. A cell that diverges ends there: that is its result.
+    trains again; `prune_when` moves the pruning to before the training. A cell that diverges ends there: that is its result.
+    `donor_masks`, a mask a round, are what a transplant takes; where they are not given, the donor is run for them.
     """
     w_init = draw_init(trainer.net, cell, "init")
+    if cell.control == "transplant" and donor_masks is None:
+        donor_masks = masks_of(trainer, donor_of(cell))
     while state.round <= cell.rounds:
         trained = trainer.train(cell, state.start, state.round, name)
-        record, state = finish_round(trainer, cell, state, trained, w_init)
+        record, state = finish_round(trainer, cell, state, trained, w_init, donor_masks)
         yield record, state
 
 
-def finish_round(trainer: Measurer, cell: Cell, state: State, trained: Trained, w_init: Tensor) -> tuple[dict[str, Any], State]:
-    """What follows a round's training: measure, prune, reset, prove."""
+def finish_round(trainer: Measurer, cell: Cell, state: State, trained: Trained, w_init: Tensor,
+                 donor_masks: Mapping[int, Tensor] | None = None) -> tuple[dict[str, Any], State]:
+    """What follows a round's training: measure, prune, reset, prove; the record, and the state the next round begins from."""
     record = measure(trainer, cell, state, trained)
-    if trained.diverged:
+    if trained.diverged or state.round == cell.rounds:
         return record, State(cell.rounds + 1, state.start)
-    w_step = trained.w_step if state.round == 0 else state.w_step
-    stations = {"w_init": w_init, "w_start": state.start.w, "w_final": trained.w_final}
-    pruned = prune(trainer.net, cell, stations, state.start.mask, state.round)
-    start = reset(trainer.net, cell, {**stations, "w_step": w_init if w_step is None else w_step}, pruned.mask, state.round, trained)
-    checked = prove(trainer.net, cell, pruned, start, w_init, w_step, trained)
-    return record, State(state.round + 1, start, w_step, pruned.asked, checked)
+    w_step = (trained.w_step if state.round == 0 else state.w_step) if cell.reset.options.get("step") else None
+    stations = {"w_init": w_init, "w_step": w_init if w_step is None else w_step, "w_start": state.start.w, "w_final": trained.w_final}
+    scored = stations
+    if cell.prune_when == "before":
+        begun = reset(trainer.net, cell, stations, state.start.mask, state.round, trained).w
+        scored = {"w_init": w_init, "w_start": begun, "w_final": begun}
+    state = _cut(trainer, cell, State(state.round + 1, state.start, w_step), scored, donor_masks)
+    state.start = reset(trainer.net, cell, stations, state.start.mask, state.round - 1, trained)
+    state.proofs |= prove_reset(trainer.net, cell, state.start, w_step, trained)
+    return record, state
+
+
+def _cut(trainer: Measurer, cell: Cell, state: State, stations: dict[str, Tensor], donor_masks: Mapping[int, Tensor] | None) -> State:
+    """The state under the mask of round `state.round`: its pruning, scored on what was trained or else on what is to be."""
+    net, start = trainer.net, state.start
+    done = state.round - (cell.prune_when == "after")
+    if cell.control == "transplant":
+        pruned = transplant(net, cell, (donor_masks or {}).get(state.round))
+    else:
+        pruned = prune(net, cell, stations, start.mask, done, trainer.images)
+    said = prove_mask(net, cell, start.mask, pruned, (donor_masks or {}).get(state.round))
+    cut = Start(start.w * pruned.mask, pruned.mask, start.moments)
+    return State(state.round, cut, state.w_step, pruned.asked, {**state.proofs, **said})
+
+
+def masks_of(trainer: Trainer, donor: Cell) -> dict[int, Tensor]:
+    """The mask each round of a cell trains under, by running it."""
+    other = type(trainer)(donor, trainer.images)
+    begun = first_state(other, donor)
+    masks = {0: begun.start.mask}
+    for _, state in run_rounds(other, donor, begun):
+        masks[state.round] = state.start.mask
+    return {round_: mask for round_, mask in masks.items() if round_ <= donor.rounds}
 
 
 def reset(net: Net, cell: Cell, stations: dict[str, Tensor], mask: Tensor, round_: int, trained: Trained) -> Start:
     """Where the survivors begin the next round: every parameter through the reset, then the dead at 0."""
     drawn = {"redraw": lambda: draw_init(net, cell, "redraw", round_),
              "default_draw": lambda: draw_init(net, cell, "redraw", round_, ref=("framework_default", {})),
-             "shuffled": lambda: _shuffled(net, cell, stations["w_init"], mask, round_)}
+             "shuffled": lambda: _shuffled(net, cell, stations["w_init"], mask, round_),
+             "resampled": lambda: _resampled(net, cell, stations["w_init"], round_)}
     piece, cached = resets.get(cell.reset.name), dict(stations)
     cached |= {name: drawn[name]() for name in piece.takes if name in drawn}
     w = torch.empty_like(stations["w_final"])
     for slot in net.slots:
-        offers = {name: (lambda flat=flat: slot.of(flat)) for name, flat in cached.items()}
-        slot.of(w).copy_(piece(offers, cell.reset.options))
+        offers = {name: (lambda flat=flat, slot=slot: slot.of(flat)) for name, flat in cached.items()}
+        value = piece(offers, piece.for_layer(slot.layer, cell.reset.options))
+        if value.shape != slot.shape:
+            raise UserError(f'reset = "{piece.name}": gave shape {tuple(value.shape)} for {slot.name}, expected {slot.shape}.')
+        slot.of(w).copy_(value)
     return Start(w * mask, mask, trained.moments if cell.optimiser_state == "kept" else [])
 
 
@@ -86,19 +132,37 @@ def _shuffled(net: Net, cell: Cell, w_init: Tensor, mask: Tensor, round_: int) -
     for slot in net.weights:
         places = slot.of(mask).flatten().nonzero().flatten()
         order = torch.from_numpy(streams.permutation(len(places), cell.seed, "shuffled", round_, slot.name))
-        slot.of(flat).view(-1)[places] = slot.of(w_init).reshape(-1)[places[order]]
+        values = slot.of(w_init).flatten().clone()
+        values[places] = values[places[order]]
+        slot.of(flat).copy_(values.view(slot.shape))
     return flat
 
 
-def prove(net: Net, cell: Cell, pruned: Pruned, start: Start, w_init: Tensor, w_step: Tensor | None, trained: Trained) -> dict[str, Any]:
-    """The checks of law 7 at a round's end; raises BrokenControl by name."""
-    again = draw_init(net, cell, "init")  # Not the tensor we hold: a new draw, so that an aliased w_init is caught.
-    source = trained.w_final if cell.reset.name == "none" else again if w_step is None else w_step
+def _resampled(net: Net, cell: Cell, w_init: Tensor, round_: int) -> Tensor:
+    flat = w_init.clone()
+    for slot in net.slots:
+        drawn = streams.generator(cell.seed, "resampled", round_, slot.name).integers(slot.size, size=slot.size)
+        slot.of(flat).copy_(slot.of(w_init).flatten()[torch.from_numpy(drawn)].view(slot.shape))
+    return flat
+
+
+def prove_mask(net: Net, cell: Cell, was: Tensor, pruned: Pruned, donor: Tensor | None) -> dict[str, Any]:
+    """The checks of law 7 on a pruning; raises BrokenControl by name."""
     said: dict[str, Any] = {"counts": proofs.counts_are_exact(net, cell, pruned.asked, pruned.mask)}
-    said |= proofs.reset_is_what_it_says(net, cell, start.w, pruned.mask, source, again)
     if cell.control == "shuffle":
         said["shuffle"] = proofs.shuffle_moved(net, pruned.ranked, pruned.mask)
+    elif cell.control == "invert":
+        said["invert"] = proofs.invert_keeps_the_lowest(net, cell, was, pruned)
+    elif cell.control == "transplant" and donor is not None:
+        said["transplant"] = proofs.mask_is_the_donors(pruned.mask, donor)
     return said
+
+
+def prove_reset(net: Net, cell: Cell, start: Start, w_step: Tensor | None, trained: Trained) -> dict[str, Any]:
+    """The checks of law 7 on a reset; raises BrokenControl by name."""
+    again = draw_init(net, cell, "init")  # Not the tensor we hold: a new draw, so that an aliased w_init is caught.
+    sources = {"w_final": trained.w_final, "w_step": again if w_step is None else w_step}
+    return dict(proofs.reset_is_what_it_says(net, cell, start.w, start.mask, sources, again))
 
 
 def measure(trainer: Measurer, cell: Cell, state: State, trained: Trained) -> dict[str, Any]:

@@ -23,12 +23,13 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.engine import streams
 from sweepstake.engine.network import Net, Slot, draw_init
-from sweepstake.engine.rounds import State, finish_round
+from sweepstake.engine.rounds import State, finish_round, masks_of
 from sweepstake.engine.train import (  # pyright: ignore[reportPrivateUsage]
     Images,
     Split,
     Start,
     Trained,
+    Trainer,
     Watch,
     _grid,
     _order_seed,
@@ -36,6 +37,7 @@ from sweepstake.engine.train import (  # pyright: ignore[reportPrivateUsage]
     steps_in_round,
 )
 from sweepstake.pieces import lr_schedule
+from sweepstake.pieces.donors import donor_of
 
 ALIGNED = 64
 """A cell's row holds a whole number of these, so that every row begins on a boundary that vector loads and GEMMs are fast from."""
@@ -85,8 +87,8 @@ def _mixed(z: Tensor) -> Tensor:
     return z ^ (z >> 31 & (1 << 33) - 1)
 
 
-KEPT_DIMS = {"Dropout": None, "Dropout1d": 2, "Dropout2d": 2, "Dropout3d": 2}
-"""Modules that KeyedDropout stands in for, by name, and how many dimensions one draw each spans (None: all)."""
+KEPT_DIMS: dict[type[nn.Module], int | None] = {nn.Dropout: None, nn.Dropout1d: 2, nn.Dropout2d: 2, nn.Dropout3d: 2}
+"""Modules that KeyedDropout stands in for, and over how many dimensions each draws (None: all)."""
 
 
 def for_stacks(module: nn.Module) -> tuple[nn.Module, list[str]]:
@@ -95,8 +97,8 @@ def for_stacks(module: nn.Module) -> tuple[nn.Module, list[str]]:
     for name, old in list(module.named_modules(remove_duplicate=False)):
         if type(old) is nn.Linear:
             old.__class__ = Linear  # All it has besides stays, for code that asks it for its in_features.
-        elif name and type(old).__name__ in KEPT_DIMS:
-            module.set_submodule(name, KeyedDropout(old.p, KEPT_DIMS[type(old).__name__]))  # pyright: ignore[reportArgumentType]
+        elif name and type(old) in KEPT_DIMS:
+            module.set_submodule(name, KeyedDropout(old.p, KEPT_DIMS[type(old)]))  # pyright: ignore[reportArgumentType]
             keyed.append(name)
     return module, keyed
 
@@ -215,7 +217,7 @@ class StackTrainer:
         learnt = [slot for slot in self.net.slots if slot.role != "statistic"]
         statistics = [slot for slot in self.net.slots if slot.role == "statistic"]
         self._names = [slot.name for slot in (*learnt, *statistics)]
-        self.learnt = learnt[-1].stop
+        self.learnt = self.net.learnt
         padded = -(-self.learnt // ALIGNED) * ALIGNED
 
         # What a step reads and writes, at addresses that stay.
@@ -486,6 +488,7 @@ def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[Sta
     """
     states, names = list(states), names or [""] * len(cells)
     w_init = [draw_init(trainer.net, cell, "init") for cell in cells]
+    donors = [masks_of(Trainer(cell, trainer.images), donor_of(cell)) if cell.control == "transplant" else None for cell in cells]
     while unfinished := [i for i, cell in enumerate(cells) if states[i].round <= cell.rounds]:
         round_ = min(states[i].round for i in unfinished)
         here = [i for i in unfinished if states[i].round == round_]
@@ -497,7 +500,7 @@ def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[Sta
         seats = _measured(trainer, trained)
         for i, each, seat in zip(here, trained, seats, strict=True):
             try:
-                record, states[i] = finish_round(seat, cells[i], states[i], each, w_init[i])
+                record, states[i] = finish_round(seat, cells[i], states[i], each, w_init[i], donors[i])
             except (BrokenControl, UserError) as error:
                 states[i] = State(cells[i].rounds + 1, states[i].start)
                 yield i, error, None

@@ -4,6 +4,8 @@ Drawn with NumPy's Philox on the CPU: CUDA generators differ between devices, an
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -30,9 +32,15 @@ def permutation(n: int, seed: int, purpose: str, *where: object) -> np.ndarray:
     return generator(seed, purpose, *where).permutation(n)
 
 
-def torch_seed(seed: int, purpose: str, *where: object) -> int:
-    """A seed for a torch.Generator, where torch itself has to draw (dropout)."""
-    return int(generator(seed, purpose, *where).integers(2**62))
+@contextmanager
+def torch_draws(seed: int, purpose: str, *where: object) -> Iterator[None]:
+    """Inside, what torch itself draws (dropout, a module's own weights) is this purpose's; its global generator stays where it was."""
+    before = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(int(generator(seed, purpose, *where).integers(2**62)))
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(before)
 
 
 def batch_order(n: int, batch: int, steps: int, seed: int, round_: int) -> Tensor:

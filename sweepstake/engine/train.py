@@ -1,5 +1,7 @@
 """The only loop over steps, for one cell after another: plain PyTorch, one thread, data resident, no DataLoader."""
 
+import ctypes
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,10 +17,18 @@ from sweepstake.engine import streams
 from sweepstake.engine.network import Net
 from sweepstake.pieces import lr_schedule, reset
 from sweepstake.pieces.datasets import Data
-from sweepstake.pieces.networks import Dropout
 
 Watch = Callable[[str, int, int, int], None]
 """watch(cell's id, round, steps done, steps in the round): called at each point of the learning curve."""
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep what a process frees: a step's activations are wanted again by the next, and fresh pages cost a tenth of it."""
+    mmap_threshold, trim_threshold = -3, -1
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(mmap_threshold, 32 * 2**20)  # The most glibc takes.
+        mallopt(trim_threshold, 2**30)
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,8 @@ class Images:
     inputs: tuple[int, ...]
     classes: int
 
-    def batch(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        return (x.to(dtype) - self.shift.to(dtype)) / self.scale.to(dtype)
+    def batch(self, x: Tensor, dtype: torch.dtype, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
+        return x.to(dtype, memory_format=layout).sub_(self.shift.to(dtype)).div_(self.scale.to(dtype))
 
 
 def prepare(cell: Cell, data: Data) -> Images:
@@ -125,18 +135,28 @@ class Trainer:
         self.images, self.watch = images, watch
         self.net = Net(cell, images.inputs, images.classes)
         self.dtype = self.net.w.dtype
+        convolves = any(slot.kind == "conv" for slot in self.net.slots)
+        self.layout = torch.channels_last if convolves else torch.contiguous_format
         self.steps = steps_in_round(cell, len(images.train.y))
         self.grid = set(_grid(cell, self.steps, len(images.train.y)))
 
     def train(self, cell: Cell, start: Start, round_: int, name: str = "") -> Trained:
         """One round: every step of it, the curve on the grid, and the weights at the lowest validation loss."""
+        with streams.torch_draws(cell.seed, "dropout", round_):
+            return self._train(cell, start, round_, name)
+
+    def _train(self, cell: Cell, start: Start, round_: int, name: str) -> Trained:
         net, images = self.net, self.images
+        live = None if bool(start.mask[:net.learnt].all()) else start.mask[:net.learnt].to(self.dtype)
         net.w.copy_(start.w)
-        live = start.mask.to(self.dtype)
-        optimiser = _optimiser(cell, net.w, net.grad, start.moments)
+        moments = start.moments
+        if live is not None:
+            # Dead weights begin at 0 with moments of 0 and never see a gradient: no step moves them, so none has to put them back.
+            net.w[:net.learnt].mul_(live)
+            moments = [moment * live if moment.dim() else moment for moment in moments]
+        optimiser = _optimiser(cell, net.w[:net.learnt], net.grad[:net.learnt], moments)
         order = streams.batch_order(len(images.train.y), cell.batch_size, self.steps, _order_seed(cell), round_)
         rate = lr_schedule.get(cell.lr_schedule.name)
-        self._seed_dropout(cell, round_)
         rewind_at = cell.reset.options.get("step") if round_ == 0 else None
         w_step = net.w.clone() if rewind_at == 0 else None
         curve: dict[str, list[float]] = {"step": [], "train_loss": []}
@@ -161,7 +181,8 @@ class Trainer:
                 measuring += time.perf_counter() - paused
             if step == self.steps or diverged:
                 break
-            optimiser.param_groups[0]["lr"] = cell.lr * rate({"progress": lambda s=step: progress(cell, round_, s, self.steps)}, cell.lr_schedule.options)
+            share = progress(cell, round_, step, self.steps)
+            optimiser.param_groups[0]["lr"] = cell.lr * rate({"progress": lambda share=share: share}, cell.lr_schedule.options)
             summed += self._step(cell, order[step], live, optimiser)
             since += 1
             if step + 1 == rewind_at:
@@ -170,17 +191,17 @@ class Trainer:
                        {"train": time.perf_counter() - began - measuring, "evaluate": measuring},
                        diverged or not bool(net.w.isfinite().all()))
 
-    def _step(self, cell: Cell, chosen: Tensor, live: Tensor, optimiser: torch.optim.Optimizer) -> Tensor:
+    def _step(self, cell: Cell, chosen: Tensor, live: Tensor | None, optimiser: torch.optim.Optimizer) -> Tensor:
         net, images = self.net, self.images
         net.module.train()
         net.grad.zero_()
-        x = images.batch(images.train.x.index_select(0, chosen), self.dtype)
+        x = images.batch(images.train.x.index_select(0, chosen), self.dtype, self.layout)
         with torch.autocast("cpu", torch.bfloat16, enabled=cell.precision == "bfloat16"):
             loss = cross_entropy(net.module(x), images.train.y.index_select(0, chosen))
         loss.backward()
-        net.grad.mul_(live)
+        if live is not None:
+            net.grad[:net.learnt].mul_(live)
         optimiser.step()
-        net.w.mul_(live)
         return loss.detach().double()
 
     def _point(self, step: int) -> dict[str, float]:
@@ -194,25 +215,23 @@ class Trainer:
         """Loss and accuracy of these weights on every split, each image counted once."""
         self.net.w.copy_(w)
         splits = {"train": self.images.train, "validation": self.images.validation, "test": self.images.test}
-        return {name: self._here(split) if split else None for name, split in splits.items()}
+        # A module that draws when it is measured (dropout left on) draws the same each time.
+        with streams.torch_draws(0, "measure"):
+            return {name: self._here(split) if split else None for name, split in splits.items()}
 
     @torch.no_grad()
     def _here(self, split: Split) -> dict[str, float]:
         self.net.module.eval()
         loss, correct = 0.0, 0
         for x, y in _in_pieces(split):
-            logits = self.net.module(self.images.batch(x, self.dtype))
+            logits = self.net.module(self.images.batch(x, self.dtype, self.layout))
             loss += float(cross_entropy(logits.double(), y, reduction="sum"))
             correct += int((logits.argmax(1) == y).sum())
         count = len(split.y)
         return {"loss": loss / count, "accuracy": correct / count, "correct": correct, "count": count}
 
-    def _seed_dropout(self, cell: Cell, round_: int) -> None:
-        for number, module in enumerate(m for m in self.net.module.modules() if isinstance(m, Dropout)):
-            module.generator = torch.Generator().manual_seed(streams.torch_seed(cell.seed, "dropout", round_, number))
 
-
-def _in_pieces(split: Split, size: int = 1000) -> Iterator[tuple[Tensor, Tensor]]:
+def _in_pieces(split: Split, size: int = 250) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(split.x.split(size), split.y.split(size), strict=True)
 
 

@@ -8,7 +8,8 @@ from sweepstake.base.errors import UserError
 from sweepstake.base.registry import Registry
 from sweepstake.pieces.allocations import allocation
 from sweepstake.pieces.criteria import criterion
-from sweepstake.pieces.datasets import Data, dataset
+from sweepstake.pieces.datasets import Data as Data
+from sweepstake.pieces.datasets import dataset
 from sweepstake.pieces.inits import init
 from sweepstake.pieces.lr_schedules import lr_schedule
 from sweepstake.pieces.models import model

@@ -1,16 +1,34 @@
 """Scores: (one layer's weights and what was seen of them) -> a score a weight, or a unit. Low scores die.
 
 A weight criterion returns the shape of the layer's weights; a unit criterion (granularity = "unit") one number a unit.
+One that is `joint` is called once over the units of all prunable layers, end to end, and scores them together.
+Options the engine reads: `images`, over how many training images (drawn for this cell and round; 0, or more than there are: all)
+a gradient, an activation or a loss is taken; `iterations`, in how many smaller prunings a round's pruning is done, each scored
+anew; `temperature`, what logits are divided by.
 """
 
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
 from sweepstake.base.registry import Registry
+
+Images = Annotated[int, Meta(ge=0)]
+Times = Annotated[int, Meta(ge=1)]
+Positive = Annotated[float, Meta(gt=0)]
 
 criterion = Registry("criterion", by_layer=True, offers={
     "w_init": "the layer's weights at the very beginning",
     "w_start": "the layer's weights when the round began",
-    "w_final": "the layer's weights at the end of the round",
-    "alive": "which of them are still alive",
+    "w_final": "the layer's weights at the end of the round (before training: as they are), the dead at 0",
+    "alive": "which of them are still alive; to a joint criterion, which units",
     "uniform": "U(-1, 1), one a weight (or a unit), drawn for this cell and round",
+    "grad": "the gradient of the training loss at w_final, over `images` training images",
+    "hessian_grad": "the Hessian of that loss times its gradient",
+    "flow_grad": "the gradient of the network's summed output with all weights |w_final| and an image of ones",
+    "activation": "each unit's mean absolute output, as the next layer sees it, over `images` training images",
+    "noise": "a function of a shape: U(-1, 1), drawn for this cell and round",
+    "loss_of": "a function of unit masks, (masks, units): the training loss under each, over `images` training images",
 })
 
 
@@ -18,6 +36,18 @@ criterion = Registry("criterion", by_layer=True, offers={
 def magnitude(w_final):
     """|w_final|: keep what ended large (Han et al. 2015; Frankle & Carbin 2019)."""
     return w_final.abs()
+
+
+@criterion(granularity="weight")
+def small_final(w_final):
+    """-|w_final|: keep what ended small (Zhou et al. 2019)."""
+    return -w_final.abs()
+
+
+@criterion(granularity="weight")
+def large_init(w_init):
+    """|w_init|: keep what began large (Zhou et al. 2019)."""
+    return w_init.abs()
 
 
 @criterion(granularity="weight")
@@ -38,7 +68,76 @@ def random(uniform):
     return uniform
 
 
+@criterion(granularity="weight")
+def gradient_magnitude(grad, *, images: Images = 1000):
+    """|gradient|: keep what the loss pulls at (Blalock et al. 2020)."""
+    return grad.abs()
+
+
+@criterion(granularity="weight")
+def snip(w_final, grad, *, images: Images = 100, iterations: Times = 1):
+    """|w gradient|: keep what the loss would miss (Lee et al. 2019); in many iterations, de Jorge et al. (2021)."""
+    return (w_final * grad).abs()
+
+
+@criterion(granularity="weight")
+def grasp(w_final, hessian_grad, *, images: Images = 100, temperature: Positive = 200.0):
+    """w (Hessian gradient): let go of what holds the gradient's flow back; logits over `temperature` (Wang et al. 2020)."""
+    return w_final * hessian_grad
+
+
+@criterion(granularity="weight")
+def synflow(w_final, flow_grad, *, iterations: Times = 100):
+    """|w| d flow / d |w|: keep what carries the flow, in many small prunings, without data (Tanaka et al. 2020)."""
+    return w_final.abs() * flow_grad
+
+
 @criterion(granularity="unit")
 def unit_l2(w_final):
     """The L2 norm of a unit's incoming weights (Sandor 2020)."""
     return w_final.flatten(1).norm(dim=1)
+
+
+@criterion(granularity="unit")
+def unit_l1(w_final):
+    """The L1 norm of a unit's incoming weights (Li et al. 2017)."""
+    return w_final.flatten(1).abs().sum(1)
+
+
+@criterion(granularity="unit")
+def activation_mean(activation, *, images: Images = 1000):
+    """A unit's mean activation: keep what fires (Molchanov et al. 2017)."""
+    return activation
+
+
+@criterion(granularity="unit", joint=True)
+def lfe(alive, noise, loss_of, *, masks: Times = 1000, share: Annotated[float, Meta(gt=0, lt=1)] = 0.5, images: Images = 2000,
+        score: Literal["negative_loss", "likelihood"] = "negative_loss", intercept: bool = True, ridge: Annotated[float, Meta(ge=0)] = 0.0):
+    """theta of Z theta = s: Z random unit masks, s = -loss under each, least squares; linear filter ensembles (Sandor et al. 2020).
+
+    `share` of the units is on in a mask; score = "likelihood" takes s = exp -loss; `intercept` fits a constant beside theta, without
+    which how many units are on drowns which; `ridge` is added to Z'Z, and is needed where masks are fewer than units.
+    """
+    on = (noise((masks, len(alive))) < 2 * share - 1) & alive
+    s = -loss_of(on).double()
+    s = s.exp() if score == "likelihood" else s
+    z = on[:, alive].double()
+    if intercept:
+        z, s = z - z.mean(0), s - s.mean()
+    theta = s.new_zeros(len(alive))
+    theta[alive] = least_squares(z, s, ridge)
+    return theta
+
+
+def least_squares(z, s, ridge):
+    """argmin |z theta - s|^2 + ridge |theta|^2, the shortest if there are many, through the smaller of z'z and zz'."""
+    from torch.linalg import pinv, solve
+
+    tall = z.shape[0] >= z.shape[1]
+    gram = z.T @ z if tall else z @ z.T
+    gram.diagonal().add_(ridge)
+
+    def solved(b):
+        return solve(gram, b) if ridge else pinv(gram, hermitian=True) @ b
+
+    return solved(z.T @ s) if tall else z.T @ solved(s)

@@ -251,7 +251,7 @@ Size = Annotated[int, Meta(ge=1)]
 @dataset(spec=lambda o: Spec((o["channels"], o["size"], o["size"]), o["classes"], o["train"], o["test"]), here=True)
 def synthetic(*, train: Size = 512, test: Size = 128, channels: Size = 1, size: Size = 8, classes: Size = 10,
               seed: Annotated[int, Meta(ge=0)] = 0):
-    """A random pattern a class, under noise: images of any size and number, for tests and benchmarks."""
+    """A random pattern a class, under noise: images of any size and number, for tests and benchmarks (nobody's)."""
     import numpy as np
 
     draw = np.random.Generator(np.random.Philox(seed))  # Whole numbers only: the same bytes on every machine.
@@ -268,5 +268,5 @@ def synthetic(*, train: Size = 512, test: Size = 128, channels: Size = 1, size: 
 
 @dataset(sources=lambda _, options: [Path(options["path"])])
 def npz(*, path: str):
-    """Your own images, from an npz file: train_x, train_y, test_x, test_y; uint8, or floats in [0, 1] taken to 256 levels."""
+    """Your own images, from an npz file: train_x, train_y, test_x, test_y; uint8, or floats in [0, 1] taken to 256 levels (your own)."""
     return check_data(path, read_npz(Path(path), PARTS))

@@ -1,7 +1,9 @@
 """Networks: (the shape of an image, the number of classes) -> an nn.Module.
 
 Layers are named as the papers name them (fc1, conv2, ...); the initial weights a module comes with are replaced by the
-cell's init. A module of your own works too: any nn.Module whose layers are nn.Linear and nn.Conv2d.
+cell's init. A module of your own works too: any nn.Module with nn.Linear or nn.Conv2d layers, other parameters and
+buffers (a norm's statistics) beside them. A plain chain of layers (an nn.Sequential, or a module that says
+`chain = True`) lets a dead unit take its outgoing weights with it.
 """
 
 from typing import Annotated, Literal
@@ -10,20 +12,144 @@ from msgspec import Meta
 
 from sweepstake.base.registry import Registry
 
-Width = Annotated[int, Meta(ge=1)]
+Units = Annotated[int, Meta(ge=1)]
+Width = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
+Norm = Literal["none", "batch", "group"]
 Activation = Literal["relu", "leaky_relu", "tanh", "sigmoid", "gelu"]
+Shortcut = Literal["conv", "pad"]
 
 model = Registry("model", offers={
     "inputs": "the shape of an image: (channels, height, width)",
     "classes": "how many classes the data set has",
 })
 
+PUBLISHED = {"width": 1.0, "activation": "relu", "slope": 0.01, "dropout": 0.0}
+"""What every published network here is: options that say so do not exist. `slope` is leaky_relu's."""
+PLAIN, NORMED = {**PUBLISHED, "norm": "none"}, {**PUBLISHED, "norm": "batch"}
 
-@model(neutral={"dropout": 0.0, "activation": "relu", "slope": 0.01})
-def mlp(inputs, classes, *, hidden: list[Width] = [300, 100], activation: Activation = "relu", slope: float = 0.01,  # noqa: B006
-        dropout: Share = 0.0):
-    """Fully connected layers fc1, fc2, ...; [300, 100] is LeNet-300-100 (LeCun et al. 1998). `slope` is leaky_relu's."""
-    from sweepstake.pieces.networks import MLP
 
-    return MLP(inputs, classes, hidden, activation, slope, dropout)
+@model(neutral=PLAIN)
+def mlp(inputs, classes, *, hidden: list[Units] = [300, 100], width: Width = 1.0, norm: Norm = "none",  # noqa: B006
+        activation: Activation = "relu", slope: float = 0.01, dropout: Share = 0.0):
+    """Fully connected layers fc1, fc2, ...; [300, 100] is LeNet-300-100 (LeCun et al. 1998), [3010, 1010] Wide-LeNet."""
+    from sweepstake.pieces import networks
+
+    return networks.mlp(inputs, classes, hidden, networks.Style(width, norm, activation, slope, dropout))
+
+
+@model(neutral=PLAIN)
+def lenet5(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu", slope: float = 0.01,
+           dropout: Share = 0.0):
+    """5 x 5 convolutions of 6 and 16, max-pooled, then 120, 84; images under 32 x 32 padded by 2, as MNIST's were (LeCun et al. 1998)."""
+    from sweepstake.pieces import networks
+
+    networks.must_fit("lenet5", inputs, 12)
+    return networks.convolutional(inputs, classes, [6, networks.POOL, 16, networks.POOL], [120, 84],
+                                  networks.Style(width, norm, activation, slope, dropout),
+                                  kernel=5, paddings=(2 if min(inputs[1:]) < 32 else 0, 0))
+
+
+def _conv(name, inputs, classes, pairs, style):
+    """Pairs of 3 x 3 convolutions, each pair pooled, then 256, 256."""
+    from sweepstake.pieces import networks
+
+    networks.must_fit(name, inputs, 2 ** len(pairs))
+    plan = [step for units in pairs for step in (units, units, networks.POOL)]
+    return networks.convolutional(inputs, classes, plan, [256, 256], networks.Style(*style))
+
+
+@model(neutral=PLAIN)
+def conv2(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu", slope: float = 0.01,
+          dropout: Share = 0.0):
+    """64, 64, pool, then 256, 256: 4.3 million weights on CIFAR-10 (Frankle & Carbin 2019)."""
+    return _conv("conv2", inputs, classes, [64], (width, norm, activation, slope, dropout))
+
+
+@model(neutral=PLAIN)
+def conv4(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu", slope: float = 0.01,
+          dropout: Share = 0.0):
+    """64, 64, pool, 128, 128, pool, then 256, 256: 2.4 million weights on CIFAR-10 (Frankle & Carbin 2019)."""
+    return _conv("conv4", inputs, classes, [64, 128], (width, norm, activation, slope, dropout))
+
+
+@model(neutral=PLAIN)
+def conv6(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu", slope: float = 0.01,
+          dropout: Share = 0.0):
+    """64, 64, pool, 128, 128, pool, 256, 256, pool, then 256, 256 (Frankle & Carbin 2019, who count 1.7 million weights).
+
+    The layers their figure draws hold 2,261,184 on CIFAR-10.
+    """
+    return _conv("conv6", inputs, classes, [64, 128, 256], (width, norm, activation, slope, dropout))
+
+
+def _vgg(name, inputs, classes, depths, style):
+    """3 x 3 convolutions of 64, 128, 256, 512, 512 in stages, pooled between, then the average through one layer."""
+    from sweepstake.pieces import networks
+
+    networks.must_fit(name, inputs, 16)
+    plan = [step for units, depth in zip([64, 128, 256, 512, 512], depths, strict=True) for step in [networks.POOL, *[units] * depth]]
+    return networks.convolutional(inputs, classes, plan[1:], [], networks.Style(*style), average=True)
+
+
+@model(neutral=NORMED)
+def vgg11(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu", slope: float = 0.01,
+          dropout: Share = 0.0):
+    """8 convolutions and one layer, for CIFAR (Simonyan & Zisserman 2015; Frankle & Carbin 2019)."""
+    return _vgg("vgg11", inputs, classes, [1, 1, 2, 2, 2], (width, norm, activation, slope, dropout))
+
+
+@model(neutral=NORMED)
+def vgg13(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu", slope: float = 0.01,
+          dropout: Share = 0.0):
+    """10 convolutions and one layer, for CIFAR (Simonyan & Zisserman 2015; Frankle & Carbin 2019)."""
+    return _vgg("vgg13", inputs, classes, [2, 2, 2, 2, 2], (width, norm, activation, slope, dropout))
+
+
+@model(neutral=NORMED)
+def vgg16(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu", slope: float = 0.01,
+          dropout: Share = 0.0):
+    """13 convolutions and one layer, for CIFAR (Simonyan & Zisserman 2015; Frankle & Carbin 2019)."""
+    return _vgg("vgg16", inputs, classes, [2, 2, 3, 3, 3], (width, norm, activation, slope, dropout))
+
+
+@model(neutral=NORMED)
+def vgg19(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu", slope: float = 0.01,
+          dropout: Share = 0.0):
+    """16 convolutions and one layer, for CIFAR: 20.0 million weights (Simonyan & Zisserman 2015; Frankle & Carbin 2019)."""
+    return _vgg("vgg19", inputs, classes, [2, 2, 4, 4, 4], (width, norm, activation, slope, dropout))
+
+
+def _resnet(name, inputs, classes, stages, blocks, shortcut, style):
+    from sweepstake.pieces import networks
+
+    networks.must_fit(name, inputs, 2 ** (len(stages) - 1))
+    return networks.residual(inputs, classes, stages, blocks, shortcut, networks.Style(*style))
+
+
+@model(neutral=NORMED)
+def resnet20(inputs, classes, *, shortcut: Shortcut = "conv", width: Width = 1.0, norm: Norm = "batch",
+             activation: Activation = "relu", slope: float = 0.01, dropout: Share = 0.0):
+    """3 blocks each of 16, 32, 64; `conv` shortcuts (Frankle et al. 2020), or `pad`, without weights (He et al. 2016)."""
+    return _resnet("resnet20", inputs, classes, [16, 32, 64], 3, shortcut, (width, norm, activation, slope, dropout))
+
+
+@model(neutral=NORMED)
+def resnet32(inputs, classes, *, shortcut: Shortcut = "conv", width: Width = 1.0, norm: Norm = "batch",
+             activation: Activation = "relu", slope: float = 0.01, dropout: Share = 0.0):
+    """5 blocks each of 16, 32, 64; `conv` shortcuts (Frankle et al. 2020), or `pad`, without weights (He et al. 2016)."""
+    return _resnet("resnet32", inputs, classes, [16, 32, 64], 5, shortcut, (width, norm, activation, slope, dropout))
+
+
+@model(neutral=NORMED)
+def resnet56(inputs, classes, *, shortcut: Shortcut = "conv", width: Width = 1.0, norm: Norm = "batch",
+             activation: Activation = "relu", slope: float = 0.01, dropout: Share = 0.0):
+    """9 blocks each of 16, 32, 64; `conv` shortcuts (Frankle et al. 2020), or `pad`, without weights (He et al. 2016)."""
+    return _resnet("resnet56", inputs, classes, [16, 32, 64], 9, shortcut, (width, norm, activation, slope, dropout))
+
+
+@model(neutral=NORMED)
+def resnet18(inputs, classes, *, shortcut: Shortcut = "conv", width: Width = 1.0, norm: Norm = "batch",
+             activation: Activation = "relu", slope: float = 0.01, dropout: Share = 0.0):
+    """2 blocks each of 64, 128, 256, 512 behind a 3 x 3 stem without pooling: ImageNet's net cut for CIFAR (He et al. 2016)."""
+    return _resnet("resnet18", inputs, classes, [64, 128, 256, 512], 2, shortcut, (width, norm, activation, slope, dropout))

@@ -1,6 +1,7 @@
 """What happens to the survivors: (this parameter at its stations) -> this parameter when the next round begins.
 
-Called once for every parameter of the network, biases too. Dead weights are set to 0 afterwards by the engine.
+Called once for every parameter of the network, biases and norms too. Dead weights are set to 0 afterwards by the engine.
+What a reset claims, its `source`, is checked every round (engine/proofs.py); `lr = "last"` trains on at the schedule's last rate.
 """
 
 from typing import Annotated
@@ -9,20 +10,33 @@ from msgspec import Meta
 
 from sweepstake.base.registry import Registry
 
-reset = Registry("reset", offers={
+reset = Registry("reset", by_layer=True, offers={
     "w_init": "the parameter at the very beginning",
     "w_step": "the parameter at step `step` of round 0 (an option of the piece)",
     "w_final": "the parameter at the end of the round",
     "redraw": "the cell's own init, drawn anew for this round",
     "default_draw": "the framework's default init, drawn for this round",
     "shuffled": "w_init with its surviving values moved to other surviving places, drawn for this round",
+    "resampled": "w_init's own values drawn with replacement, for this round",
 })
 
 
-@reset(source="exact", neutral={"step": 0})
+@reset(source="w_step", neutral={"step": 0})
 def rewind(w_step, *, step: Annotated[int, Meta(ge=0)] = 0):
     """Back to where they began, or to step k of round 0 (Frankle & Carbin 2019; Frankle et al. 2020)."""
     return w_step
+
+
+@reset(source="w_final")
+def rewind_lr(w_final):
+    """Keep the trained weights and play the learning-rate schedule again (Renda et al. 2020)."""
+    return w_final
+
+
+@reset(source="w_final", lr="last")
+def none(w_final):
+    """Keep going from the trained weights at the schedule's last rate: fine-tuning (Han et al. 2015)."""
+    return w_final
 
 
 @reset(source="fresh")
@@ -43,7 +57,19 @@ def shuffled(shuffled):
     return shuffled
 
 
-@reset(source="exact")
-def none(w_final):
-    """Keep going from the trained weights: fine-tuning (Han et al. 2015)."""
-    return w_final
+@reset(source="resampled")
+def empirical(resampled):
+    """A new draw from the layer's own initial values, with replacement: its distribution, whatever it was (Zhou et al. 2019)."""
+    return resampled
+
+
+@reset(source="same_signs")
+def same_signs(w_init, redraw):
+    """A new draw of the magnitudes under the old signs (Zhou et al. 2019)."""
+    return redraw.abs().copysign(w_init)
+
+
+@reset(source="constant_signed")
+def constant_signed(w_init):
+    """One magnitude a layer, its init's root mean square, under the old signs (Zhou et al. 2019)."""
+    return w_init.square().mean().sqrt() * w_init.sign()

@@ -20,17 +20,26 @@ METRICS = tuple(f"{split}_{measure}" for split in SPLITS for measure in MEASURES
 
 
 class StudyLike(Protocol):
-    """What reading needs to know of a study."""
+    """What reading needs to know of a study; never changed here."""
 
-    name: str
-    title: str
-    about: str
-    text: str
-    quick: bool
-    overrides: list[str]
-    axes: dict[str, list[Any]]
-    figures: list[FigureSpec]
-    claims: list[ClaimSpec]
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def about(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def quick(self) -> bool: ...
+    @property
+    def overrides(self) -> Sequence[str]: ...
+    @property
+    def axes(self) -> Mapping[str, Sequence[Any]]: ...
+    @property
+    def figures(self) -> Sequence[FigureSpec]: ...
+    @property
+    def claims(self) -> Sequence[ClaimSpec]: ...
 
 
 def tidy(results: Iterable[Mapping[str, Any]], timing: bool = False) -> list[Row]:

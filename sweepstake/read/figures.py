@@ -1,6 +1,6 @@
 """Rows become pictures: Vega-Lite specs as plain dicts, the same one for the page (interactive) and for papers (SVG, PDF)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ class Drawn(NamedTuple):
     subtitle: str
 
 
-def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: dict[str, list[Any]]) -> Spec | None:
+def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: Mapping[str, Sequence[Any]]) -> Spec | None:
     """The Vega-Lite spec of one figure; None when there is nothing to draw yet."""
     by, panel = _axes_of(figure, axes)
     kept = [row for row in analysis.chosen(rows, figure.where) if row["status"] != "failed"]
@@ -73,7 +73,7 @@ def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: d
             "data": {"values": drawn.points}, **body}
 
 
-def _axes_of(figure: FigureSpec, axes: dict[str, list[Any]]) -> tuple[str | None, str | None]:
+def _axes_of(figure: FigureSpec, axes: Mapping[str, Sequence[Any]]) -> tuple[str | None, str | None]:
     names = [name for name in axes if name != figure.panel]
     by = figure.by or (names[0] if names else None)
     rest = [name for name in axes if name != by]
@@ -82,7 +82,7 @@ def _axes_of(figure: FigureSpec, axes: dict[str, list[Any]]) -> tuple[str | None
     return by, panel
 
 
-def _by_kept(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | None, axes: dict[str, list[Any]]) -> Drawn | None:
+def _by_kept(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | None, axes: Mapping[str, Sequence[Any]]) -> Drawn | None:
     """A metric against weights remaining, dense on the left: the lottery-ticket papers' figure (Frankle & Carbin 2019, fig. 3)."""
     metric = "early_step" if figure.kind == "early_stop_by_kept" else analysis.column(figure.metric, figure.at)
     summary = [one for one in analysis.summarise(rows, [axis for axis in (by, panel) if axis], metric) if one["mean"] is not None]
@@ -162,7 +162,7 @@ def _kept_axis(kept: Sequence[float], most: int = 9) -> Spec:
             "axis": {"values": ticks, "labelExpr": SHORT, "labelOverlap": "greedy", "grid": False}}
 
 
-def _colours(by: str | None, points: Sequence[Row], axes: dict[str, list[Any]]) -> tuple[Spec, Spec]:
+def _colours(by: str | None, points: Sequence[Row], axes: Mapping[str, Sequence[Any]]) -> tuple[Spec, Spec]:
     present = {point["group"] for point in points}
     domain = [one for one in map(label, axes[by]) if one in present] if by else ["all"]
     legend = {"title": by, "columns": 4, "symbolOpacity": 1, "symbolStrokeWidth": 2} if len(domain) > 1 else None
@@ -217,7 +217,7 @@ def _learning_curves(figure: FigureSpec, curves: list[Row], panels: list[str]) -
     return Drawn(means, layers, f"Learning curves: {told}", f"{_seeds(means)}{band}.")
 
 
-def _weights_remaining(rows: list[Row], by: str | None, panel: str | None, axes: dict[str, list[Any]]) -> Drawn | None:
+def _weights_remaining(rows: list[Row], by: str | None, panel: str | None, axes: Mapping[str, Sequence[Any]]) -> Drawn | None:
     """What each round left; where all groups keep alike, a line a layer instead. Lines that coincide are one, with both names."""
     points = [{"group": one[by] if by else "all", **({"panel": one[panel]} if panel else {}), "round": one["round"],
                "kept": 100 * one["kept_fraction"]}

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,20 +57,26 @@ def _script(value: Any) -> str:
 
 
 def _page(study: StudyLike, results: Results, rows: list[Row], verdicts: list[claims.Verdict], drawn: list[dict[str, Any]]) -> str:
-    import vl_convert
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    # The library's text may hold "</script"; inside a string or a comment of JavaScript "<\\/script" is the same.
-    library = vl_convert.javascript_bundle(vl_version=figures.VEGALITE).replace("</script", "<\\/script") if drawn else ""
     environment = Environment(loader=PackageLoader("sweepstake.read", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True)
     environment.filters["code"] = _code
     return environment.get_template("report.html.j2").render(
         study=study, verdicts=[_told(verdict) for verdict in verdicts], marks=MARKS, ran=_ran(results), warnings=_warnings(study, results),
-        figures=[{**one, "svg": Markup(one["svg"]), "spec": Markup(one["spec"])} for one in drawn], library=Markup(library),
+        figures=[{**one, "svg": Markup(one["svg"]), "spec": Markup(one["spec"])} for one in drawn],
+        library=Markup(_library() if drawn else ""),
         table=_table(study, rows), checks=_checks(results), provenance=_provenance(results), failures=_failures(results),
         cells=[{"id": result["id"], "who": _who(result), "status": result["status"]} for result in results])
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and vega-embed as one script; the same program with "</script" said so that it cannot end its element."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=figures.VEGALITE).replace("</script", "<\\/script")
 
 
 def _code(text: str) -> Any:

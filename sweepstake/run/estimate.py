@@ -7,7 +7,9 @@ import msgspec
 import numpy as np
 
 from sweepstake.base.cell import Cell
-from sweepstake.pieces import dataset
+from sweepstake.base.errors import UserError
+from sweepstake.pieces.datasets import spec_of
+from sweepstake.run.run import cannot_be_made
 from sweepstake.run.store import Store
 from sweepstake.study.plan import stack_cells
 from sweepstake.study.study import Planned, Study
@@ -36,7 +38,12 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
     steps, seconds, size, unknown = 0, 0.0, 0, []
     for stack in stacks:
         ours = [p for p in stack.planned if p.id in todo]
-        cost = _cost(ours[0]) if ours else None
+        try:
+            cost = _cost(ours[0]) if ours else None
+        except UserError as error:
+            raise UserError(*(f"{study.path or study.name}: {problem}" for problem in error.problems)) from error
+        except Exception as error:
+            raise UserError(f"{study.path or study.name}: {cannot_be_made(ours[0].cell, error)}") from error
         if ours and cost is None:
             unknown.append(ours[0].cell.dataset.name)
         if cost:
@@ -61,21 +68,21 @@ def _cost(planned: Planned) -> tuple[int, float, float, int] | None:
     from sweepstake.pieces.datasets import Data
 
     cell = planned.cell
-    traits = dataset.get(cell.dataset.name).traits
-    if "train" not in traits:
+    spec = spec_of(cell.dataset)
+    if spec is None:
         return None
-    train = min(traits["train"] - cell.validation, cell.subset or traits["train"])
+    train = min(spec.train - cell.validation, cell.subset or spec.train)
     draw = np.random.default_rng(0)
 
     def noise(count: int) -> tuple[np.ndarray, np.ndarray]:
-        return draw.integers(0, 256, (count, *traits["shape"]), dtype=np.uint8), draw.integers(0, traits["classes"], count)
+        return draw.integers(0, 256, (count, *spec.shape), dtype=np.uint8), draw.integers(0, spec.classes, count)
 
     few = max(200, cell.batch_size)
     short: Cell = msgspec.structs.replace(cell, steps=TIMED_STEPS, epochs=None, subset=0, validation=0, eval_every=TIMED_STEPS)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        trainer = Trainer(short, prepare(short, Data(*noise(few), *noise(few), traits["classes"])))
+        trainer = Trainer(short, prepare(short, Data(*noise(few), *noise(few), spec.classes)))
         start = Start(trainer.net.w.clone(), torch.ones_like(trainer.net.w, dtype=torch.bool))
         trainer.train(short, start, 0)
         step = trainer.train(short, start, 0).seconds["train"] / TIMED_STEPS
@@ -86,5 +93,5 @@ def _cost(planned: Planned) -> tuple[int, float, float, int] | None:
         torch.set_num_threads(threads)
     steps = steps_in_round(cell, train)
     points = 1 + (steps // cell.eval_every if cell.eval_every else -(-steps * cell.batch_size // train))
-    measured = (points + 1) * (traits["test"] + cell.validation) + train * (2 if cell.validation else 1)
+    measured = (points + 1) * (spec.test + cell.validation) + train * (2 if cell.validation else 1)
     return steps, step, measured * image, trainer.net.size

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 DEATHS_ALLOWED = 2
@@ -44,9 +45,8 @@ def in_processes(tasks: Sequence[tuple[str, bytes]], work: Callable[[bytes, Conn
     context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
     waiting, deaths = deque(tasks), dict[str, int]()
     tasks_by_id, running, later = dict(tasks), list[Worker](), list[tuple[float, str]]()
-    with _quiet_environment():
-        if sys.platform != "win32":
-            context.set_forkserver_preload(["sweepstake.run.worker"])
+    if sys.platform != "win32":
+        _start_server(context)
     try:
         while waiting or running or later:
             while waiting and len(running) < workers:
@@ -60,7 +60,8 @@ def in_processes(tasks: Sequence[tuple[str, bytes]], work: Callable[[bytes, Conn
             wait(handles, timeout=0.2) if handles else time.sleep(0.1)
             for worker in list(running):
                 _read(worker, on_event)
-                if timeout_seconds and time.monotonic() - worker.began > timeout_seconds and worker.process.is_alive():
+                ended = worker.last is not None and worker.last["kind"] in ("done", "failed")
+                if timeout_seconds and not ended and time.monotonic() - worker.began > timeout_seconds and worker.process.is_alive():
                     worker.process.kill()
                     worker.last = {"kind": "failed", "id": worker.id, "error": f"over its limit of {timeout_seconds / 60:g} minutes"}
                     on_event(worker.last)
@@ -86,6 +87,17 @@ def in_processes(tasks: Sequence[tuple[str, bytes]], work: Callable[[bytes, Conn
             worker.process.join()
 
 
+def _start_server(context: Any) -> None:
+    """The fork server, our worker and torch already imported in it: a cell then starts in hundredths of a second."""
+    from multiprocessing.forkserver import ensure_running
+
+    context.set_forkserver_preload(["sweepstake.run.worker"])
+    # Python 3.11 hands the server no sys.path, and it says nothing when it cannot import what it should.
+    ours = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with _quiet_environment(PYTHONPATH=ours):
+        ensure_running()
+
+
 def _start(context: Any, work: Callable[[bytes, Connection], None], id_: str, task: bytes) -> Worker:
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(task, theirs), daemon=True, name=f"sweepstake {id_}")
@@ -108,10 +120,11 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_
 
 
 @contextmanager
-def _quiet_environment() -> Iterator[None]:
+def _quiet_environment(**more: str) -> Iterator[None]:
     """One thread a worker, said before any library is imported there; our own environment is left as it was."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+    said = {**dict.fromkeys(THREADS, "1"), **more}
+    before = {name: os.environ.get(name) for name in said}
+    os.environ.update(said)
     try:
         yield
     finally:

@@ -195,7 +195,7 @@ def _download(address: str, file: PublishedFile, part: Path, heard: Progress, st
         if not (response.status == 206 and begins):
             have = 0
         length = response.headers.get("Content-Length")
-        if response.status == 206 and not begins or length is not None and int(length) != file.size - have:
+        if (response.status == 206 and not begins) or (length is not None and int(length) != file.size - have):
             raise _Refused(f"offers {length} bytes; expected {file.size - have}")
         with _on_disk(part):
             out = part.open("ab" if have else "wb")

@@ -18,7 +18,7 @@ class Tally:
 
     def __init__(self, labels: dict[str, str]):
         self.labels = labels
-        self.began = time.monotonic()
+        self.began, self.training = time.monotonic(), False
         self.cells = self.kept = self.done = self.failed = self.diverged = 0
         self.rounds_total = self.rounds_before = 0
         self.finished: dict[str, int] = {}
@@ -36,6 +36,8 @@ class Tally:
         elif kind == "began":
             self.running[id_] = (self.finished.get(id_, 0), 0.0)
         elif kind == "resumed":
+            if not self.training:
+                self.training, self.began = True, time.monotonic()  # Loading libraries is no part of the rate.
             self.finished[id_] = event["round"]
             self.running[id_] = (event["round"], 0.0)
         elif kind == "step":
@@ -105,7 +107,7 @@ class TerminalDisplay:
     """A bar over all rounds, and a line for each cell that is running now."""
 
     def __init__(self, tally: Tally, console: Console):
-        self.tally = tally
+        self.tally, self.console = tally, console
         self.live = Live(console=console, get_renderable=self._draw, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> "TerminalDisplay":
@@ -119,13 +121,15 @@ class TerminalDisplay:
         self.tally.hear(event)
 
     def _draw(self) -> RenderableType:
-        tally, grid = self.tally, Table.grid(padding=(0, 1))
-        width = min(40, max(10, self.live.console.width - 40))
+        tally, above, cells = self.tally, Table.grid(), Table.grid(padding=(0, 1))
+        above.add_row(ProgressBar(max(1, tally.rounds_total), tally.rounds_now, width=min(60, self.console.width)))
+        above.add_row(Text(tally.line(), no_wrap=True, overflow="ellipsis"))
         for id_, (round_, share) in sorted(tally.running.items()):
             total = tally.rounds.get(id_, 1)
-            grid.add_row(Text(id_[:6], style="dim"), Text(tally.labels.get(id_, ""), overflow="ellipsis", no_wrap=True),
-                         ProgressBar(total, round_ + share, width=16), Text(f"round {min(round_, total - 1)} of {total - 1}", style="dim"))
-        return Group(ProgressBar(max(1, tally.rounds_total), tally.rounds_now, width=width), Text(tally.line(), no_wrap=True), grid)
+            cells.add_row(Text(id_[:6], style="dim"), Text(tally.labels.get(id_, ""), overflow="ellipsis", no_wrap=True),
+                          ProgressBar(total, round_ + share, width=16),
+                          Text(f"round {min(round_, total - 1)} of {total - 1}", style="dim", no_wrap=True, overflow="ellipsis"))
+        return Group(above, cells)
 
 
 class LineDisplay:

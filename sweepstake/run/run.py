@@ -19,12 +19,6 @@ from sweepstake.study.study import Planned, Study
 Result = dict[str, Any]
 
 
-def data_directories(given: str | Path | None) -> list[Path]:
-    """Where data sets are looked for: --data, then the variable SWEEPSTAKE_DATA."""
-    places = [given, os.environ.get("SWEEPSTAKE_DATA")]
-    return [Path(place).expanduser().absolute() for place in places if place]
-
-
 def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
               retry: bool = False, on_event: Callable[[Event], None] = lambda _: None) -> list[Result]:
     """Compute every cell the store lacks, and return the result of each cell of the study.
@@ -34,6 +28,8 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     count = worker_count(study.machine.workers if workers is None else workers)
     home = Store(store or study.machine.store or "runs")
     home.keep_study(study.name, study.text)
+    from sweepstake.run.data import data_directories
+
     directories = data_directories(data or study.machine.data)
     wanted = [planned for planned in study.planned if home.status(planned.id) in ("missing", "begun", *(["failed"] if retry else []))]
     if wanted:
@@ -98,9 +94,7 @@ def check_study(study: Study, wanted: list[Planned], directories: list[Path]) ->
         except UserError as error:
             problems |= dict.fromkeys(f"{place}: {problem}" for problem in error.problems)
         except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            problems[f"{place}: {cell.dataset} and {cell.model} cannot be made: "
-                     f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})."] = None
+            problems[f"{place}: {cannot_be_made(cell, error)}"] = None
     if problems:
         raise UserError(*problems)
 
@@ -113,12 +107,12 @@ CHECKED = (*IMAGES, "model", "init", "bias_init", "criterion", "prune_layers", "
 def _images(cell: Cell, directories: list[Path], known: dict[bytes, Any]) -> tuple[tuple[int, ...], int, int] | None:
     """The shape of an image, the classes, and how many are trained on; None where that has failed before."""
     from sweepstake.engine.train import prepare
-    from sweepstake.run.worker import load_data
+    from sweepstake.run.data import decoded_cache, load_data
 
     dataset, split = msgspec.json.encode(cell.dataset), msgspec.json.encode([getattr(cell, name) for name in IMAGES])
     if dataset not in known:
         known[dataset] = None
-        known[dataset] = load_data(cell, [str(d) for d in directories])
+        known[dataset] = load_data(cell.dataset, directories, decoded_cache())  # Decoded here once; workers map it.
     if split not in known:
         known[split] = None
         if known[dataset] is not None:
@@ -144,6 +138,12 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
     steps, rewind_to = steps_in_round(cell, train_count), cell.reset.options.get("step", 0)
     if cell.reset.name == "rewind" and rewind_to > steps:
         raise UserError(f"reset: step = {rewind_to}: a round has only {steps:,} steps. Rewind to one of them.")
+
+
+def cannot_be_made(cell: Cell, error: Exception) -> str:
+    """An error of a piece (a plug-in's, or memory's) in one line, with where it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{cell.dataset} and {cell.model} cannot be made: {type(error).__name__}: {error} ({last.filename}:{last.lineno})."
 
 
 def _said_with(study: Study) -> str:

@@ -17,15 +17,15 @@ from typing import Any
 
 import msgspec
 import torch
-import torch._dynamo  # noqa: F401 (the first optimiser imports it: 0.8 s, once in the fork server instead of in every worker)
+import torch._dynamo
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.engine.rounds import State, first_state, run_rounds
-from sweepstake.engine.train import Start, Trainer, prepare
-from sweepstake.pieces import dataset, load_plugin
-from sweepstake.pieces.datasets import Data, find_files
+from sweepstake.engine.train import Start, Trainer, keep_freed_memory, prepare
+from sweepstake.pieces import load_plugin
 from sweepstake.run import provenance
+from sweepstake.run.data import decoded_cache, load_data
 from sweepstake.run.store import Store, pack
 
 
@@ -47,6 +47,7 @@ def work(task_json: bytes, pipe: Connection) -> None:
     _die_with_parent()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Pruned networks drift into denormals, which are a hundred times slower.
+    keep_freed_memory()
 
     def tell(kind: str, **said: Any) -> None:
         pipe.send_bytes(json.dumps({"kind": kind, **said}).encode())
@@ -71,7 +72,7 @@ def _said(error: Exception) -> str:
     """A failure in one phrase: a broken control by its name, a mistake in its own words, anything else by its type."""
     if isinstance(error, BrokenControl):
         return f"broken control: {error}"
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def compute(task: Task, store: Store, tell: Any = lambda *_, **__: None) -> str:
@@ -80,7 +81,7 @@ def compute(task: Task, store: Store, tell: Any = lambda *_, **__: None) -> str:
     for path in task.plugins:
         load_plugin(Path(path))
     cell = task.cell
-    images = prepare(cell, load_data(cell, task.data))
+    images = prepare(cell, load_data(cell.dataset, [Path(d) for d in task.data], decoded_cache()))
     trainer = Trainer(cell, images, lambda _, round_, step, steps: tell("step", round=round_, share=step / max(steps, 1)))
     store.begin(task.id, cell)
     records, masks, state, spent = _resume(store, task.id, trainer, cell)
@@ -98,11 +99,6 @@ def compute(task: Task, store: Store, tell: Any = lambda *_, **__: None) -> str:
     masks["size"] = torch.tensor(trainer.net.size)
     store.finish(task.id, status, records, masks, _provenance(task, spent + time.perf_counter() - began, images))
     return status
-
-
-def load_data(cell: Cell, directories: list[str]) -> Data:
-    finder = find_files([Path(d) for d in directories])
-    return dataset.get(cell.dataset.name)({"files": lambda: finder}, cell.dataset.options)
 
 
 def _resume(store: Store, id_: str, trainer: Trainer, cell: Cell) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor], State, float]:

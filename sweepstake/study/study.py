@@ -19,8 +19,10 @@ from msgspec import Meta
 from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep, Ref, cell_id
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
-from sweepstake.base.values import LARGEST, convert, read_table, shown
+from sweepstake.base.values import LARGEST, convert, is_list, is_table, read_table, shown
 from sweepstake.pieces import REGISTRIES, load_plugin, neutral_options
+from sweepstake.pieces.datasets import spec_of
+from sweepstake.pieces.donors import donor_of
 
 SHIPPED = Path(__file__).parent.parent / "studies"
 MOST_CELLS = 100_000
@@ -78,7 +80,7 @@ OWN_KEYS = ("title", "about", "plugins", "seeds", "keep_target", "case", "quick"
 FIELDS = {field.name: field for field in msgspec.structs.fields(Cell)}
 CELL_KEYS = tuple(name for name in FIELDS if name != "seed")
 KEYS = (*OWN_KEYS, *CELL_KEYS)
-RIVALS = {"epochs": "steps", "steps": "epochs", "keep_target": "keep", "keep": "keep_target"}
+RIVALS = {"epochs": "steps", "steps": "epochs", "keep_target": "keep", "keep": "keep_target", "remove": "keep"}
 """Two ways to say one thing: an override of one takes the other's place."""
 
 
@@ -123,20 +125,21 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
     place, problems = path or name, list[str]()
     table = dict(table)
     smaller = table.pop("quick", {})
-    if not isinstance(smaller, dict):
+    if not is_table(smaller):
         problems.append(f"{place}: quick = {shown(smaller)}: expected a table, [quick], of keys and their smaller values.")
         smaller = {}
     elif quick and not smaller:
         raise UserError(f"{place}: has no [quick] table, so there is no --quick. Say `--set seeds=2` and the like instead.")
     for key in [key for key in smaller if key not in KEYS or key == "quick"]:
         problems.append(unknown(f"{place}: [quick] {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
-    for key, value in smaller.items() if quick else []:
-        _override(table, [key], value)
+    if quick:
+        for key, value in smaller.items():
+            _override(table, [key], value)
     for said in overrides:
         _override(table, *_parse_override(said, problems))
     for key in [key for key in table if key not in KEYS or key == "quick"]:
         problems.append(unknown(f"{place}: {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
-    plugins = _convert(table.get("plugins", []), list[str], f"{place}: plugins", problems) or []
+    plugins: list[str] = _convert(table.get("plugins", []), list[str], f"{place}: plugins", problems) or []
     for plugin in plugins:
         try:
             load_plugin(folder / plugin)
@@ -195,9 +198,9 @@ def _read_keys(table: Mapping[str, Any], place: str, problems: list[str]) -> tup
 
 def _is_axis(key: str, given: Any) -> bool:
     """A list is an axis, but where the value itself is a list (prune_layers): there a list of lists is."""
-    if not isinstance(given, list):
+    if not is_list(given):
         return False
-    return key != "prune_layers" or (bool(given) and all(isinstance(each, list) for each in given))
+    return key != "prune_layers" or (bool(given) and all(is_list(each) for each in given))
 
 
 def _values(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Value]:
@@ -211,9 +214,9 @@ def _values(key: str, given: Any, place: str, problems: list[str]) -> Iterator[V
 
 
 def _label(value: Any) -> str:
-    if isinstance(value, dict):
+    if is_table(value):
         return ", ".join(f"{k}={_label(v)}" for k, v in value.items())
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+    return "+".join(map(str, value)) if is_list(value) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _refs(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Value]:
@@ -221,7 +224,7 @@ def _refs(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Val
     registry = REGISTRIES[SETS[key]]
     if isinstance(given, str):
         given = {"name": given}
-    if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+    if not is_table(given) or not isinstance(given.get("name"), str):
         problems.append(f'{place} = {shown(given)}: say a name ("{PIECE_DEFAULTS[key]}") or a table {{name = "...", option = ...}}.')
         return
     options = {k: v for k, v in given.items() if k not in ("name", "label")}
@@ -234,8 +237,8 @@ def _refs(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Val
     except UserError as error:
         problems += error.problems
         return
-    several = {k: v for k, v in options.items() if isinstance(v, list) and k in piece.options
-               and (not piece.options[k].takes_a_list() or (v and all(isinstance(each, list) for each in v)))}
+    several = {k: v for k, v in options.items() if is_list(v) and k in piece.options
+               and (not piece.options[k].takes_a_list() or (v and all(is_list(each) for each in v)))}
     if any(not v for v in several.values()):
         problems.append(f"{place}: {name}: an option with an empty list: an axis with no values.")
         return
@@ -261,7 +264,7 @@ def _convert(value: Any, type_: Any, place: str, problems: list[str]) -> Any:
 
 def _tables(given: Any, place: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """What stands under [[double brackets]]: each table with its place."""
-    if not isinstance(given, list) or not given or not all(isinstance(each, dict) for each in given):
+    if not is_list(given) or not given or not all(is_table(each) for each in given):
         problems.append(f"{place}: write the brackets twice, {place.rpartition(' ')[2]}, and a table under each.")
         return []
     return [(f"{place} {number}", each) for number, each in enumerate(given, 1)]
@@ -276,7 +279,7 @@ def _seeds(given: Any, place: str, problems: list[str]) -> list[int]:
     """How many, or which."""
     whole = type(given) is int and given <= MOST_CELLS
     seeds = list(range(given)) if whole else given
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed <= LARGEST for seed in seeds):
+    if not is_list(seeds) or not seeds or not all(type(seed) is int and 0 <= seed <= LARGEST for seed in seeds):
         problems.append(f"{place}: seeds = {shown(given)}: say how many (`seeds = 5`, at most {MOST_CELLS:,}) "
                         f"or which (`seeds = [42, 43]`, from 0 up).")
         return []
@@ -330,11 +333,11 @@ def _override(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for part in reversed(inner):
         value = {part: value}
     old = table.get(key)
-    if isinstance(value, dict) and key in SETS and "name" not in value:
-        stand = old if isinstance(old, list) and old else [PIECE_DEFAULTS[key] if old is None else old]
+    if is_table(value) and key in SETS and "name" not in value:
+        stand = old if is_list(old) and old else [PIECE_DEFAULTS[key] if old is None else old]
         merged = [{**({"name": each} if isinstance(each, str) else each), **value} if isinstance(each, str | dict) else each for each in stand]
-        value = merged if isinstance(old, list) else merged[0]
-    elif isinstance(value, dict) and isinstance(old, dict) and (inner or key == "machine"):
+        value = merged if is_list(old) else merged[0]
+    elif is_table(value) and is_table(old) and (inner or key == "machine"):
         value = {**old, **value}
     table[key] = value
 
@@ -375,12 +378,15 @@ def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str])
     target = fields.pop("keep_target", None)
     rounds = fields.get("rounds", FIELDS["rounds"].default)
     if target is not None:
+        prunings = rounds + (fields.get("prune_when", "after") != "after")
         if "keep" in fields:
             problems.append(f"{place}: keep and keep_target: say one. keep_target = p keeps p^(1/rounds) a round.")
-        elif rounds == 0:
+        elif prunings == 0:
             problems.append(f"{place}: keep_target = {target} with rounds = 0: nothing is ever pruned. Say rounds = 1 for one-shot.")
         else:
-            fields["keep"] = target ** (1 / rounds)
+            fields["keep"] = target ** (1 / prunings)
+    if fields.get("remove") is not None and "keep" in fields:
+        problems.append(f"{place}: remove and {'keep' if target is None else 'keep_target'}: say one. remove counts what a layer loses in a round.")
     if (fields.get("epochs") is None) == (fields.get("steps") is None):
         problems.append(f"{place}: say how long a round trains: epochs = 5 or steps = 5000, "
                         f"{'not both' if fields.get('epochs') else 'one of the two'}.")
@@ -397,11 +403,23 @@ def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str])
         names = [name for name, piece in REGISTRIES["criterion"].pieces.items() if piece.traits.get("granularity", "any") in ("any", kind)]
         problems.append(f'{place}: criterion = "{fields["criterion"].name}" scores {made_for}s, and granularity = "{kind}".\n'
                         f"  For {kind}s: {', '.join(sorted(names))}. Or say granularity = \"{made_for}\".")
-    train = REGISTRIES["dataset"].get(fields["dataset"].name).traits.get("train")
+    spec = spec_of(fields["dataset"])
+    train = spec.train if spec else None
     held, subset = fields.get("validation", 0), fields.get("subset", 0)
     if train and held + max(subset, 1) > train:
         problems.append(f"{place}: validation = {held} and subset = {subset}: {fields['dataset'].name} has {train:,} training images. Ask for less.")
-    return Cell(**fields, seed=seed) if len(problems) == found else None
+    if len(problems) != found:
+        return None
+    cell = Cell(**fields, seed=seed)
+    if cell.donor is None:
+        return cell
+    try:
+        donor = donor_of(cell)
+    except UserError as error:
+        problems += [f"{place}: {problem}" for problem in error.problems]
+        return None
+    # The donor's pieces with every option and version: they are part of what can change the numbers.
+    return msgspec.structs.replace(cell, donor={key: msgspec.to_builtins(getattr(donor, key)) for key in cell.donor})
 
 
 def field_reference() -> list[tuple[str, str, str]]:
@@ -409,7 +427,8 @@ def field_reference() -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
     for name in CELL_KEYS:
         info = msgspec.inspect.type_info(FIELDS[name].type)
-        described = (getattr(info, "extra_json_schema", None) or {}).get("description", "")
+        schema: dict[str, str] = getattr(info, "extra_json_schema", None) or {}
+        described = schema.get("description", "")
         default = PIECE_DEFAULTS.get(name, NEUTRAL.get(name, FIELDS[name].default))
         rows.append((name, "" if default is None else msgspec.json.encode(default).decode(), described))
     return rows

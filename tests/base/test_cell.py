@@ -49,7 +49,6 @@ def test_pinned_ids_are_all_different():
 
 @pytest.mark.parametrize("field", NEUTRAL)
 def test_a_neutral_field_is_not_hashed(field: str):
-    neutral = NEUTRAL[field]
     value = ref(SETS[field], NEUTRAL[field]) if field in SETS else NEUTRAL[field]
     said = make_cell(**{"epochs": 5.0 if field == "steps" else None, field: value})
     assert getattr(said, field) == value
@@ -77,7 +76,8 @@ def test_exactly_the_fields_with_a_default_are_hashed():
     hashed: list[dict[str, Any]] = []
     _record_hashed(make_cell(), hashed)
     assert sorted(hashed[0]) == sorted([
-        "dataset", "normalise", "model", "init", "optimiser", "lr", "batch_size", "steps", "rounds", "keep", "criterion", "allocation", "reset", "seed"])
+        "dataset", "normalise", "model", "init", "optimiser", "lr", "batch_size", "steps", "rounds", "keep", "criterion", "allocation",
+        "reset", "seed"])
     assert {field.name for field in msgspec.structs.fields(Cell)} == set(hashed[0]) | set(NEUTRAL)
 
 
@@ -119,13 +119,16 @@ EVERY_FIELD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "rounds": ({}, {"rounds": 3}),
     "keep": ({}, {"keep": 0.7}),
     "output_keep": ({}, {"output_keep": 0.9}),
+    "remove": ({}, {"remove": {"fc1": 40}}),
     "prune_layers": ({}, {"prune_layers": ["fc1"]}),
     "prune_biases": ({"bias_init": "framework_default"}, {"prune_biases": True}),
     "criterion": ({}, {"criterion": "movement"}),
+    "prune_when": ({}, {"prune_when": "both"}),
     "granularity": ({"criterion": "random"}, {"granularity": "unit"}),
     "allocation": ({}, {"allocation": "everywhere"}),
     "reset": ({}, {"reset": "fresh"}),
     "control": ({}, {"control": "invert"}),
+    "donor": ({"control": "transplant", "donor": {"seed": 1}}, {"donor": {"seed": 2}}),
     "optimiser_state": ({}, {"optimiser_state": "kept"}),
     "seed": ({}, {"seed": 1}),
     "order_seed": ({}, {"order_seed": 1}),

@@ -15,9 +15,9 @@ def both(steps: int, rounds: int, weight_decay: float):
     cell = make_cell(steps=steps, epochs=None, rounds=rounds, keep=0.5, normalise="unit", batch_size=50, lr=0.0012, seed=7,
                      weight_decay=weight_decay, model=("mlp", {"hidden": [40, 20]}))
     trainer = Trainer(cell, prepare(cell, data))
-    ours, state = [], first_state(trainer, cell)
-    mask = state.start.mask
-    for record, state in run_rounds(trainer, cell, state):
+    ours, begun = [], first_state(trainer, cell)
+    mask = begun.start.mask
+    for record, state in run_rounds(trainer, cell, begun):
         ours.append((record, mask, trainer.net.w.clone()))
         mask = state.start.mask
     x, test_x = (torch.tensor(images).flatten(1).float() / 255 for images in (data.train_x, data.test_x))

@@ -167,21 +167,6 @@ def test_what_rehearsals_left_is_gone_when_the_round_begins(monkeypatch):
         assert all(torch.equal(x, y) for x, y in zip(a.moments, b.moments, strict=True))
 
 
-def statistics_are_kept() -> bool:
-    from sweepstake.engine.network import Net
-
-    @model
-    def stack_test_norm(classes):
-        """A norm (this test)."""
-        return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, classes))
-
-    try:
-        return any(slot.role == "statistic" for slot in Net(make_cell(model="stack_test_norm"), (1, 8, 8), 10).slots)
-    finally:
-        del model.pieces["stack_test_norm"]
-
-
-@pytest.mark.skipif(not statistics_are_kept(), reason="Net holds no statistics, so a batch norm cannot be stacked")
 @pytest.mark.parametrize("device", DEVICES)
 def test_each_cell_keeps_the_statistics_of_its_own_batch_norms(conv, device):
     cells = [make_cell(seed=seed, steps=30, model=(conv, {"norm": True})) for seed in range(3)]
@@ -335,11 +320,12 @@ def sweep(**changes) -> tuple[list[Cell], Images]:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("changes", [
-    {}, {"allocation": "everywhere", "reset": ("rewind", {"step": 5})}, {"reset": "none", "optimiser_state": "kept"}])
+    {}, {"allocation": "everywhere", "reset": ("rewind", {"step": 5})}, {"reset": "none", "optimiser_state": "kept"},
+    {"criterion": "snip", "prune_when": "before"}, {"control": "transplant", "donor": {"seed": 9}}])
 def test_a_whole_study_finds_the_masks_it_finds_one_cell_at_a_time(changes, device):
     cells, images = sweep(**changes)
     stack = StackTrainer(cells, images, device)
-    states = [first_state(stack, cell) for cell in cells]
+    states = [first_state(Trainer(cell, images), cell) for cell in cells]
     finished = {(i, record["round"]): (record, state) for i, record, state in run_stack(stack, cells, states)}
 
     assert len(finished) == 9

@@ -6,12 +6,15 @@ import re
 import pytest
 from rich.console import Console
 
-from sweepstake.base.specs import ClaimSpec
+from sweepstake.base.specs import ClaimSpec, FigureSpec
 from sweepstake.read import analysis
 from sweepstake.read.report import terminal_table, write_report
 from tests.read.fakes import FakeStudy, fake_results
 
 CLAIM = ClaimSpec(says="Winning tickets exist at 51 %.", test="matches_dense", kept=0.51, margin=0.02, source="par. 2")
+
+
+ONE = [FigureSpec()]
 
 
 def page(tmp_path, **changes):
@@ -54,12 +57,12 @@ def test_the_page_asks_for_nothing_from_anywhere(whole):
 
 def test_a_whole_run_carries_no_warning_and_a_reduced_one_does(whole, tmp_path):
     assert 'role="alert"' not in whole[1]
-    _, _, text = page(tmp_path, quick=True, overrides=["rounds=4"])
+    _, _, text = page(tmp_path, figures=ONE, quick=True, overrides=["rounds=4"])
     assert "Quick run" in text and "rounds=4" in text and 'role="alert"' in text
 
 
 def test_missing_failed_and_diverged_cells_are_said_first(tmp_path):
-    study = FakeStudy()
+    study = FakeStudy(figures=ONE)
     results = fake_results(study.axes, seeds=3, rounds=2)
     results[0] |= {"status": "missing", "rounds": []}
     results[1] |= {"status": "failed", "error": "BrokenControl: fc1 keeps <3>"}
@@ -77,7 +80,7 @@ def test_a_study_that_has_not_started_still_has_a_page(tmp_path):
 
 
 def test_the_same_results_give_the_same_page(tmp_path):
-    assert page(tmp_path / "a")[2] == page(tmp_path / "b")[2]
+    assert page(tmp_path / "a", figures=ONE)[2] == page(tmp_path / "b", figures=ONE)[2]
 
 
 def test_the_terminal_table_fits_80_columns_and_shows_the_mean():

@@ -33,16 +33,14 @@ def test_t_interval_covers_95_percent_with_5_seeds():
 
 
 def test_bootstrap_covers_less_with_few_seeds_and_that_is_why_verdicts_use_t():
-    assert 0.80 <= coverage(bootstrap_interval, 5, 300) <= 0.90
-    assert 0.90 <= coverage(bootstrap_interval, 30, 800) <= 0.97
+    assert 0.80 <= coverage(bootstrap_interval, 5, 200) <= 0.90
+    assert 0.90 <= coverage(bootstrap_interval, 30, 500) <= 0.97
 
 
 def test_bootstrap_interval_is_the_same_every_time_and_leaves_the_global_generator_alone():
-    np.random.seed(3)
-    expected = np.random.random()
-    np.random.seed(3)
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
     assert bootstrap_interval([0.1, 0.4, 0.2]) == bootstrap_interval([0.1, 0.4, 0.2])
-    assert np.random.random() == expected
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
 @pytest.mark.parametrize(("values", "interval"), [([], None), ([0.5], None), ([0.5] * 4, (0.5, 0.5)), ([0.5, math.nan], None)])

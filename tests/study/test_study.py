@@ -40,7 +40,8 @@ def test_axes_multiply_and_keep_the_order_of_the_file():
     assert len(made.cells) == 24
     assert made.axes == {"init": ["xavier_normal", "zeros"], "lr": ["0.1", "0.2", "0.3"]}
     assert [(p.labels["init"], p.labels["lr"], p.cell.seed) for p in made.planned[:5]] == [
-        ("xavier_normal", "0.1", 0), ("xavier_normal", "0.1", 1), ("xavier_normal", "0.1", 2), ("xavier_normal", "0.1", 3), ("xavier_normal", "0.2", 0)]
+        ("xavier_normal", "0.1", 0), ("xavier_normal", "0.1", 1), ("xavier_normal", "0.1", 2), ("xavier_normal", "0.1", 3),
+        ("xavier_normal", "0.2", 0)]
 
 
 def test_a_list_of_one_is_an_axis_of_one():
@@ -172,7 +173,7 @@ def test_an_override_is_part_of_the_study_so_of_the_ids():
 @pytest.mark.parametrize(("said", "fragment"), [
     ("rounds", "--set rounds: say key=value"), ("=3", "say key=value"), ("", "say key=value"), (".=3", "say key=value"), ("a..b=3", "say key=value"),
     ("runds=3", 'runds: no study key of that name.\n  Did you mean "rounds"?'),
-    ("rounds=many", 's.toml: rounds = "many": expected a whole number at least 0.'),
+    ("rounds=many", 's.toml: rounds = "many": expected a whole number at least 0, at most 10,000.'),
     ("rounds=", 'rounds = "": expected a whole number'),
     ("rounds.x=1", "rounds = {x = 1}: expected a whole number"),
     ("model.hiden=[1]", 'hiden: no option of mlp of that name.\n  Did you mean "hidden"?'),
@@ -202,10 +203,13 @@ def test_a_bad_override_is_told(said, fragment):
     ({"keep_target": 0.1, "keep": 0.5}, "keep and keep_target: say one."),
     ({"keep_target": 0.1, "rounds": 0}, "nothing is ever pruned"),
     ({"rounds": 1e9}, "rounds = 1000000000.0: expected a whole number"),
-    ({"rounds": -1}, "rounds = -1: expected a whole number at least 0."),
+    ({"rounds": -1}, "rounds = -1: expected a whole number at least 0, at most 10,000."),
+    ({"rounds": 10**9}, "rounds = 1000000000: expected a whole number at least 0, at most 10,000."),
+    ({"steps": 10**9}, "steps = 1000000000: expected a whole number at least 0, at most 100,000,000."),
+    ({"epochs": 1e300}, "epochs = 1e+300: expected a number more than 0, at most 1,000,000."),
     ({"rounds": True}, "rounds = true: expected a whole number"),
     ({"steps": 10**30}, "is not a number to compute with"),
-    ({"batch_size": 0}, "batch_size = 0: expected a whole number at least 1."),
+    ({"batch_size": 0}, "batch_size = 0: expected a whole number at least 1, at most 1,000,000."),
     ({"init": []}, "s.toml: init = []: an axis with no values."),
     ({"lr": []}, "s.toml: lr = []: an axis with no values."),
     ({"prune_layers": []}, "prune_layers = []: expected a list that is not empty, each text in quotes."),
@@ -361,7 +365,8 @@ def test_a_plugin_file_adds_pieces_and_a_changed_one_is_read_again(tmp_path: Pat
     (b"\xff\xfe\x00", "mine.py"),
     ("import sys\nsys.exit(3)", "mine.py:2 raised SystemExit: 3."),
     ("import no_such_module_at_all", "mine.py:1 raised ModuleNotFoundError"),
-    ("import sweepstake as ss\n@ss.init\ndef zeros(shape):\n    'Mine.'\n", "init zeros: that name is taken by sweepstake.pieces.inits. Choose another."),
+    ("import sweepstake as ss\n@ss.init\ndef zeros(shape):\n    'Mine.'\n",
+     "init zeros: that name is taken by sweepstake.pieces.inits. Choose another."),
     ("import sweepstake as ss\n@ss.init\ndef mine(weights):\n    'Mine.'\n", "takes weights: no offer to a init of that name."),
     ("import sweepstake as ss\n@ss.criterian\ndef mine(weights):\n    'Mine.'\n", "has no attribute 'criterian'"),
 ])
@@ -406,7 +411,8 @@ def test_every_key_has_a_description():
 SCALARS = st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just(10**40), st.dates(),
                     st.sampled_from(["zeros", "mlp", "adam", "rewind", "all", "digits", "name", "label"]))
 ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-    st.sampled_from(["name", "label", "scale", "hidden", "says", "test", "where", "by", "kept", "mean", "fc1", *CELL_KEYS[:4]]), inner, max_size=3), max_leaves=6)
+    st.sampled_from(["name", "label", "scale", "hidden", "says", "test", "where", "by", "kept", "mean", "fc1", *CELL_KEYS[:4]]), inner,
+    max_size=3), max_leaves=6)
 
 
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)

@@ -1,0 +1,249 @@
+"""What criteria may see of one network at one pruning: gradients, flows, activations, losses under masks. Computed only if taken."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sweepstake.base.cell import Cell
+from sweepstake.base.errors import UserError
+from sweepstake.engine import streams
+from sweepstake.engine.network import Net, Slot
+from sweepstake.engine.train import Images
+from sweepstake.pieces import criterion
+from sweepstake.pieces.networks import MLP
+
+CHUNK = 500
+"""Images at a time: what a gradient keeps in memory."""
+ENSEMBLE_CHUNK = 1000
+"""Images at a time under unit masks: measured, by bench/lfe.py; activations of one mask stay in the cache."""
+
+
+def ranked_together(net: Net, cell: Cell, slot: Slot) -> list[Slot]:
+    """A layer's weights, and its biases where they are pruned among them."""
+    bias = net.bias_of(slot)
+    return [slot, bias] if cell.prune_biases and bias and cell.granularity == "weight" else [slot]
+
+
+def alive_in(net: Net, cell: Cell, slot: Slot, mask: Tensor) -> Tensor:
+    """What of this layer can still die, flat: its weights (and biases), or its units."""
+    if cell.granularity == "unit":
+        return slot.of(mask).flatten(1).any(dim=1)
+    return torch.cat([s.of(mask).flatten() for s in ranked_together(net, cell, slot)])
+
+
+class Scorer:
+    """Scores of every layer by one criterion, at the weights given: nothing is drawn again, nothing is trained."""
+
+    def __init__(self, net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int, images: Images | None,
+                 name: str, options: Mapping[str, Any]):
+        self.net, self.cell, self.mask, self.done, self.images = net, cell, mask, done, images
+        self.piece, self.options = criterion.get(name), options
+        self.stations = {**stations, "w_final": stations["w_final"] * mask}
+
+    def scores(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
+        """Each layer's scores, flat: one a weight (and bias), or one a unit."""
+        if self.piece.traits.get("joint"):
+            found = self._jointly(slots)
+        else:
+            found = {slot: torch.cat([self._one(s).flatten() for s in ranked_together(self.net, self.cell, slot)]) for slot in slots}
+        for slot, each in found.items():
+            if not each[alive_in(self.net, self.cell, slot, self.mask)].isfinite().all():
+                raise UserError(f'criterion = "{self.piece.name}": a score of {slot.layer} is not a finite number.')
+        return found
+
+    def _jointly(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
+        sizes = [slot.shape[0] for slot in slots]
+        joint = self.piece(self._joint_offers(slots), self.options)
+        if joint.shape != (sum(sizes),):
+            raise UserError(f'criterion = "{self.piece.name}": gave shape {tuple(joint.shape)}, '
+                            f"expected {sum(sizes):,} scores, one a unit.")
+        return dict(zip(slots, joint.split(sizes), strict=True))
+
+    def _one(self, slot: Slot) -> Tensor:
+        shape = slot.shape[:1] if self.cell.granularity == "unit" else slot.shape
+        offers: dict[str, Callable[[], Any]] = {name: (lambda flat=flat: slot.of(flat)) for name, flat in self.stations.items()}
+        offers |= {
+            "alive": lambda: slot.of(self.mask),
+            "uniform": lambda: streams.uniform(shape, self.cell.seed, "criterion", self.done, slot.name),
+            "noise": lambda: lambda shape: streams.uniform(tuple(shape), self.cell.seed, "noise", self.done, slot.name),
+            "grad": lambda: slot.of(self.grad),
+            "hessian_grad": lambda: slot.of(self.hessian_grad),
+            "flow_grad": lambda: slot.of(self.flow_grad),
+            "activation": lambda: self._activation(slot),
+        }
+        score = self.piece(self._known(offers), self.piece.for_layer(slot.layer, self.options))
+        if score.shape != shape:
+            raise UserError(f'criterion = "{self.piece.name}": gave shape {tuple(score.shape)} for {slot.name}, '
+                            f"expected {tuple(shape)} (one a {self.cell.granularity}).")
+        return score
+
+    def _joint_offers(self, slots: Sequence[Slot]) -> dict[str, Callable[[], Any]]:
+        return self._known({
+            "alive": lambda: torch.cat([alive_in(self.net, self.cell, slot, self.mask) for slot in slots]),
+            "noise": lambda: lambda shape: streams.uniform(tuple(shape), self.cell.seed, "noise", self.done),
+            "loss_of": lambda: lambda on: self.losses(slots, on),
+        })
+
+    def _known(self, offers: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
+        for name in self.piece.takes:
+            if name not in offers:
+                one = "joint" if self.piece.traits.get("joint") else "layer's"
+                raise UserError(f'criterion = "{self.piece.name}": takes {name}, which is not offered to a {one} criterion. '
+                                f"Offered: {', '.join(sorted(offers))}.")
+        return offers
+
+    # Gradients
+
+    @property
+    def _images(self) -> Images:
+        if self.images is None:
+            raise UserError(f'criterion = "{self.piece.name}": needs training images, and there are none here.')
+        return self.images
+
+    @cached_property
+    def chosen(self) -> tuple[Tensor, Tensor]:
+        """The training images the criterion asks for (never validation or test), and their labels."""
+        train, wanted = self._images.train, self.options.get("images", 0)
+        if not 0 < wanted < len(train.y):
+            return train.x, train.y
+        order = torch.from_numpy(streams.permutation(len(train.y), self.cell.seed, "criterion images", self.done)[:wanted])
+        return train.x[order], train.y[order]
+
+    def _parts(self, size: int = CHUNK) -> Iterator[tuple[Tensor, Tensor]]:
+        for x, y in zip(*(each.split(size) for each in self.chosen), strict=True):
+            yield self._images.batch(x, self.net.w.dtype), y
+
+    def _forward(self, flat: Tensor, x: Tensor) -> Tensor:
+        """The network at these weights. Dropout is off; a batch norm takes these images' statistics and remembers nothing."""
+        self.net.module.eval()
+        for module in self.net.module.modules():
+            if isinstance(module, _BatchNorm):
+                module.train()
+        buffers = {name: buffer.clone() for name, buffer in self.net.module.named_buffers()}
+        return functional_call(self.net.module, {**{slot.name: slot.of(flat) for slot in self.net.slots}, **buffers}, (x,))
+
+    def _losses(self, flat: Tensor) -> Iterator[Tensor]:
+        """The mean loss over the chosen images, in parts that sum to it."""
+        count = len(self.chosen[1])
+        for x, y in self._parts():
+            yield cross_entropy(self._forward(flat, x) / self.options.get("temperature", 1.0), y, reduction="sum") / count
+
+    @cached_property
+    def grad(self) -> Tensor:
+        flat = self.stations["w_final"].clone().requires_grad_()
+        return sum((torch.autograd.grad(loss, flat)[0] for loss in self._losses(flat)), torch.zeros_like(flat.detach()))
+
+    @cached_property
+    def hessian_grad(self) -> Tensor:
+        flat = self.stations["w_final"].clone().requires_grad_()
+        towards, total = self.grad * self.mask, torch.zeros_like(self.grad)
+        for loss in self._losses(flat):
+            along = torch.autograd.grad(loss, flat, create_graph=True)[0]
+            total += torch.autograd.grad((along * towards).sum(), flat)[0]
+        return total
+
+    @cached_property
+    def flow_grad(self) -> Tensor:
+        # In double: the flow is a product over layers and leaves float32 in deep networks.
+        module = self.net.module.eval()
+        flat = self.stations["w_final"].abs().double().requires_grad_()
+        values = {slot.name: slot.of(flat) for slot in self.net.slots}
+        buffers = {name: b.double() if b.is_floating_point() else b for name, b in module.named_buffers()}
+        flow = functional_call(module, {**values, **buffers}, (torch.ones((1, *self._images.inputs), dtype=torch.float64),)).sum()
+        return torch.autograd.grad(flow, flat)[0]
+
+    # Units
+
+    def _activation(self, slot: Slot) -> Tensor:
+        return self._activations[slot]
+
+    @cached_property
+    def _activations(self) -> dict[Slot, Tensor]:
+        """Mean |output| of each unit, as the layer after it sees it."""
+        sums: dict[Slot, Tensor] = {}
+        hooks = []
+        for slot in self.net.prunable:
+            following = self.net.after(slot)
+            if following is None:
+                if slot is not self.net.weights[-1]:
+                    raise UserError(f'criterion = "{self.piece.name}": {slot.layer} feeds no single next layer, where its activation '
+                                    "could be seen. Take it out with prune_layers, or score by weights, as unit_l2 does.")
+                continue
+            sums[slot] = torch.zeros(slot.shape[0], dtype=self.net.w.dtype)
+
+            def add(_: nn.Module, inputs: tuple[Tensor, ...], slot: Slot = slot) -> None:
+                seen = inputs[0].detach().abs().reshape(len(inputs[0]), slot.shape[0], -1)
+                sums[slot] += seen.mean(2).sum(0)
+
+            hooks.append(self.net.module.get_submodule(following.layer).register_forward_pre_hook(add))
+        try:
+            with torch.no_grad():
+                for x, _ in self._parts():
+                    self._forward(self.stations["w_final"], x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {slot: each / len(self.chosen[1]) for slot, each in sums.items()}
+
+    @torch.no_grad()
+    def losses(self, slots: Sequence[Slot], on: Tensor) -> Tensor:
+        """The mean loss with only some units on, a mask a row; units of `slots` end to end."""
+        total = torch.zeros(len(on), dtype=torch.float64)
+        each = dict(zip(slots, on.split([slot.shape[0] for slot in slots], dim=1), strict=True))
+        fast = type(self.net.module) is MLP and all(slot.role != "other" for slot in self.net.slots)
+        for x, y in self._parts(ENSEMBLE_CHUNK):
+            total += self._losses_of_mlp(each, len(on), x, y) if fast else self._losses_of_any(each, len(on), x, y)
+        return total / len(self.chosen[1])
+
+    def _losses_of_mlp(self, on: Mapping[Slot, Tensor], masks: int, x: Tensor, y: Tensor) -> Tensor:
+        """A unit that is off is not computed, and the first layer, which no mask changes, is computed once. Activations lie
+        unit by unit, so that choosing units copies whole rows."""
+        act, w = self.net.module.get_submodule("activation"), self.stations["w_final"]
+        biases = [bias.of(w)[:, None] if (bias := self.net.bias_of(slot)) else w.new_zeros(slot.shape[0], 1) for slot in self.net.weights]
+        layers = [(slot, slot.of(w), bias) for slot, bias in zip(self.net.weights, biases, strict=True)]
+        first, first_weight, first_bias = layers[0]
+        begun = torch.addmm(first_bias, first_weight, x.flatten(1).T)
+        begun = act(begun) if len(layers) > 1 else begun
+        chosen = {slot: [row.nonzero().flatten() for row in on[slot]] for slot in on}
+        losses, image = [], torch.arange(len(y))
+        for m in range(masks):
+            rows = chosen[first][m] if first in chosen else None
+            h = begun if rows is None else begun.index_select(0, rows)
+            for slot, weight, bias in layers[1:]:
+                weight = weight if rows is None else weight.index_select(1, rows)
+                rows = chosen[slot][m] if slot in chosen else None
+                if rows is not None:
+                    weight, bias = weight.index_select(0, rows), bias.index_select(0, rows)
+                h = torch.addmm(bias, weight, h)
+                h = act(h) if slot is not layers[-1][0] else h
+            losses.append((h.logsumexp(0) - h[y, image]).sum())
+        return torch.stack(losses).double()
+
+    def _losses_of_any(self, on: Mapping[Slot, Tensor], masks: int, x: Tensor, y: Tensor) -> Tensor:
+        """Mask by mask, through the whole network."""
+        losses = []
+        for m in range(masks):
+            left = without_units(self.net, self.mask, {slot: on[slot][m] for slot in on})
+            losses.append(cross_entropy(self._forward(self.stations["w_final"] * left, x), y, reduction="sum"))
+        return torch.stack(losses).double()
+
+
+def without_units(net: Net, mask: Tensor, kept: Mapping[Slot, Tensor]) -> Tensor:
+    """The mask where exactly the kept units live: a dead one takes its bias, its norm and its outgoing weights with it."""
+    new = mask.clone()
+    for alive in (True, False):  # First what a shuffle brings back, then every death: a weight needs both its ends.
+        for slot, units in kept.items():
+            chosen = units & ~slot.of(mask).flatten(1).any(1) if alive else ~units
+            slot.of(new)[chosen] = alive
+            for each in (net.bias_of(slot), *net.norm_of(slot)):
+                if each is not None:
+                    each.of(new)[chosen] = alive
+            if following := net.after(slot):
+                following.of(new)[:, chosen.repeat_interleave(following.shape[1] // slot.shape[0])] = alive
+    return new

@@ -1,0 +1,38 @@
+"""Donors: the cell whose masks a transplant takes, said as what differs from the cell that receives them."""
+
+from typing import Any
+
+import msgspec
+
+from sweepstake.base.cell import SETS, Cell, Ref
+from sweepstake.base.errors import UserError, unknown
+from sweepstake.base.values import convert
+from sweepstake.pieces import REGISTRIES
+
+OF_THE_DATA = ("dataset", "normalise", "subset", "validation", "split_seed", "model", "donor")
+"""What a donor cannot differ in: its masks would not fit, or it would have seen other images."""
+
+
+def donor_of(cell: Cell) -> Cell:
+    """The cell whose masks a transplant takes: this one but for the fields `donor` names, with pieces resolved."""
+    fields, problems, changed = {field.name: field for field in msgspec.structs.fields(Cell)}, list[str](), dict[str, Any]()
+    for key, value in (cell.donor or {}).items():
+        if key not in fields:
+            problems.append(unknown(f"donor: {key}", "field", key, fields))
+        elif key in OF_THE_DATA:
+            problems.append(f"donor: {key}: a donor has the same data and model. Take {key} out.")
+        else:
+            try:
+                changed[key] = _resolved(key, value) if key in SETS else convert(value, fields[key].type, f"donor: {key}")
+            except UserError as error:
+                problems += error.problems
+    if problems:
+        raise UserError(*problems)
+    return msgspec.structs.replace(cell, **{"control": "none", "donor": None, **changed})
+
+
+def _resolved(key: str, value: Any) -> Ref:
+    said: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
+    name, options = said["name"], said.get("options", {k: v for k, v in said.items() if k not in ("name", "version")})
+    registry = REGISTRIES[SETS[key]]
+    return Ref(name, registry.resolve(name, options, f"donor: {key}"), registry.get(name).version)

@@ -1,0 +1,341 @@
+"""Criteria: literal tables, and SNIP, GraSP and SynFlow against numbers worked out by hand."""
+
+from math import exp
+
+import pytest
+import torch
+from torch import nn
+
+from sweepstake.base.errors import UserError
+from sweepstake.engine.network import Net, draw_init
+from sweepstake.engine.prune import check_pruning, pruned_slots
+from sweepstake.engine.scores import Scorer
+from sweepstake.engine.train import Images, Split, Trainer, prepare
+from sweepstake.pieces import criterion
+from sweepstake.pieces import model as models
+from tests.helpers import make_cell, ref, run_cell, tiny_images
+
+INIT, FINAL = torch.tensor([1.0, -2.0, 3.0, 0.5]), torch.tensor([-4.0, 2.0, 0.0, 0.5])
+GRAD = torch.tensor([0.5, -1.0, 7.0, 2.0])
+
+
+@pytest.mark.parametrize(("name", "options", "expected"), [
+    ("magnitude", {}, [4, 2, 0, 0.5]),
+    ("small_final", {}, [-4, -2, 0, -0.5]),
+    ("large_init", {}, [1, 2, 3, 0.5]),
+    ("movement", {}, [5, 4, 3, 0]),
+    ("magnitude_increase", {}, [3, 0, -3, 0]),
+    ("magnitude_increase", {"weight": 0.5}, [3.5, 1, -1.5, 0.25]),
+    ("gradient_magnitude", {}, [0.5, 1, 7, 2]),
+    ("snip", {}, [2, 2, 0, 1]),
+    ("grasp", {}, [-2, -2, 0, 1]),
+    ("synflow", {}, [2, 2, 0, 1]),
+])
+def test_weight_scores_are_their_formulas(name, options, expected):
+    flow = GRAD.abs()
+    offers = {"w_init": INIT, "w_final": FINAL, "grad": GRAD, "hessian_grad": GRAD, "flow_grad": flow}
+    found = criterion.get(name)({k: (lambda v=v: v) for k, v in offers.items()}, criterion.resolve(name, options, "criterion"))
+    assert found.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("unit_l2", [5.0, 1.0]), ("unit_l1", [7.0, 1.0])])
+def test_unit_scores_are_norms_of_incoming_weights(name, expected):
+    w = torch.tensor([[3.0, -4.0], [0.0, 1.0]])
+    assert criterion.get(name)({"w_final": lambda: w}, {}).tolist() == expected
+    assert criterion.get(name)({"w_final": lambda: w.view(2, 2, 1, 1)}, {}).tolist() == expected
+
+
+# A network small enough for paper: 2 inputs, 2 hidden ReLU units, 2 classes, no biases.
+# h = relu([[1, -2], [3, 4]] x), logits = [[5, -6], [-7, 8]] h
+
+BY_HAND = torch.tensor([[1.0, -2.0], [3.0, 4.0]]), torch.tensor([[0.5, -0.6], [-0.7, 0.8]])
+
+
+def by_hand(name, image=(1, 0), label=0, **changes):
+    cell = make_cell(model=("mlp", {"hidden": [2]}), criterion=(name, {}), normalise="none", precision="float64", **changes)
+    x = torch.tensor([image], dtype=torch.uint8).view(1, 1, 1, 2)
+    split = Split(x, torch.tensor([label]))
+    zero, one = torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    net = Net(cell, (1, 1, 2), 2)
+    w = torch.zeros_like(net.w)
+    for slot, value in zip(net.weights, BY_HAND, strict=True):
+        slot.of(w).copy_(value)
+    return net, Scorer(net, cell, {"w_init": w, "w_start": w, "w_final": w}, torch.ones_like(w, dtype=torch.bool), 0,
+                       Images(split, None, split, zero, one, (1, 1, 2), 2), name, cell.criterion.options)
+
+
+def test_snip_on_a_two_layer_network_is_what_paper_and_pencil_say():
+    net, scorer = by_hand("snip")
+    # x = (1, 0): h = (1, 3); logits = (0.5 - 1.8, -0.7 + 2.4) = (-1.3, 1.7); p1 = 1 / (1 + e^-3); dL/dlogits = (-p1, p1) for label 0.
+    p1 = 1 / (1 + exp(-3.0))
+    fc2 = [[0.5 * 1 * p1, 0.6 * 3 * p1], [0.7 * 1 * p1, 0.8 * 3 * p1]]
+    # dL/dh = p1 (-0.5 - 0.7, 0.6 + 0.8) = p1 (-1.2, 1.4); the second input is 0.
+    fc1 = [[1 * 1.2 * p1, 0.0], [3 * 1.4 * p1, 0.0]]
+    found = scorer.scores(net.weights)
+    assert found[net.weights[0]].view(2, 2).tolist() == [pytest.approx(row) for row in fc1]
+    assert found[net.weights[1]].view(2, 2).tolist() == [pytest.approx(row) for row in fc2]
+
+
+def test_synflow_on_a_two_layer_network_is_what_paper_and_pencil_say():
+    net, scorer = by_hand("synflow")
+    # Flow through fc1[j, i] is |w1[j, i]| sum_k |w2[k, j]|: columns of fc2 sum to 1.2 and 1.4.
+    # Flow through fc2[k, j] is |w2[k, j]| sum_i |w1[j, i]|: rows of fc1 sum to 3 and 7.
+    found = scorer.scores(net.weights)
+    assert found[net.weights[0]].tolist() == pytest.approx([1 * 1.2, 2 * 1.2, 3 * 1.4, 4 * 1.4])
+    assert found[net.weights[1]].tolist() == pytest.approx([0.5 * 3, 0.6 * 7, 0.7 * 3, 0.8 * 7])
+    # Conserved: as much flows into the hidden units as out of them (Tanaka et al. 2020, theorem 1).
+    assert float(found[net.weights[0]].sum()) == pytest.approx(float(found[net.weights[1]].sum()))
+
+
+def test_grasp_is_half_the_slope_of_the_squared_gradient():
+    net, scorer = by_hand("grasp", image=(1, 2))
+    w = scorer.stations["w_final"]
+
+    def flow(at):
+        hidden = (net.weights[0].of(at) @ torch.tensor([1.0, 2.0], dtype=torch.float64) + at[4:6]).relu()
+        loss = nn.functional.cross_entropy((net.weights[1].of(at) @ hidden + at[10:])[None] / 200, torch.tensor([0]))
+        return (torch.autograd.grad(loss, at)[0] ** 2).sum() / 2
+
+    slopes = []
+    for i in range(len(w)):
+        step = torch.zeros_like(w)
+        step[i] = 1e-4
+        slopes.append(float(flow((w + step).requires_grad_()) - flow((w - step).requires_grad_())) / 2e-4)
+    expected = w * torch.tensor(slopes, dtype=w.dtype)
+    assert [slot.name for slot in net.slots] == ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
+    found = scorer.scores(net.weights)
+    for slot in net.weights:
+        assert found[slot].tolist() == pytest.approx(slot.of(expected).flatten().tolist(), rel=1e-4, abs=1e-12)
+
+
+def test_the_gradient_of_the_dead_pulls_nothing_in_grasp():
+    cell = make_cell(criterion=("grasp", {"images": 0, "temperature": 1.0}), model=("mlp", {"hidden": [3]}), precision="float64")
+    size = 64 * 3 + 3 + 3 * 10 + 10
+    _net, scorer = scorer_of(cell, tiny_images(), torch.arange(size) % 2 == 0)
+    hessian = torch.autograd.functional.hessian(lambda at: sum(scorer._losses(at)), scorer.stations["w_final"])
+    assert torch.allclose(scorer.hessian_grad, hessian @ (scorer.grad * scorer.mask), atol=1e-10)
+
+
+def test_activation_mean_is_what_the_next_layer_sees():
+    net, scorer = by_hand("activation_mean", granularity="unit")
+    assert scorer.scores(net.weights[:1])[net.weights[0]].tolist() == [1.0, 3.0]
+    net, scorer = by_hand("activation_mean", image=(0, 1), granularity="unit")
+    assert scorer.scores(net.weights[:1])[net.weights[0]].tolist() == [0.0, 4.0]
+
+
+def scorer_of(cell, data, mask=None, done=0, w=None):
+    trainer = Trainer(cell, prepare(cell, data))
+    w = draw_init(trainer.net, cell, "init") if w is None else w
+    mask = torch.ones_like(w, dtype=torch.bool) if mask is None else mask
+    return trainer.net, Scorer(trainer.net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, trainer.images,
+                               cell.criterion.name, cell.criterion.options)
+
+
+def test_the_gradient_is_autograds_own_at_the_weights_given_and_masked():
+    cell, data = make_cell(criterion=("snip", {"images": 0}), model=("mlp", {"hidden": [12]})), tiny_images()
+    net, _ = scorer_of(cell, data)
+    w = torch.linspace(-0.5, 0.5, net.size)  # Nobody's init: a silent re-initialisation would be seen.
+    mask = torch.arange(net.size) % 3 > 0
+    net, scorer = scorer_of(cell, data, mask, w=w)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
+    torch.nn.utils.vector_to_parameters(w * mask, module.parameters())
+    x = scorer.images.batch(scorer.images.train.x, torch.float32)
+    nn.functional.cross_entropy(module(x), scorer.images.train.y).backward()
+    theirs = torch.nn.utils.parameters_to_vector([p.grad for p in module.parameters()])
+    assert torch.allclose(scorer.grad[:net.learnt], theirs, atol=1e-6)
+    assert torch.equal(net.w, Net(cell, (1, 8, 8), 10).w), "scoring wrote into the network"
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp", "gradient_magnitude"])
+def test_scores_see_the_training_split_alone(name):
+    cell = make_cell(criterion=(name, {"images": 0}), validation=16, normalise="unit")
+    data = tiny_images()
+    plain = scorer_of(cell, data)[1]
+    other = tiny_images()
+    other.test_x[:] = 255 - other.test_x
+    net, blind = scorer_of(cell, other)
+    held = prepare(cell, data).validation
+    for slot in net.weights:
+        assert torch.equal(plain.scores([slot])[slot], blind.scores([slot])[slot])
+    assert len(blind.chosen[1]) == 48
+    assert not (blind.chosen[0].flatten(1)[:, None] == held.x.flatten(1)[None]).all(2).any()
+
+
+def test_images_are_drawn_by_the_seed_and_the_pruning():
+    data = tiny_images()
+    drawn = [scorer_of(make_cell(criterion=("snip", {"images": 10}), seed=seed), data, done=done)[1].chosen[0]
+             for seed, done in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    assert len(drawn[0]) == 10
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[3])
+
+
+def test_a_gradient_in_parts_is_the_gradient(monkeypatch):
+    cell, data = make_cell(criterion=("grasp", {"images": 0}), precision="float64"), tiny_images()
+    _, whole = scorer_of(cell, data)
+    hessian_grad = whole.hessian_grad
+    monkeypatch.setattr(Scorer._parts, "__defaults__", (7,))
+    _, parts = scorer_of(cell, data)
+    assert len(list(parts._parts())) == 10
+    assert torch.allclose(whole.grad, parts.grad, atol=1e-12)
+    assert torch.allclose(hessian_grad, parts.hessian_grad, atol=1e-12)
+
+
+# LFE
+
+def test_lfe_finds_the_importance_that_made_the_losses():
+    theta = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, 3.0])
+    alive = torch.tensor([True, True, True, False, True, True])
+    seen = []
+
+    def loss_of(on):
+        seen.append(on)
+        return 7 - on.float() @ theta
+
+    generator = torch.Generator().manual_seed(0)
+    noise = lambda shape: torch.rand(shape, generator=generator) * 2 - 1  # noqa: E731
+    found = criterion.get("lfe").function(alive, noise, loss_of, masks=200, share=0.3)
+    assert found[alive].tolist() == pytest.approx(theta[alive].tolist(), abs=1e-4)
+    assert seen[0].shape == (200, 6)
+    assert not seen[0][:, 3].any(), "a dead unit was switched on"
+    assert float(seen[0][:, alive].float().mean()) == pytest.approx(0.3, abs=0.05)
+
+
+def test_lfe_with_fewer_masks_than_units_and_a_ridge_is_ridge_regression():
+    generator = torch.Generator().manual_seed(0)
+    kept = []
+
+    def loss_of(on):
+        kept.append(on.double())
+        return on.float() @ torch.linspace(-1, 1, 40)
+
+    found = criterion.get("lfe").function(torch.ones(40, dtype=torch.bool), lambda shape: torch.rand(shape, generator=generator) * 2 - 1,
+                                          loss_of, masks=15, ridge=0.7, intercept=False)
+    z, s = kept[0], -loss_of(kept[0]).double()
+    assert torch.allclose(found, torch.linalg.solve(z.T @ z + 0.7 * torch.eye(40, dtype=torch.float64), z.T @ s), atol=1e-9)
+
+
+@pytest.mark.parametrize(("activation", "prune_layers"), [
+    ("relu", ["all"]), ("sigmoid", ["all"]), ("relu", ["fc2"]), ("relu", ["fc1", "fc3"])])
+def test_an_ensembles_losses_are_those_mask_by_mask(activation, prune_layers):
+    cell = make_cell(criterion=("lfe", {"images": 0}), granularity="unit", bias_init=("normal", {"std": 0.3}),
+                     model=("mlp", {"hidden": [30, 20, 15], "activation": activation}), prune_layers=prune_layers)
+    net, scorer = scorer_of(cell, tiny_images())
+    slots = pruned_slots(net, cell)
+    on = torch.rand((8, sum(slot.shape[0] for slot in slots)), generator=torch.Generator().manual_seed(0)) < 0.5
+    on[0], on[1] = False, True
+    fast = scorer.losses(slots, on)
+    each = dict(zip(slots, on.split([slot.shape[0] for slot in slots], dim=1), strict=True))
+    (x, y), = scorer._parts()
+    assert torch.allclose(fast, scorer._losses_of_any(each, 8, x, y) / len(y), atol=1e-5)
+    # All units on is the network itself.
+    whole = nn.functional.cross_entropy(scorer._forward(scorer.stations["w_final"], x), y)
+    assert float(fast[1]) == pytest.approx(float(whole), abs=1e-5)
+
+
+def test_iterative_lfe_lowers_the_loss_of_an_untrained_network_and_random_does_not_as_much():
+    data = tiny_images(train=400, test=200)
+    records = {name: run_cell(make_cell(criterion=(name, options), granularity="unit", init=("normal", {"std": 0.5}), steps=0, rounds=5,
+                                        remove={"fc1": 6, "fc2": 3}, model=("mlp", {"hidden": [40, 20]})), data)
+               for name, options in (("lfe", {"masks": 200}), ("random", {}))}
+    first, lfe, random = (records["lfe"][0], records["lfe"][-1], records["random"][-1])
+    assert lfe["alive_units"] == {"fc1": 10, "fc2": 5, "fc3": 10}
+    assert lfe["end"]["train"]["loss"] < 0.7 * first["end"]["train"]["loss"]
+    assert lfe["end"]["test"]["loss"] < random["end"]["test"]["loss"]
+
+
+# Networks with more in them
+
+class Normed(nn.Module):
+    """A convolution and a batch norm, as a user might write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.chain = True
+        self.conv1, self.norm1, self.fc1 = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Linear(4 * 64, 10)
+
+    def forward(self, x):
+        return self.fc1(self.norm1(self.conv1(x)).relu().flatten(1))
+
+
+@pytest.fixture
+def normed(monkeypatch):
+    monkeypatch.setattr(models, "pieces", dict(models.pieces))
+
+    def normed():
+        """A test's own."""
+        return Normed()
+
+    models(normed)
+    return ref("model", "normed")
+
+
+@pytest.mark.parametrize(("name", "granularity"), [
+    ("snip", "weight"), ("grasp", "weight"), ("synflow", "weight"), ("activation_mean", "unit"), ("lfe", "unit")])
+def test_scoring_a_batch_norm_changes_none_of_its_statistics(normed, name, granularity):
+    options = {"masks": 30} if name == "lfe" else {"iterations": 3} if name == "synflow" else {}
+    net, scorer = scorer_of(make_cell(model=normed, criterion=(name, options), granularity=granularity), tiny_images())
+    before = {key: value.clone() for key, value in net.module.state_dict().items()}
+    found = scorer.scores([net.weights[0]])[net.weights[0]]
+    assert found.shape == ((4,) if granularity == "unit" else (36,))
+    assert found.isfinite().all()
+    assert float(found.std()) > 0
+    assert all(torch.equal(before[key], value) for key, value in net.module.state_dict().items())
+
+
+def test_before_there_are_statistics_a_batch_norm_takes_those_of_the_images(normed):
+    net, scorer = scorer_of(make_cell(model=normed, criterion=("snip", {"images": 0})), tiny_images())
+    module = Normed().train()
+    torch.nn.utils.vector_to_parameters(scorer.stations["w_final"][:net.learnt], module.parameters())
+    loss = nn.functional.cross_entropy(module(scorer.images.batch(scorer.images.train.x, torch.float32)), scorer.images.train.y)
+    theirs = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(module.parameters()))])
+    assert torch.allclose(scorer.grad[:net.learnt], theirs, atol=1e-6)
+
+
+# What goes wrong
+
+def test_a_unit_criterion_for_weights_is_one_clear_line():
+    cell = make_cell(criterion="unit_l2")
+    with pytest.raises(UserError, match='criterion = "unit_l2": scores a unit, and granularity = "weight". For a weight: .*magnitude'):
+        check_pruning(Net(cell, (1, 8, 8), 10), cell)
+
+
+def test_a_criterion_that_needs_images_it_cannot_have_says_so():
+    cell = make_cell(criterion="snip")
+    net = Net(cell, (1, 8, 8), 10)
+    scorer = Scorer(net, cell, {"w_final": net.w}, torch.ones_like(net.w, dtype=torch.bool), 0, None, "snip", cell.criterion.options)
+    with pytest.raises(UserError, match='criterion = "snip": needs training images'):
+        scorer.scores(net.weights)
+
+
+def test_a_table_for_an_option_of_the_whole_network_is_refused():
+    cell = make_cell(criterion=("snip", {"images": {"fc1": 10}}))
+    with pytest.raises(UserError, match="criterion: images is one number for the network, not a table of layers"):
+        run_cell(cell, tiny_images())
+
+
+def test_a_criterions_table_reaches_the_layer_it_names():
+    net, scorer = scorer_of(make_cell(criterion=("magnitude_increase", {"weight": {"fc1": 0.0}})), tiny_images())
+    found = scorer.scores(net.weights)
+    assert float(found[net.weights[0]].min()) > -1e-9, "fc1: |w| - 0 |w|"
+    assert float(found[net.weights[1]].abs().max()) == 0.0, "fc2: |w| - |w|, the default"
+
+
+def test_a_criterion_of_the_wrong_shape_or_not_finite_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr(criterion, "pieces", dict(criterion.pieces))
+
+    @criterion(granularity="weight")
+    def flat(w_final):
+        """Of the wrong shape."""
+        return w_final.flatten()
+
+    @criterion(granularity="weight")
+    def nan(w_final):
+        """Not a number."""
+        return w_final / 0 * 0
+
+    with pytest.raises(UserError, match=r'criterion = "flat": gave shape \(19200,\) for fc1.weight, expected \(300, 64\)'):
+        run_cell(make_cell(criterion="flat"), tiny_images())
+    with pytest.raises(UserError, match='criterion = "nan": a score of fc1 is not a finite number'):
+        run_cell(make_cell(criterion="nan"), tiny_images())

@@ -1,0 +1,151 @@
+"""What is shown while cells run adds up, and fits."""
+
+import io
+import re
+import sys
+import types
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sweepstake.run import progress
+from sweepstake.run.progress import LineDisplay, NotebookDisplay, Quiet, Tally, TerminalDisplay, clock, display
+
+LABELS = {"a" * 16: "init = xavier · seed 0", "b" * 16: "x" * 200}
+A, B = LABELS
+PLAN = {"kind": "plan", "cells": 5, "missing": 2, "rounds": {A: 4, B: 4}, "begun": {A: 0, B: 2}}
+
+
+@pytest.fixture
+def tally(monkeypatch: pytest.MonkeyPatch) -> Tally:
+    now = iter(range(10**6))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
+    made = Tally(LABELS)
+    made.hear(PLAN)
+    return made
+
+
+def hear(tally: Tally, *events: dict[str, Any]) -> Tally:
+    for event in events:
+        tally.hear(event)
+    return tally
+
+
+def test_a_plan_counts_what_is_kept_and_what_is_begun(tally: Tally):
+    assert (tally.cells, tally.kept, tally.rounds_total, tally.rounds_done) == (5, 3, 8, 2)
+    assert tally.line().startswith("3 of 5 cells · 2 of 8 rounds · 0.0 cells/min")
+    assert tally.seconds_left() is None
+
+
+def test_rounds_add_up_and_half_a_round_counts_half(tally: Tally):
+    hear(tally, {"kind": "began", "id": A}, {"kind": "resumed", "id": A, "round": 0}, {"kind": "round", "id": A, "round": 0},
+         {"kind": "step", "id": A, "round": 1, "share": 0.5})
+    assert (tally.rounds_done, tally.rounds_now) == (3, 3.5)
+    tally.began = -58.0  # 60 seconds at the next look.
+    assert tally.seconds == pytest.approx(60, abs=2)
+    assert tally.rate() == pytest.approx(1.5 / 4, rel=0.1)
+    assert tally.seconds_left() == pytest.approx((8 - 3.5) * 60 / 1.5, rel=0.1)
+
+
+def test_a_round_told_twice_after_a_death_counts_once(tally: Tally):
+    hear(tally, {"kind": "began", "id": A}, {"kind": "round", "id": A, "round": 0}, {"kind": "died", "id": A, "code": -9, "again": True},
+         {"kind": "began", "id": A}, {"kind": "resumed", "id": A, "round": 1}, {"kind": "round", "id": A, "round": 1})
+    assert (tally.rounds_done, tally.failed) == (4, 0)
+
+
+def test_ends_add_up_to_all(tally: Tally):
+    hear(tally, {"kind": "began", "id": A}, {"kind": "round", "id": A, "round": 0}, {"kind": "done", "id": A, "status": "diverged", "computed": True},
+         {"kind": "began", "id": B}, {"kind": "died", "id": B, "code": -9, "again": False})
+    assert (tally.done, tally.diverged, tally.failed, tally.running) == (1, 1, 1, {})
+    assert tally.line().startswith("5 of 5 cells · 8 of 8 rounds")
+    assert tally.line().endswith("0:00 left · 1 failed · 1 diverged")
+
+
+def test_a_busy_cell_is_not_running_here(tally: Tally):
+    assert hear(tally, {"kind": "began", "id": A}, {"kind": "busy", "id": A}).running == {}
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (5.4, "0:05"), (65, "1:05"), (3600, "1:00:00"), (7384, "2:03:04"), (59.6, "1:00")])
+def test_a_clock_reads_as_a_clock(seconds: float, shown: str):
+    assert clock(seconds) == shown
+
+
+def test_lines_are_few_and_tell_every_failure(tally: Tally):
+    stream = io.StringIO()
+    with LineDisplay(tally, stream, seconds=1000) as shown:
+        tally.began, shown.last = 0.0, 0.0
+        for event in ({"kind": "began", "id": A}, {"kind": "round", "id": A, "round": 0}, {"kind": "failed", "id": A, "error": "ValueError: no"},
+                      {"kind": "died", "id": B, "code": -9, "again": True}, {"kind": "died", "id": B, "code": -9, "again": False}):
+            shown(event)
+    lines = stream.getvalue().splitlines()
+    assert lines[:3] == ["failed: init = xavier · seed 0: ValueError: no", f"died: {'x' * 200}: its worker died (exit code -9); again",
+                         f"failed: {'x' * 200}: its worker died (exit code -9); given up"]
+    assert len(lines) == 4
+    assert lines[3].startswith("5 of 5 cells · 8 of 8 rounds")
+
+
+def test_nothing_to_do_says_nothing():
+    stream = io.StringIO()
+    with LineDisplay(Tally({}), stream) as shown:
+        shown({"kind": "plan", "cells": 3, "missing": 0, "rounds": {}, "begun": {}})
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("width", [80, 60, 40, 200])
+def test_the_terminal_display_fits_its_terminal(tally: Tally, width: int):
+    console = Console(width=width, force_terminal=True, record=True, file=io.StringIO(), legacy_windows=False)
+    shown = TerminalDisplay(tally, console)
+    hear(tally, {"kind": "began", "id": A}, {"kind": "step", "id": A, "round": 1, "share": 0.5}, {"kind": "began", "id": B},
+         {"kind": "failed", "id": "c", "error": "x"}, {"kind": "done", "id": "d", "status": "diverged"})
+    console.print(shown._draw())
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) == 4  # The bar, the counts, and a line for each of two cells.
+    assert ("round 1 of 3" if width > 40 else "round 1 of…") in lines[2]
+    assert "aaaaaa" in lines[2]
+
+
+def test_the_terminal_is_clean_afterwards(tally: Tally):
+    out = io.StringIO()
+    with TerminalDisplay(tally, Console(width=80, force_terminal=True, file=out)) as shown:
+        shown({"kind": "began", "id": A})
+    assert out.getvalue().endswith(("\x1b[2K", "\x1b[?25h\x1b[1A\x1b[2K")) or "\x1b[?25h" in out.getvalue()
+
+
+def test_a_notebook_gets_a_bar_that_is_redrawn(tally: Tally, monkeypatch: pytest.MonkeyPatch):
+    drawn: list[str] = []
+
+    class Handle:
+        def update(self, html: str) -> None:
+            drawn.append(html)
+
+    def show(html: str, display_id: bool) -> Handle:
+        drawn.append(html)
+        return Handle()
+
+    ipython, shell = types.ModuleType("IPython"), type("ZMQInteractiveShell", (), {})()
+    ipython.get_ipython = lambda: shell  # pyright: ignore[reportAttributeAccessIssue]
+    ipython_display = types.ModuleType("IPython.display")
+    ipython_display.HTML, ipython_display.display = str, show  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython_display)
+    shown = display(LABELS)
+    assert isinstance(shown, NotebookDisplay)
+    with shown:
+        shown(PLAN)
+        shown({"kind": "round", "id": A, "round": 0})
+    assert len(drawn) >= 2
+    assert re.search(r'max="8" value="3\.00"', drawn[-1])
+    assert "3 of 5 cells" in drawn[-1]
+
+
+def test_a_pipe_gets_lines_and_a_terminal_a_live_display():
+    assert isinstance(display({}, Console(file=io.StringIO())), LineDisplay)
+    assert isinstance(display({}, Console(file=io.StringIO(), force_terminal=True)), TerminalDisplay)
+
+
+def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]):
+    with Quiet() as shown:
+        shown(PLAN)
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,352 @@
+"""A study -> results, whatever dies on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from multiprocessing import active_children
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweepstake.base.errors import UserError
+from sweepstake.read.analysis import tidy, to_csv
+from sweepstake.run.run import load_results, run_study
+from sweepstake.run.store import Store
+from sweepstake.study.study import Study, load_study
+from tests.small import SMALL_TOML, small_study, write_small
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(study: Study, store: Path, **how: Any) -> tuple[str, list[dict[str, Any]]]:
+    """The table, and the events of the run."""
+    events: list[dict[str, Any]] = []
+    heard = how.pop("on_event", lambda event: None)
+
+    def hear(event: dict[str, Any]) -> None:
+        events.append(event)
+        heard(event)
+
+    return to_csv(tidy(run_study(study, store, on_event=hear, **how))), events
+
+
+def kinds(events: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(event["kind"] for event in events)
+
+
+def python(code: str, *arguments: object, **how: Any) -> subprocess.Popen[str]:
+    """A fresh Python in a process group of its own."""
+    return subprocess.Popen([sys.executable, *(["-c", code] if code else []), *map(str, arguments)], cwd=ROOT, text=True, start_new_session=True,
+                            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The small study, run by one worker: its table and its store."""
+    store = tmp_path_factory.mktemp("uninterrupted") / "runs"
+    return run(small_study(init=["xavier_normal", "zeros"]), store, workers=1)[0], store
+
+
+def test_a_run_computes_each_cell_once_and_a_second_run_nothing(uninterrupted: tuple[str, Path]):
+    table, store = uninterrupted
+    assert len(table.splitlines()) == 1 + 4 * 3
+    again, events = run(small_study(init=["xavier_normal", "zeros"]), store)
+    assert (again, kinds(events)) == (table, {"plan": 1})
+
+
+def test_two_workers_give_the_table_of_one_byte_for_byte(uninterrupted: tuple[str, Path], tmp_path: Path):
+    assert run(small_study(init=["xavier_normal", "zeros"]), tmp_path, workers=2)[0] == uninterrupted[0]
+
+
+def test_a_cell_alone_is_the_cell_among_others(uninterrupted: tuple[str, Path], tmp_path: Path):
+    alone = small_study(seeds=[1])
+    run(alone, tmp_path)
+    id_ = alone.planned[0].id
+    one, many = Store(tmp_path).get(id_), Store(uninterrupted[1]).get(id_)
+    assert one and many
+    assert _without_seconds(one["rounds"]) == _without_seconds(many["rounds"])
+
+
+def _without_seconds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    assert len(records) == 3
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+def test_studies_that_share_cells_share_results(uninterrupted: tuple[str, Path]):
+    _, events = run(small_study(init=["zeros"]), uninterrupted[1])
+    assert kinds(events) == {"plan": 1}
+
+
+def test_what_made_a_result_is_kept_beside_it(uninterrupted: tuple[str, Path]):
+    result = run_study(small_study(), uninterrupted[1])[0]
+    kept = result["provenance"]
+    assert (kept["study"], kept["study_text"], kept["seconds"] > 0) == ("small", "# small\n", True)
+    assert {"torch", "numpy"} <= set(kept["versions"])
+    assert kept["machine"]["cores"] == os.cpu_count()
+    assert (kept["images"]["train"], kept["images"]["test"]) == (1437, 360)
+    assert [path.read_text() for path in (uninterrupted[1] / "studies").iterdir()] == ["# small\n"]
+
+
+# Death
+
+LONG: dict[str, Any] = {"rounds": 12, "steps": 150, "seeds": 2, "eval_every": 10}
+KEEP_RUNNING = """
+import sys
+sys.path.insert(0, ".")
+from tests.small import small_study
+from sweepstake.run.run import run_study
+seen = []
+run_study(small_study(rounds=12, steps=150, seeds=2, eval_every=10), sys.argv[1], workers=int(sys.argv[2]), on_event=seen.append)
+print(*[event["id"] for event in seen if event["kind"] == "done" and event["computed"]])
+"""
+
+
+@pytest.fixture(scope="module")
+def long_table(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return run(small_study(**LONG), tmp_path_factory.mktemp("long") / "runs")[0]
+
+
+def test_kill_9_of_the_whole_run_then_again_gives_the_same_table_and_no_round_twice(tmp_path: Path, long_table: str):
+    store, study = tmp_path / "runs", small_study(**LONG)
+    running = python(KEEP_RUNNING, store, 2)
+    first = study.planned[0].id
+    wait_for(lambda: (store / "cells" / first / "state.safetensors").exists() and Store(store, create=False).rounds_done(first) >= 2)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.communicate()
+    before = {p.id: Store(store).rounds_done(p.id) for p in study.planned if Store(store).status(p.id) == "begun"}
+    assert before[first] >= 2
+    table, events = run(study, store)
+    assert table == long_table
+    for event in events:
+        if event["kind"] == "round":
+            assert event["round"] >= before.get(event["id"], 0)
+    assert {e["id"]: e["round"] for e in events if e["kind"] == "resumed" and e["id"] in before} == before
+    assert kinds(events)["round"] == sum(13 - before.get(p.id, 0) for p in study.planned)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
+    store, study = tmp_path / "runs", small_study(**LONG)
+    running = python(KEEP_RUNNING, store, 2)
+    first = study.planned[0].id
+    wait_for(lambda: (store / "cells" / first / "state.safetensors").exists())
+    os.kill(running.pid, signal.SIGKILL)  # The parent alone: nobody tells the workers.
+    running.communicate()
+
+    def free() -> bool:
+        with Store(store).claim(first) as ours:
+            return ours
+
+    wait_for(free, 5)
+
+
+def test_kill_9_of_one_worker_costs_nothing_but_time(tmp_path: Path, long_table: str):
+    killed: list[str] = []
+
+    def kill_once(event: dict[str, Any]) -> None:
+        if event["kind"] == "round" and event["round"] == 3 and not killed:
+            killed.append(event["id"])
+            _kill_worker(event["id"])
+
+    table, events = run(small_study(**LONG), tmp_path, on_event=kill_once)
+    assert table == long_table
+    died = [event for event in events if event["kind"] == "died"]
+    assert [(event["id"], event["code"], event["again"]) for event in died] == [(killed[0], -9, True)]
+    assert [event["round"] for event in events if event["kind"] == "resumed" and event["id"] == killed[0]][-1] >= 4
+
+
+def _kill_worker(id_: str) -> None:
+    for child in active_children():
+        if child.name == f"sweepstake {id_}" and child.pid:
+            os.kill(child.pid, signal.SIGKILL)
+
+
+def test_a_worker_that_always_dies_is_a_recorded_failure_and_the_rest_is_done(tmp_path: Path):
+    study = small_study(**LONG)
+    bad, good = (planned.id for planned in study.planned)
+
+    def kill_always(event: dict[str, Any]) -> None:
+        if event["kind"] == "resumed" and event["id"] == bad:
+            _kill_worker(bad)
+
+    _, events = run(study, tmp_path, on_event=kill_always)
+    store = Store(tmp_path)
+    assert (store.status(bad), store.status(good), kinds(events)["died"]) == ("failed", "done", 3)
+    assert (store.failure(bad) or {})["error"] == "its worker died three times (exit code -9): killed, or out of memory"
+    assert [result["status"] for result in load_results(study, store)] == ["failed", "done"]
+    assert kinds(run(study, tmp_path)[1]) == {"plan": 1}  # A failure is a result.
+    assert [result["status"] for result in run_study(study, tmp_path, retry=True)] == ["done", "done"]
+
+
+def test_ctrl_c_ends_within_two_seconds_and_says_what_is_kept_and_how_to_go_on(tmp_path: Path):
+    path, store = write_small(tmp_path, SMALL_TOML.replace("rounds = 2", "rounds = 4000")), tmp_path / "my runs"
+    running = python("", "-m", "sweepstake", "run", path, "--store", store)
+    wait_for(lambda: list(store.glob("cells/*/state.safetensors")))
+    began = time.monotonic()
+    os.killpg(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=20)
+    assert time.monotonic() - began < 2
+    assert (running.returncode, out) == (130, "")
+    assert f"stopped. Kept in {store}: 0 of 4 cells whole, and " in err
+    assert f"finished rounds of {len(list(store.glob('cells/*/state.safetensors')))} more." in err
+    assert f"Go on with: sweepstake run {path} --store '{store}'" in err
+    assert "Traceback" not in err
+    assert not list(store.glob("cells/*/failure.json"))
+
+
+def test_two_runs_on_one_store_compute_each_cell_once_and_agree(tmp_path: Path, long_table: str):
+    store, study = tmp_path / "runs", small_study(**LONG)
+    first, second = (planned.id for planned in study.planned)
+    other = python(KEEP_RUNNING, store, 1)
+    wait_for(lambda: (store / "cells" / first / "state.safetensors").exists())
+    table, events = run(study, store, workers=1)  # The first cell is busy there: here the second is computed.
+    out, err = other.communicate(timeout=60)
+    assert (table, err) == (long_table, "")
+    computed_here = [event["id"] for event in events if event["kind"] == "done" and event["computed"]]
+    assert first in out.split()
+    assert sorted(out.split() + computed_here) == sorted([first, second])
+
+
+# Failures are results
+
+def test_a_diverged_cell_is_recorded_and_its_neighbours_are_unchanged(tmp_path: Path):
+    wild = small_study(lr=[0.0012, 1e30], optimiser="sgd", steps=20)
+    results = run_study(wild, tmp_path / "both")
+    assert [result["status"] for result in results] == ["done", "done", "diverged", "diverged"]
+    assert (len(results[2]["rounds"]), results[2]["rounds"][-1]["diverged"], results[2]["error"]) == (1, True, None)
+    tame = run_study(small_study(lr=[0.0012], optimiser="sgd", steps=20), tmp_path / "tame")
+    assert [_without_seconds(result["rounds"]) for result in results[:2]] == [_without_seconds(result["rounds"]) for result in tame]
+    assert kinds(run(wild, tmp_path / "both")[1]) == {"plan": 1}
+
+
+RAISES = '''
+from pathlib import Path
+import sweepstake as ss
+
+@ss.criterion
+def raises_while_a_file_is_there(w_final):
+    """A criterion that fails while a file is there."""
+    if (Path(__file__).parent / "fail").exists():
+        raise ZeroDivisionError("not today")
+    return w_final.abs()
+'''
+
+
+def test_a_failure_keeps_its_traceback_and_is_tried_again_only_when_asked(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(RAISES)
+    (tmp_path / "fail").touch()
+    study = small_study(tmp_path, criterion=["magnitude", "raises_while_a_file_is_there"], seeds=1, plugins=["mine.py"])
+    store = tmp_path / "runs"
+    good, bad = run_study(study, store)
+    assert (good["status"], bad["status"], bad["error"]) == ("done", "failed", "ZeroDivisionError: not today")
+    failure = Store(store).failure(bad["id"]) or {}
+    assert "mine.py" in failure["traceback"]
+    assert "raises_while_a_file_is_there" in failure["traceback"]
+    assert list(failure["provenance"]["plugins"]) == ["mine.py"]
+    (tmp_path / "fail").unlink()
+    assert kinds(run(study, store)[1]) == {"plan": 1}
+    assert [result["status"] for result in run_study(study, store, retry=True)] == ["done", "done"]
+    assert Store(store).failure(bad["id"]) is None
+
+
+# Said before anything runs
+
+@pytest.mark.parametrize(("changes", "fragment"), [
+    ({"prune_layers": ["fc9"]}, 'prune_layers = "fc9": no layer or kind of that name.'),
+    ({"keep": {"fc9": 0.5}}, "no layer of that name."),
+    ({"init": {"name": "xavier_normal", "scale": {"fc9": 2.0}}}, "init: scale = {fc9 = 2.0}: fc9: no layer of that name.\n  Did you mean"),
+    ({"reset": {"name": "rewind", "step": 11}}, "reset: step = 11: a round has only 10 steps."),
+    ({"normalise": {"mean": [0.5, 0.5], "std": [1, 1]}}, "normalise: 2 means and 2 standard deviations; digits has 1 channel(s)."),
+])
+def test_what_only_the_network_or_the_images_can_tell_is_told_before_anything_runs(tmp_path: Path, changes: dict[str, Any], fragment: str):
+    with pytest.raises(UserError) as caught:
+        run_study(small_study(**changes), tmp_path)
+    assert fragment in str(caught.value)
+    assert list((tmp_path / "cells").iterdir()) == []
+
+
+def test_missing_data_is_told_with_the_files_and_the_two_ways_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SWEEPSTAKE_DATA", raising=False)
+    with pytest.raises(UserError) as caught:
+        run_study(small_study(dataset=["mnist", "digits"]), tmp_path / "runs", data=tmp_path)
+    said = str(caught.value)
+    assert 'data set "mnist": missing train-images-idx3-ubyte.gz' in said
+    assert f'looked in "{tmp_path / "mnist"}"' in said
+    assert "--data DIR" in said
+    assert "sweepstake data" in said
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_no_workers_is_refused(tmp_path: Path, workers: int):
+    with pytest.raises(UserError, match=f"--workers {workers}: at least 1."):
+        run_study(small_study(), tmp_path / "runs", workers=workers)
+    assert not (tmp_path / "runs").exists()
+
+
+BROKEN = '''
+import sweepstake as ss
+
+@ss.model
+def too_small(inputs, classes):
+    """A model that cannot be made."""
+    return {}["layers"]
+
+@ss.dataset
+def unreadable():
+    """Images that cannot be read."""
+    return {}["images"]
+'''
+
+
+def test_a_model_or_data_set_that_cannot_be_made_is_told(tmp_path: Path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    for changes, fragment in (({"model": "too_small"}, r'small: model = "too_small": raised KeyError .*layers'),
+                              ({"dataset": "unreadable"}, r"small: .*unreadable.*KeyError.*images")):
+        with pytest.raises(UserError, match=fragment):
+            run_study(small_study(tmp_path, plugins=["broken.py"], **changes), tmp_path / "runs")
+
+
+def test_per_layer_options_reach_their_layers(tmp_path: Path):
+    study = small_study(criterion={"name": "magnitude_increase", "weight": {"fc1": 0.0, "fc2": 2.0}},
+                        init={"name": "normal", "std": {"fc1": 0.01}}, seeds=1)
+    assert [result["status"] for result in run_study(study, tmp_path)] == ["done"]
+
+
+# The Python door
+
+SCRIPT = """
+import os
+import sweepstake as ss
+before = dict(os.environ)
+study = ss.load_study({path!r})
+results = ss.run_study(study, store={store!r})
+assert dict(os.environ) == before
+print(len(results.rows()), len(ss.load_results(study, {store!r}).rows()), [cell["status"] for cell in results.cells])
+"""
+
+
+def test_a_script_without_a_main_guard_runs_a_study_once(tmp_path: Path):
+    script = tmp_path / "mine.py"
+    script.write_text(SCRIPT.format(path=str(write_small(tmp_path)), store=str(tmp_path / "runs")))
+    out, err = python("", script).communicate(timeout=60)
+    assert out == "12 12 ['done', 'done', 'done', 'done']\n", err
+    assert "4 of 4 cells" in err
+
+
+def test_the_shipped_studies_can_be_planned_by_the_python_door():
+    import sweepstake as ss
+
+    assert len(ss.load_study("prune-ready").cells) == 88
+    assert load_study is ss.load_study
+    with pytest.raises(AttributeError, match="no attribute 'run_studi'"):
+        _ = ss.run_studi

@@ -1,0 +1,260 @@
+"""The door for people: one clear message, the right exit code, stdout for machines and stderr for people."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweepstake.cli import build_parser, main
+from tests.small import SMALL_TOML, write_small
+
+COMMANDS = ["run", "show", "status", "report", "results", "pieces", "demo", "data"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every command runs in an empty folder, where no store or report is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SWEEPSTAKE_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]):
+    def called(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        assert "\x1b" not in out + err
+        return code, out, err
+
+    return called
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, subprocess.CompletedProcess[str]]:
+    """The small study run once by the real command, its output piped: the file, the store, what was said."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = write_small(folder)
+    said = subprocess.run([sys.executable, "-m", "sweepstake", "run", path, "--store", "runs", "--out", "report"], cwd=folder, text=True,
+                          capture_output=True, timeout=120, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    return path, folder / "runs", said
+
+
+def test_run_prints_the_reports_path_and_tells_people_the_rest(finished: tuple[Path, Path, subprocess.CompletedProcess[str]]):
+    path, _, said = finished
+    assert (said.returncode, said.stdout.splitlines()) == (0, [str(Path("report") / "report.html")])
+    assert (path.parent / "report" / "report.html").stat().st_size > 10_000
+    assert "4 of 4 cells · 12 of 12 rounds" in said.stderr
+    assert "xavier_normal" in said.stderr
+    assert "report:" in said.stderr
+    assert "\x1b" not in said.stdout + said.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches_by_example(call, command: str):
+    code, out, _ = call(command, "-h")
+    assert code == 0
+    assert f"  sweepstake {command}" in out.partition("examples:")[2]
+
+
+def test_every_command_is_in_the_help_and_no_other():
+    text = build_parser().format_help()
+    assert [line.split()[0] for line in text.partition("COMMAND")[2].splitlines() if line.startswith("    ") and line[4] != " "] == COMMANDS
+    assert "sweepstake demo" in text.partition("first steps:")[2]
+
+
+@pytest.mark.parametrize("arguments", [[], ["runn"], ["run"], ["run", "demo", "--frobnicate"], ["run", "demo", "--workers", "two"],
+                                       ["results", "demo", "--format", "xml"]])
+def test_a_wrong_command_line_is_exit_2(call, arguments: list[str]):
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert "usage: sweepstake" in err
+
+
+def test_version(call):
+    from sweepstake import __version__
+
+    assert call("--version") == (0, f"sweepstake {__version__}\n", "")
+
+
+# Mistakes
+
+def bad(call, *arguments: object) -> str:
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    return err
+
+
+def test_mistakes_are_one_message_and_exit_2(call, elsewhere: Path):
+    (elsewhere / "a file").write_text("x")
+    (elsewhere / "thesis").mkdir()
+    (elsewhere / "thesis" / "thesis.tex").write_text("x")
+    assert bad(call, "run", "demoo").startswith('study "demoo": no study file')
+    assert bad(call, "run", "demo", "--workers", 0) == "--workers 0: at least 1.\n"
+    assert bad(call, "show", "demo", "--workers", -2) == "--workers -2: at least 1.\n"
+    assert "is a file, not a folder" in bad(call, "run", "demo", "--store", "a file")
+    assert "not a sweepstake store" in bad(call, "run", "demo", "--store", "thesis")
+    assert "nothing is there yet" in bad(call, "status", "demo")
+    assert "nothing is there yet" in bad(call, "results", "demo", "--store", "none")
+    assert "nothing is there yet" in bad(call, "report", "demo")
+    assert "cannot be written" in bad(call, "run", "demo", "--store", "/proc/self/runs")
+    missing = bad(call, "run", "prune-ready", "--data", ".")
+    assert "missing train-images-idx3-ubyte.gz" in missing
+    assert "--data DIR" in missing
+    assert bad(call, "show", "demo", "--set", "runds=3").startswith('demo: runds: no study key of that name.\n  Did you mean "rounds"?')
+    assert "say key=value" in bad(call, "show", "demo", "--set", "rounds")
+    assert "has no [quick] table" in bad(call, "show", write_small(elsewhere, SMALL_TOML.partition("[quick]")[0]), "--quick")
+    assert bad(call, "pieces", "criterian").startswith("pieces criterian: no open set of that name.\n  Did you mean \"criterion\"?")
+    assert "no file" in bad(call, "pieces", "--plugins", "none.py")
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["a file", "runs", "small.toml", "thesis"]  # runs: made by the one that lacked data.
+
+
+# What is there
+
+def test_show_estimates_and_writes_nothing(call, elsewhere: Path):
+    path = write_small(elsewhere)
+    code, out, err = call("show", path, "--workers", 2)
+    assert (code, out) == (0, "")
+    assert "4 cells in 1 stack; 0 are in runs already." in err
+    assert "on 2 workers (120 steps; " in err
+    assert "MB of disk" in err
+    assert "2 rounds after the first, 10 steps each" in err
+    assert [each.name for each in elsewhere.iterdir()] == ["small.toml"]
+
+
+def test_a_network_too_large_for_the_machine_is_told(call, elsewhere: Path):
+    said = bad(call, "show", write_small(elsewhere), "--set", "model.hidden=[1000000000000]").splitlines()
+    assert 'small.toml: model = "mlp": raised RuntimeError' in said[-1]
+
+
+def test_show_cells_lists_ids_for_machines(call, elsewhere: Path):
+    code, out, _ = call("show", write_small(elsewhere), "--cells", "--set", "init=['zeros', 'normal']", "--quick")
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert code == 0
+    assert [row[1:] for row in rows] == [["seed=0", "init=zeros"], ["seed=0", "init=normal"]]
+    assert all(len(row[0]) == 16 for row in rows)
+
+
+def test_show_knows_what_is_done_already(call, finished: tuple[Path, Path, object]):
+    _, _, err = call("show", finished[0], "--store", finished[1])
+    assert f"4 are in {finished[1]} already." in err
+    assert "disk" not in err
+
+
+def test_status_counts_for_machines(call, finished: tuple[Path, Path, object]):
+    path, store, _ = finished
+    assert call("status", path, "--store", store) == (0, "done\t4\n", "")
+    assert call("status", path, "--store", store, "--set", "seeds=3")[:2] == (0, "done\t4\nmissing\t2\n")
+
+
+def test_results_are_tidy_csv_or_json_on_stdout(call, finished: tuple[Path, Path, object]):
+    path, store, _ = finished
+    code, out, err = call("results", path, "--store", store)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert (code, err, len(rows)) == (0, "", 12)
+    assert [rows[0][key] for key in ("init", "seed", "status", "round", "kept")] == ["xavier_normal", "0", "done", "0", "888"]
+    assert 0 <= float(rows[0]["test_accuracy"]) <= 1
+    code, out, _ = call("results", path, "--store", store, "--format", "json")
+    told = json.loads(out)
+    assert (len(told), told[0]["kept"], told[0]["seed"]) == (12, 888, 0)
+    assert not [key for key in told[0] if "seconds" in key]
+    assert [key for key in json.loads(call("results", path, "--store", store, "--format", "json", "--timing")[1])[0] if "seconds" in key]
+
+
+def test_results_go_to_a_file_when_asked_and_parquet_only_there(call, elsewhere: Path, finished: tuple[Path, Path, object]):
+    path, store, _ = finished
+    assert call("results", path, "--store", store, "--out", "t.csv") == (0, "", "")
+    assert len((elsewhere / "t.csv").read_text().splitlines()) == 13
+    assert "Say where with --out FILE" in bad(call, "results", path, "--store", store, "--format", "parquet")
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    assert call("results", path, "--store", store, "--format", "parquet", "--out", "t.parquet")[0] == 0
+    assert len(pandas.read_parquet(elsewhere / "t.parquet")) == 12
+    assert bad(call, "results", path, "--store", store, "--out", "nowhere/t.csv").startswith("nowhere/t.csv: No such file")
+
+
+def test_a_reader_that_has_enough_is_no_mistake(finished: tuple[Path, Path, object]):
+    running = subprocess.Popen([sys.executable, "-m", "sweepstake", "results", finished[0], "--store", finished[1]], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    assert running.stdout and running.stderr
+    running.stdout.close()
+    assert (running.wait(60), running.stderr.read()) == (0, "")
+    running.stderr.close()
+
+
+def test_report_trains_nothing_and_prints_its_path(call, elsewhere: Path, finished: tuple[Path, Path, object]):
+    path, store, _ = finished
+    before = sorted(store.rglob("*"))
+    code, out, _ = call("report", path, "--store", store)
+    assert (code, out) == (0, "reports/small/report.html\n")
+    assert (elsewhere / out.strip()).exists()
+    assert sorted(store.rglob("*")) == before
+
+
+def test_a_report_of_nothing_finished_is_exit_1(call, finished: tuple[Path, Path, object]):
+    code, out, err = call("report", finished[0], "--store", finished[1], "--set", "lr=0.5")
+    assert (code, out, err) == (1, "", "Nothing is finished yet, so there is no report.\n")
+
+
+def test_a_failed_cell_is_told_and_exit_1(call, elsewhere: Path):
+    (elsewhere / "mine.py").write_text('import sweepstake as ss\n\n@ss.criterion\ndef cli_fails(w_final):\n    """Fails."""\n    return 1 / 0\n')
+    path = write_small(elsewhere, SMALL_TOML + "").rename(elsewhere / "fails.toml")
+    path.write_text('plugins = ["mine.py"]\ncriterion = "cli_fails"\n' + SMALL_TOML.replace("seeds = 2", "seeds = 1"))
+    code, out, err = call("run", path)
+    assert (code, out) == (1, "")
+    assert "failed: xavier_normal, seed 0 (" in err
+    assert "): ZeroDivisionError: division by zero" in err
+    assert "`--retry` computes them again" in err
+    assert call("status", path)[:2] == (0, "failed\t2\n")
+
+
+def test_what_is_not_the_study_as_written_is_said_aloud(call, elsewhere: Path):
+    code, _, err = call("run", write_small(elsewhere), "--quick", "--set", "rounds=1", "--set", "init=zeros", "--workers", 1)
+    assert code == 0
+    assert "small: not the study as written, but with --quick and --set rounds=1 and --set init=zeros." in err
+
+
+# What can be said
+
+def test_pieces_lists_every_set_with_options_and_sources(call):
+    from sweepstake.pieces import REGISTRIES
+
+    code, out, err = call("pieces")
+    assert (code, err) == (0, "")
+    for set_, registry in REGISTRIES.items():
+        assert f"{set_}:\n" in out
+        for piece in registry.pieces.values():
+            assert f"  {piece.name}" in out
+            assert piece.claim in out
+    assert "  mlp  [hidden = [300, 100], " in out
+    assert 'activation = "relu", slope = 0.01, dropout = 0.0]' in out
+    for pythonism in ("None", "True", "False", "NODEFAULT", "'relu'"):
+        assert pythonism not in out
+
+
+def test_pieces_of_one_set_say_what_they_may_take(call, elsewhere: Path):
+    (elsewhere / "own.py").write_text('import sweepstake as ss\n\n@ss.init\ndef cli_own(normal, *, width: float):\n'
+                                      '    """Mine (Me 2026)."""\n    return normal\n')
+    code, out, _ = call("pieces", "init", "--plugins", "own.py")
+    assert code == 0
+    assert "criterion:" not in out
+    assert "  cli_own  [width = (required)]\n      Mine (Me 2026)." in out
+    assert "  fan_in: connections into a unit of the layer" in out
+
+
+def test_data_says_what_is_here_and_how_to_get_the_rest(call):
+    code, out, _ = call("data")
+    rows = {line.split("\t")[0]: line for line in out.splitlines()}
+    assert code == 0
+    assert {"digits", "mnist", "fashion_mnist"} <= set(rows)
+    assert "mnist" in rows["mnist"]
