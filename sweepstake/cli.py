@@ -72,6 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
         add_store(made)
         made.add_argument("--data", metavar="DIR", help="where data sets lie (else the variable SWEEPSTAKE_DATA)")
         made.add_argument("--workers", metavar="N", type=int, help="processes at a time (default: one a core)")
+        made.add_argument("--device", choices=["cpu", "cuda"], help="cpu, or cuda to train stacks of cells on a card (default: cpu)")
+        made.add_argument("--stack", metavar="N", type=int,
+                          help="cells side by side as one program (default: as many as fit on a card; on the CPU one cell a core)")
         made.add_argument("--retry", action="store_true", help="compute failed cells again")
         add_out(made)
 
@@ -149,7 +152,8 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
     shown = display(labels, console)
     try:
         with shown:
-            found = run_study(study, options.store, data=options.data, workers=options.workers, retry=options.retry, on_event=shown)
+            found = run_study(study, options.store, data=options.data, workers=options.workers, device=options.device, stack=options.stack,
+                              retry=options.retry, on_event=shown)
     except KeyboardInterrupt:
         return _stopped(study, options, console)
     return _tell(study, found, options, console)

@@ -14,15 +14,18 @@ from sweepstake.base.values import shown
 from sweepstake.pieces import REGISTRIES
 from sweepstake.run.executors import Event, in_processes
 from sweepstake.run.store import Store
+from sweepstake.study.plan import stack_cells
 from sweepstake.study.study import Planned, Study
 
 Result = dict[str, Any]
 
 
 def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
-              retry: bool = False, on_event: Callable[[Event], None] = lambda _: None) -> list[Result]:
+              device: str | None = None, stack: int | None = None, retry: bool = False,
+              on_event: Callable[[Event], None] = lambda _: None) -> list[Result]:
     """Compute every cell the store lacks, and return the result of each cell of the study.
 
+    On the CPU a process a core takes one cell after another; with a `device`, or a `stack` size, cells train side by side.
     A failed cell is a result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round kept.
     """
     count = worker_count(study.machine.workers if workers is None else workers)
@@ -34,12 +37,18 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     wanted = [planned for planned in study.planned if home.status(planned.id) in ("missing", "begun", *(["failed"] if retry else []))]
     if wanted:
         check_study(study, wanted, directories)
+    device, stack = device or study.machine.device or "cpu", study.machine.stack if stack is None else stack
+    if stack is not None and stack < 1:
+        raise UserError(f"--stack {stack}: at least 1.")
+    if device != "cpu":
+        from sweepstake.run.stacks import check_device
+
+        check_device(device)
     from sweepstake.run.worker import Task, work
 
     text = study.text if not (study.overrides or study.quick) else f"{study.text}\n# run with: {_said_with(study)}\n"
-    tasks = [(p.id, msgspec.json.encode(Task(p.id, p.cell, str(home.folder.absolute()), [str(d) for d in directories],
-                                             [str(Path(plugin).absolute()) for plugin in study.plugins], study.name, text)))
-             for p in wanted]
+    tasks = {p.id: Task(p.id, p.cell, str(home.folder.absolute()), [str(d) for d in directories],
+                        [str(Path(plugin).absolute()) for plugin in study.plugins], study.name, text) for p in wanted}
     on_event({"kind": "plan", "cells": len(study.planned), "missing": len(wanted), "rounds": {p.id: p.cell.rounds + 1 for p in wanted},
               "begun": {p.id: home.rounds_done(p.id) for p in wanted}})
 
@@ -50,8 +59,14 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
             home.fail(event["id"], event["error"], "", {})
         on_event(event)
 
-    limit = study.machine.timeout_minutes
-    in_processes(tasks, work, count, heard, timeout_seconds=limit * 60 if limit else None)
+    if device != "cpu" or stack:
+        from sweepstake.run.stacks import in_stacks
+
+        in_stacks([[tasks[p.id] for p in each.planned] for each in stack_cells(wanted)], device, stack, on_event)
+    else:
+        limit = study.machine.timeout_minutes
+        in_processes([(id_, msgspec.json.encode(task)) for id_, task in tasks.items()], work, count, heard,
+                     timeout_seconds=limit * 60 if limit else None)
     return load_results(study, home)
 
 

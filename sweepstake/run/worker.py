@@ -21,12 +21,13 @@ import torch._dynamo
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
-from sweepstake.engine.rounds import State, first_state, run_rounds
-from sweepstake.engine.train import Start, Trainer, keep_freed_memory, prepare
+from sweepstake.engine.rounds import run_rounds
+from sweepstake.engine.train import Trainer, keep_freed_memory, prepare
 from sweepstake.pieces import load_plugin
 from sweepstake.run import provenance
 from sweepstake.run.data import decoded_cache, load_data
-from sweepstake.run.store import Store, pack
+from sweepstake.run.journal import Journal
+from sweepstake.run.store import Store
 
 
 class Task(msgspec.Struct):
@@ -63,12 +64,12 @@ def work(task_json: bytes, pipe: Connection) -> None:
             try:
                 tell("done", status=compute(task, store, tell), computed=True)
             except Exception as error:
-                said = _said(error)
-                store.fail(task.id, said, traceback.format_exc(), _provenance(task, 0.0))
+                said = said_of(error)
+                store.fail(task.id, said, traceback.format_exc(), provenance_of(task, 0.0))
                 tell("failed", error=said)
 
 
-def _said(error: Exception) -> str:
+def said_of(error: Exception) -> str:
     """A failure in one phrase: a broken control by its name, a mistake in its own words, anything else by its type."""
     if isinstance(error, BrokenControl):
         return f"broken control: {error}"
@@ -83,47 +84,15 @@ def compute(task: Task, store: Store, tell: Any = lambda *_, **__: None) -> str:
     cell = task.cell
     images = prepare(cell, load_data(cell.dataset, [Path(d) for d in task.data], decoded_cache()))
     trainer = Trainer(cell, images, lambda _, round_, step, steps: tell("step", round=round_, share=step / max(steps, 1)))
-    store.begin(task.id, cell)
-    records, masks, state, spent = _resume(store, task.id, trainer, cell)
-    tell("resumed", round=state.round)
-    alive = state.start.mask
-    for record, following in run_rounds(trainer, cell, state, task.id):
-        masks[f"round.{record['round']}"] = pack(alive)
-        alive = following.start.mask
-        records.append(record)
-        tensors, meta = _state_out(following)
-        meta["seconds"] = spent + time.perf_counter() - began
-        store.save_state(task.id, records, {**tensors, **{f"mask.{k}": v for k, v in masks.items()}}, meta)
+    journal = Journal.open(store, task.id, cell, trainer)
+    tell("resumed", round=journal.state.round)
+    for record, state in run_rounds(trainer, cell, journal.state, task.id):
+        journal.add(record, state, time.perf_counter() - began)
         tell("round", round=record["round"])
-    status = "diverged" if records[-1]["diverged"] else "done"
-    masks["size"] = torch.tensor(trainer.net.size)
-    store.finish(task.id, status, records, masks, _provenance(task, spent + time.perf_counter() - began, images))
-    return status
+    return journal.finish(trainer.net.size, provenance_of(task, journal.spent + time.perf_counter() - began, images))
 
 
-def _resume(store: Store, id_: str, trainer: Trainer, cell: Cell) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor], State, float]:
-    saved = store.load_state(id_)
-    if saved is None:
-        return [], {}, first_state(trainer, cell), 0.0
-    records, tensors, meta = saved
-    masks = {name.removeprefix("mask."): value for name, value in tensors.items() if name.startswith("mask.")}
-    return records, masks, _state_in(tensors, meta), float(meta["seconds"])
-
-
-def _state_out(state: State) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    tensors = {"w": state.start.w, "alive": state.start.mask}
-    tensors |= {f"moment.{i}": moment for i, moment in enumerate(state.start.moments)}
-    if state.w_step is not None:
-        tensors["w_step"] = state.w_step
-    return tensors, {"round": state.round, "asked": state.asked, "proofs": state.proofs}
-
-
-def _state_in(tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> State:
-    moments = [tensors[name] for name in sorted(name for name in tensors if name.startswith("moment."))]
-    return State(meta["round"], Start(tensors["w"], tensors["alive"], moments), tensors.get("w_step"), meta["asked"], meta["proofs"])
-
-
-def _provenance(task: Task, seconds: float, images: Any = None) -> dict[str, Any]:
+def provenance_of(task: Task, seconds: float, images: Any = None) -> dict[str, Any]:
     scaling = {"shift": images.shift.flatten().tolist(), "scale": images.scale.flatten().tolist(),
                "train": len(images.train.y), "test": len(images.test.y)} if images is not None else {}
     return {"study": task.study, "study_text": task.text, "seconds": seconds, "finished": provenance.now(), "versions": provenance.versions(),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -38,6 +38,8 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: Annotated[str, Meta(min_length=1)] | None = None
     data: Annotated[str, Meta(min_length=1)] | None = None
     timeout_minutes: Annotated[float, Meta(gt=0)] | None = None
+    device: Literal["cpu", "cuda"] | None = None
+    stack: Annotated[int, Meta(ge=1)] | None = None
 
 
 @dataclass(frozen=True)

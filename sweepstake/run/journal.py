@@ -1,0 +1,64 @@
+"""One cell on its way into the store: what is finished of it, and where its next round begins."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sweepstake.base.cell import Cell
+from sweepstake.engine.rounds import State, first_state
+from sweepstake.engine.train import Start, Trainer
+from sweepstake.run.store import Store, pack
+
+
+@dataclass
+class Journal:
+    """Every finished round goes to the store as it comes; a killed cell goes on from the last one."""
+
+    store: Store
+    id: str
+    state: State
+    records: list[dict[str, Any]]
+    masks: dict[str, Tensor]
+    spent: float
+    """Seconds of earlier sittings."""
+
+    @classmethod
+    def open(cls, store: Store, id_: str, cell: Cell, trainer: Trainer) -> "Journal":
+        """From the last finished round, or from the beginning."""
+        store.begin(id_, cell)
+        saved = store.load_state(id_)
+        if saved is None:
+            return cls(store, id_, first_state(trainer, cell), [], {}, 0.0)
+        records, tensors, meta = saved
+        masks = {name.removeprefix("mask."): value for name, value in tensors.items() if name.startswith("mask.")}
+        return cls(store, id_, _state_in(tensors, meta), records, masks, float(meta["seconds"]))
+
+    def add(self, record: dict[str, Any], following: State, seconds: float) -> None:
+        """A finished round, `seconds` into this sitting."""
+        self.masks[f"round.{record['round']}"] = pack(self.state.start.mask)
+        self.state = following
+        self.records.append(record)
+        tensors, meta = _state_out(following)
+        masks = {f"mask.{name}": mask for name, mask in self.masks.items()}
+        self.store.save_state(self.id, self.records, {**tensors, **masks}, {**meta, "seconds": self.spent + seconds})
+
+    def finish(self, size: int, provenance: dict[str, Any]) -> str:
+        """The cell is done, or diverged; `size` is the length of its masks."""
+        status = "diverged" if self.records[-1]["diverged"] else "done"
+        self.store.finish(self.id, status, self.records, {**self.masks, "size": torch.tensor(size)}, provenance)
+        return status
+
+
+def _state_out(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors = {"w": state.start.w, "alive": state.start.mask}
+    tensors |= {f"moment.{i}": moment for i, moment in enumerate(state.start.moments)}
+    if state.w_step is not None:
+        tensors["w_step"] = state.w_step
+    return tensors, {"round": state.round, "asked": state.asked, "proofs": state.proofs}
+
+
+def _state_in(tensors: dict[str, Tensor], meta: dict[str, Any]) -> State:
+    moments = [tensors[name] for name in sorted(name for name in tensors if name.startswith("moment."))]
+    return State(meta["round"], Start(tensors["w"], tensors["alive"], moments), tensors.get("w_step"), meta["asked"], meta["proofs"])

@@ -1,0 +1,74 @@
+"""Stacks as one program: the same cells as one at a time, in the same store."""
+
+import pytest
+
+from sweepstake.base.errors import UserError
+from sweepstake.run import stacks
+from sweepstake.run.run import run_study
+from sweepstake.run.store import Store
+from tests.small import small_study
+
+
+def kept(found):
+    return [[(r["round"], r["kept"], r["alive_units"]) for r in cell["rounds"]] for cell in found]
+
+
+def test_cells_side_by_side_are_the_cells_one_at_a_time(tmp_path):
+    study = small_study(init=["xavier_normal", "kaiming_normal"])
+    apart, together = run_study(study, tmp_path / "apart", workers=1), run_study(study, tmp_path / "together", stack=3)
+
+    assert [cell["status"] for cell in together] == ["done"] * 4
+    assert kept(together) == kept(apart)
+    for one, other in zip(apart, together, strict=True):
+        assert one["rounds"][0]["end"]["test"]["loss"] == pytest.approx(other["rounds"][0]["end"]["test"]["loss"], rel=1e-4)
+    assert together[0]["provenance"]["device"] == "cpu"
+
+
+def test_a_stack_that_stops_goes_on_at_the_last_finished_round(tmp_path):
+    study, heard = small_study(), []
+
+    def stop_after_three(event):
+        heard.append(event["kind"])
+        if heard.count("round") == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "a", stack=2, on_event=stop_after_three)
+    assert [Store(tmp_path / "a").rounds_done(p.id) for p in study.planned] == [2, 1]
+
+    again: list[str] = []
+    found = run_study(study, tmp_path / "a", stack=2, on_event=lambda event: again.append(event["kind"]))
+    assert again.count("round") == 3
+    assert kept(found) == kept(run_study(study, tmp_path / "b", stack=2))
+
+
+def test_a_diverged_cell_is_a_result_and_its_neighbour_is_whole(tmp_path):
+    found = run_study(small_study(seeds=1, lr=[0.001, 1e30], optimiser="sgd", steps=20), tmp_path / "a", stack=2)
+
+    assert [cell["status"] for cell in found] == ["done", "diverged"]
+    assert len(found[0]["rounds"]) == 3
+
+
+def test_what_breaks_the_program_fails_its_cells_with_a_traceback(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("the card fell off")
+
+    monkeypatch.setattr(stacks, "run_stack", broken)
+    found = run_study(small_study(), tmp_path / "a", stack=2)
+
+    assert [cell["error"] for cell in found] == ["RuntimeError: the card fell off"] * 2
+    assert "the card fell off" in Store(tmp_path / "a").failure(found[0]["id"])["traceback"]
+
+
+def test_a_card_that_is_not_there_is_one_clear_line(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="--device cuda: PyTorch sees no CUDA device here"):
+        run_study(small_study(), tmp_path / "a", device="cuda")
+    assert not (tmp_path / "a" / "cells").exists() or list((tmp_path / "a" / "cells").iterdir()) == []
+
+
+def test_a_stack_of_none_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="--stack 0: at least 1"):
+        run_study(small_study(), tmp_path / "a", stack=0)
