@@ -40,7 +40,7 @@ class Pixels:
 
     def __init__(self, split: Split):
         x = split.x.flatten(1).numpy()
-        self.starts, self.features, self.levels = kernels.list_pixels(x)
+        self.starts, self.features, self.levels = kernels.list_pixels(split.x.flatten(2).numpy())
         self.labels = split.y.numpy()
         self.everything = np.arange(len(x), dtype=np.int32)
         self.same, self.first = (x == x[0]).all(0), x[0]
@@ -139,7 +139,7 @@ class Plan:
         self.sources, self.targets = both[:, 0].copy(), both[:, 1].copy()
         self.starts, self.bits = np.concatenate(starts), np.concatenate(bits)
         self.bias_alive = np.concatenate(biases).astype(np.float32)
-        self.place = np.full(net.weights[0].shape[1], len(units[0]))
+        self.place = np.full(net.weights[0].shape[1], len(units[0]), np.int32)
         self.place[units[0]] = np.arange(len(units[0]))
 
     def gather(self, flat: Tensor) -> np.ndarray:
@@ -182,8 +182,8 @@ class FastTrainer(Trainer):
         self.pixels = {id(split): Pixels(split) for split in splits}
         channels, area = images.inputs[0], int(np.prod(images.inputs[1:]))
         self.levels = images.batch(torch.arange(256, dtype=torch.uint8).view(1, 1, 256, 1).expand(1, channels, 256, 1), self.dtype).numpy().ravel()
-        self.level_of = np.repeat(np.arange(channels, dtype=np.int64) * 256, area)
-        self.ground = np.append(self.levels[self.level_of], np.float32(0))
+        self.level_of = np.repeat(np.arange(channels) * 256, area)
+        self.ground = self.levels[self.level_of]
         self.slope = np.float32(getattr(self.net.module.activation, "negative_slope", 0.0))
         nothing = np.zeros(self.net.module.sizes[0], bool)
         self.anything = Still(nothing, nothing)
@@ -244,10 +244,10 @@ class FastTrainer(Trainer):
         return {"loss": loss / len(split.y), "accuracy": correct / len(split.y), "correct": correct, "count": len(split.y)}
 
     def _shown(self, plan: Plan, pixels: Pixels) -> tuple[np.ndarray, ...]:
-        return pixels.starts, pixels.features, pixels.levels, plan.place, self.level_of, self.levels
+        return pixels.starts, pixels.features, pixels.levels, plan.place, self.levels
 
     def _ground(self, plan: Plan) -> np.ndarray:
-        return self.ground[plan.inputs]
+        return np.append(self.ground[plan.inputs], np.zeros(16, np.float32))
 
 
 class Run:

@@ -25,7 +25,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-f32, u32 = np.float32, np.uint32
+f32, u32, u64 = np.float32, np.uint32, np.uint64
 
 PANEL = 64
 """Images side by side."""
@@ -459,17 +459,16 @@ def drop(layer, panel, key, below, units, act, gain):
 @njit
 def turn(layer, images, act, turned):
     """A hidden layer's activations, image by image: what the gradient of a dense layer reads."""
-    for panel in range(0, images, PANEL):
-        x = layer.x + panel // PANEL * layer.x_panel
+    for i in range(images):
+        x, row = layer.x + i // PANEL * layer.x_panel + i % PANEL, layer.turned + i * layer.turned_row
         for c in range(layer.columns):
-            for i in range(min(PANEL, images - panel)):
-                turned[layer.turned + (panel + i) * layer.turned_row + c] = act[x + c * PANEL + i]
+            turned[row + c] = act[x + c * PANEL]
 
 
 @njit
 def show(layer, chosen, first, images, pixels, ground, act, turned):
     """Lay out a batch: every input at what a black pixel is normalised to, then the pixels that are not black."""
-    starts, features, levels, place, level_of, table = pixels
+    starts, features, levels, place, table = pixels
     for panel in range(0, images, PANEL):
         x = layer.x + panel // PANEL * layer.x_panel
         for c in range(layer.columns):
@@ -477,15 +476,15 @@ def show(layer, chosen, first, images, pixels, ground, act, turned):
         for i in range(min(PANEL, images - panel)):
             image = chosen[first + panel + i]
             for p in range(starts[image], starts[image + 1]):
-                act[x + place[features[p]] * PANEL + i] = table[level_of[features[p]] + levels[p]]
+                act[u64(x + i + place[features[p]] * PANEL)] = table[levels[p]]
     if layer.dense:
         for i in range(images):
             row = layer.turned + i * layer.turned_row
-            for c in range(layer.columns):
-                turned[row + c] = ground[c]
+            for c in range(0, layer.columns, 16):
+                store(turned, row + c, load(ground, c, 16))
             image = chosen[first + i]
             for p in range(starts[image], starts[image + 1]):
-                turned[row + place[features[p]]] = table[level_of[features[p]] + levels[p]]
+                turned[u64(row + place[features[p]])] = table[levels[p]]
 
 
 @njit
@@ -511,17 +510,18 @@ def cross_entropy(layer, panel, images, labels, chosen, first, act, delta):
 
 @njit(cache=True)
 def list_pixels(x):
-    """Of images (count, inputs): where each one's list starts, and the inputs and levels of its pixels that are not 0."""
-    starts = np.zeros(len(x) + 1, np.int64)
-    for i in range(len(x)):
+    """Of images (count, channels, area): where each one's list starts; the input and the level, channel by channel, of each pixel not 0."""
+    count, channels, area = x.shape
+    starts = np.zeros(count + 1, np.int64)
+    for i in range(count):
         starts[i + 1] = starts[i] + np.count_nonzero(x[i])
-    features, levels = np.empty(starts[-1], np.uint16), np.empty(starts[-1], np.uint8)
-    p = 0
-    for i in range(len(x)):
-        for f in range(x.shape[1]):
-            if x[i, f]:
-                features[p], levels[p] = f, x[i, f]
-                p += 1
+    features, levels, p = np.empty(starts[-1], np.uint16), np.empty(starts[-1], np.uint16), 0
+    for i in range(count):
+        for c in range(channels):
+            for f in range(area):
+                if x[i, c, f]:
+                    features[p], levels[p] = c * area + f, c * 256 + x[i, c, f]
+                    p += 1
     return starts, features, levels
 
 
