@@ -22,7 +22,7 @@ from sweepstake.engine.train import Images, Split, Start, Trained, Trainer, Watc
 from sweepstake.pieces import lr_schedule
 from sweepstake.pieces.networks import MLP
 
-DENSE_FROM = 0.45
+DENSE_FROM = 0.5
 """Kept fraction of a layer's computed block from which dense tiles are faster than sparse rows."""
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
@@ -40,7 +40,7 @@ class Pixels:
 
     def __init__(self, split: Split):
         x = split.x.flatten(1).numpy()
-        self.starts, self.features, self.levels = kernels.list_pixels(split.x.flatten(2).numpy())
+        self.starts, self.features, self.levels = kernels.list_pixels(x)
         self.labels = split.y.numpy()
         self.everything = np.arange(len(x), dtype=np.int32)
         self.same, self.first = (x == x[0]).all(0), x[0]
@@ -142,6 +142,9 @@ class Plan:
         self.place = np.full(net.weights[0].shape[1], len(units[0]), np.int32)
         self.place[units[0]] = np.arange(len(units[0]))
 
+    def levels(self) -> np.ndarray:
+        return np.zeros((len(self.inputs) + 1) * PANEL, np.uint8)
+
     def gather(self, flat: Tensor) -> np.ndarray:
         made = _aligned(self.size)
         made[self.at] = flat.numpy()[self.of]
@@ -180,17 +183,15 @@ class FastTrainer(Trainer):
         super().__init__(cell, images, watch)
         splits = [split for split in (images.train, images.validation, images.test) if split]
         self.pixels = {id(split): Pixels(split) for split in splits}
-        channels, area = images.inputs[0], int(np.prod(images.inputs[1:]))
-        self.levels = images.batch(torch.arange(256, dtype=torch.uint8).view(1, 1, 256, 1).expand(1, channels, 256, 1), self.dtype).numpy().ravel()
-        self.level_of = np.repeat(np.arange(channels) * 256, area)
-        self.ground = self.levels[self.level_of]
+        per_input = torch.ones((1, *images.inputs), dtype=torch.float64)
+        self.black, self.unit = ((per_input * each).float().numpy().ravel() for each in (-images.shift / images.scale, 1 / images.scale))
         self.slope = np.float32(getattr(self.net.module.activation, "negative_slope", 0.0))
         nothing = np.zeros(self.net.module.sizes[0], bool)
         self.anything = Still(nothing, nothing)
 
     def still(self, moves: bool) -> Still:
         train = self.pixels[id(self.images.train)]
-        value = self.levels[self.level_of + train.first]
+        value = self.black + self.unit * train.first
         silent = train.same & (value == 0)
         left = value[train.same & ~silent]
         if moves or not len(left):
@@ -239,15 +240,15 @@ class FastTrainer(Trainer):
         plan = Plan(self.net, w, w != 0, PANEL, self.anything, moves=False)
         act, gain, turned = _aligned(plan.act_size), _aligned(plan.act_size), _aligned(plan.turned_size)
         loss, correct = kernels.evaluate(
-            len(split.y), pixels.everything, pixels.labels, self._shown(plan, pixels), self._ground(plan), plan.layers, plan.gather(w),
+            len(split.y), pixels.everything, pixels.labels, self.shown(plan, pixels), plan.levels(), plan.layers, plan.gather(w),
             plan.still, plan.starts, plan.places, act, gain, turned, self.slope)
         return {"loss": loss / len(split.y), "accuracy": correct / len(split.y), "correct": correct, "count": len(split.y)}
 
-    def _shown(self, plan: Plan, pixels: Pixels) -> tuple[np.ndarray, ...]:
-        return pixels.starts, pixels.features, pixels.levels, plan.place, self.levels
-
-    def _ground(self, plan: Plan) -> np.ndarray:
-        return np.append(self.ground[plan.inputs], np.zeros(16, np.float32))
+    def shown(self, plan: Plan, pixels: Pixels) -> tuple[np.ndarray, ...]:
+        """What `kernels.show` lays out a batch from; the input that nobody reads comes last."""
+        black, unit = (_aligned(len(plan.inputs) + 16) for _ in range(2))
+        black[:len(plan.inputs)], unit[:len(plan.inputs)] = self.black[plan.inputs], self.unit[plan.inputs]
+        return pixels.starts, pixels.features, pixels.levels, plan.place, black, unit
 
 
 class Run:
@@ -271,7 +272,7 @@ class Run:
         pixels = trainer.pixels[id(trainer.images.train)]
         act, gain, delta = (_aligned(plan.act_size) for _ in range(3))
         self.arguments = (
-            images, order, pixels.labels, trainer._shown(plan, pixels), trainer._ground(plan), plan.layers, *self.made, _aligned(plan.size + 8),
+            images, order, pixels.labels, trainer.shown(plan, pixels), plan.levels(), plan.layers, *self.made, _aligned(plan.size + 8),
             _aligned(TILE), plan.still, plan.bias_alive, plan.bits, plan.starts, plan.places, plan.sources, plan.targets, plan.units,
             act, gain, delta, _aligned(plan.turned_size), plan.swept, self._rule(), self._paces(steps), trainer.slope, keys,
             streams.dropout_below(dropout))

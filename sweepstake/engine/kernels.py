@@ -102,6 +102,16 @@ def store(typing, array, at, lanes):
     return types.none(array, types.int64, lanes), code
 
 
+@intrinsic(prefer_literal=True)
+def widen(typing, array, at, n):
+    """array[at : at + n] of bytes, as float32."""
+    def code(context, builder, signature, args):
+        read = builder.load(_pointer(context, builder, array, args[0], args[1], ir.VectorType(ir.IntType(8), n.literal_value)))
+        read.align = 1
+        return builder.uitofp(read, _vector(n.literal_value))
+    return Lanes(n.literal_value)(array, types.int64, n), code
+
+
 def _spread(builder: Any, scalar: Any, n: int) -> Any:
     blank = ir.Constant(_vector(n), ir.Undefined)
     return builder.shuffle_vector(builder.insert_element(blank, scalar, ir.Constant(ir.IntType(32), 0)), blank, _mask([0] * n))
@@ -466,25 +476,29 @@ def turn(layer, images, act, turned):
 
 
 @njit
-def show(layer, chosen, first, images, pixels, ground, act, turned):
-    """Lay out a batch: every input at what a black pixel is normalised to, then the pixels that are not black."""
-    starts, features, levels, place, table = pixels
+def show(layer, chosen, first, images, pixels, levels, act, turned):
+    """Lay out a batch: x = black[c] + level * unit[c] for input c, where level is 0 but for the listed pixels."""
+    starts, features, listed, place, black, unit = pixels
+    # Scattered as bytes, a cache line an input, so that a whole panel stays in the first cache; then widened row by row.
     for panel in range(0, images, PANEL):
         x = layer.x + panel // PANEL * layer.x_panel
-        for c in range(layer.columns):
-            store(act, x + c * PANEL, fill(ground[c], 64))
+        for at in range(layer.columns * PANEL):
+            levels[at] = 0
         for i in range(min(PANEL, images - panel)):
             image = chosen[first + panel + i]
             for p in range(starts[image], starts[image + 1]):
-                act[u64(x + i + place[features[p]] * PANEL)] = table[levels[p]]
+                levels[u64(place[features[p]] * PANEL + i)] = listed[p]
+        for c in range(layer.columns):
+            store(act, x + c * PANEL, fma(unit[c], widen(levels, c * PANEL, 64), fill(black[c], 64)))
     if layer.dense:
         for i in range(images):
             row = layer.turned + i * layer.turned_row
             for c in range(0, layer.columns, 16):
-                store(turned, row + c, load(ground, c, 16))
+                store(turned, row + c, load(black, c, 16))
             image = chosen[first + i]
             for p in range(starts[image], starts[image + 1]):
-                turned[u64(row + place[features[p]])] = table[levels[p]]
+                c = place[features[p]]
+                turned[u64(row + c)] = black[c] + unit[c] * f32(listed[p])
 
 
 @njit
@@ -510,29 +524,27 @@ def cross_entropy(layer, panel, images, labels, chosen, first, act, delta):
 
 @njit(cache=True)
 def list_pixels(x):
-    """Of images (count, channels, area): where each one's list starts; the input and the level, channel by channel, of each pixel not 0."""
-    count, channels, area = x.shape
-    starts = np.zeros(count + 1, np.int64)
-    for i in range(count):
+    """Of images (count, inputs): where each one's list starts, and the inputs and levels of its pixels that are not black."""
+    starts = np.zeros(len(x) + 1, np.int64)
+    for i in range(len(x)):
         starts[i + 1] = starts[i] + np.count_nonzero(x[i])
-    features, levels, p = np.empty(starts[-1], np.uint16), np.empty(starts[-1], np.uint16), 0
-    for i in range(count):
-        for c in range(channels):
-            for f in range(area):
-                if x[i, c, f]:
-                    features[p], levels[p] = c * area + f, c * 256 + x[i, c, f]
-                    p += 1
+    features, levels, p = np.empty(starts[-1], np.uint16), np.empty(starts[-1], np.uint8), 0
+    for i in range(len(x)):
+        for f in range(x.shape[1]):
+            if x[i, f]:
+                features[p], levels[p] = f, x[i, f]
+                p += 1
     return starts, features, levels
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def train_steps(first, last, images, order, labels, pixels, ground, layers, w, m, v, g, tile_g, still, bias_alive, bits, starts, places,
+def train_steps(first, last, images, order, labels, pixels, levels, layers, w, m, v, g, tile_g, still, bias_alive, bits, starts, places,
                 sources, targets, units, act, gain, delta, turned, swept, rule, paces, slope, drop_keys, drop_below):
     """Steps first .. last - 1 of a round; returns the sum over steps of the mean loss."""
     panels, depth, loss = (images + PANEL - 1) // PANEL, len(layers), 0.0
     for step in range(first, last):
         pace = paces[step]
-        show(layers[0], order, step * images, images, pixels, ground, act, turned)
+        show(layers[0], order, step * images, images, pixels, levels, act, turned)
         for n in range(depth):
             layer = layers[n]
             for panel in range(panels):
@@ -569,13 +581,13 @@ def train_steps(first, last, images, order, labels, pixels, ground, layers, w, m
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def evaluate(count, everything, labels, pixels, ground, layers, w, still, starts, places, act, gain, turned, slope):
+def evaluate(count, everything, labels, pixels, levels, layers, w, still, starts, places, act, gain, turned, slope):
     """The summed loss and the number of images whose largest output is their label (the first of equals)."""
     depth, loss, correct = len(layers), 0.0, 0
     out = layers[depth - 1]
     for first in range(0, count, PANEL):
         images = min(PANEL, count - first)
-        show(layers[0], everything, first, images, pixels, ground, act, turned)
+        show(layers[0], everything, first, images, pixels, levels, act, turned)
         for n in range(depth):
             if layers[n].dense:
                 dense_forward(layers[n], 0, w, still, act)

@@ -4,6 +4,7 @@ Drawn with NumPy's Philox on the CPU: CUDA generators differ between devices, an
 """
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -43,8 +44,14 @@ def batch_order(n: int, batch: int, steps: int, seed: int, round_: int) -> Tenso
     return torch.from_numpy(flat.reshape(steps, batch))
 
 
+def dropout(seed: int, round_: int, module: int) -> Callable[[tuple[int, ...], float], Tensor]:
+    """keeps(shape, p): what a dropout module keeps, from one call to the next of a round."""
+    keys = generator(seed, "dropout", round_, module)
+    return lambda shape, p: dropout_keeps(shape, int(keys.integers(2**64, dtype=np.uint64)), p)
+
+
 def dropout_keys(count: int, seed: int, round_: int, module: int) -> np.ndarray:
-    """A 64-bit key for each time a dropout module draws in a round, in the order it does."""
+    """The 64-bit keys of a dropout module's calls in a round, all at once."""
     return generator(seed, "dropout", round_, module).integers(2**64, size=count, dtype=np.uint64)
 
 

@@ -203,7 +203,7 @@ class Trainer:
 
     def _seed_dropout(self, cell: Cell, round_: int) -> None:
         for number, module in enumerate(m for m in self.net.module.modules() if isinstance(m, Dropout)):
-            module.generator = torch.Generator().manual_seed(streams.torch_seed(cell.seed, "dropout", round_, number))
+            module.keeps = streams.dropout(cell.seed, round_, number)
 
 
 def _in_pieces(split: Split, size: int = 1000) -> Iterator[tuple[Tensor, Tensor]]:

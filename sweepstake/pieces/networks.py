@@ -1,6 +1,6 @@
 """The nn.Modules behind the models: plain PyTorch, nothing of ours but Dropout's own generator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import torch
@@ -15,18 +15,18 @@ def activation_layer(name: str, slope: float) -> nn.Module:
 
 
 class Dropout(nn.Module):
-    """Dropout whose draw is the cell's: the trainer sets `generator`, never the global one (Srivastava et al. 2014)."""
+    """Dropout whose draw is the cell's: the trainer sets `keeps`, (shape, p) -> which stay (Srivastava et al. 2014)."""
 
     def __init__(self, p: float):
         super().__init__()
         self.p = p
-        self.generator: torch.Generator | None = None
+        self.keeps: Callable[[tuple[int, ...], float], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        keep = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
-        return x * keep / (1 - self.p)
+        assert self.keeps is not None
+        return x * self.keeps(tuple(x.shape), self.p).to(x) / (1 - self.p)
 
 
 class MLP(nn.Module):
