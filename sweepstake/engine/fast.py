@@ -184,14 +184,14 @@ class FastTrainer(Trainer):
         splits = [split for split in (images.train, images.validation, images.test) if split]
         self.pixels = {id(split): Pixels(split) for split in splits}
         per_input = torch.ones((1, *images.inputs), dtype=torch.float64)
-        self.black, self.unit = ((per_input * each).float().numpy().ravel() for each in (-images.shift / images.scale, 1 / images.scale))
+        self.shift, self.unit = ((per_input * each).float().numpy().ravel() for each in (images.shift, 1 / images.scale))
         self.slope = np.float32(getattr(self.net.module.activation, "negative_slope", 0.0))
         nothing = np.zeros(self.net.module.sizes[0], bool)
         self.anything = Still(nothing, nothing)
 
     def still(self, moves: bool) -> Still:
         train = self.pixels[id(self.images.train)]
-        value = self.black + self.unit * train.first
+        value = (train.first - self.shift) * self.unit
         silent = train.same & (value == 0)
         left = value[train.same & ~silent]
         if moves or not len(left):
@@ -246,9 +246,9 @@ class FastTrainer(Trainer):
 
     def shown(self, plan: Plan, pixels: Pixels) -> tuple[np.ndarray, ...]:
         """What `kernels.show` lays out a batch from; the input that nobody reads comes last."""
-        black, unit = (_aligned(len(plan.inputs) + 16) for _ in range(2))
-        black[:len(plan.inputs)], unit[:len(plan.inputs)] = self.black[plan.inputs], self.unit[plan.inputs]
-        return pixels.starts, pixels.features, pixels.levels, plan.place, black, unit
+        shift, unit = (_aligned(len(plan.inputs) + 16) for _ in range(2))
+        shift[:len(plan.inputs)], unit[:len(plan.inputs)] = self.shift[plan.inputs], self.unit[plan.inputs]
+        return pixels.starts, pixels.features, pixels.levels, plan.place, shift, unit
 
 
 class Run:

@@ -477,8 +477,8 @@ def turn(layer, images, act, turned):
 
 @njit
 def show(layer, chosen, first, images, pixels, levels, act, turned):
-    """Lay out a batch: x = black[c] + level * unit[c] for input c, where level is 0 but for the listed pixels."""
-    starts, features, listed, place, black, unit = pixels
+    """Lay out a batch: x = (level - shift[c]) * unit[c] for input c, where level is 0 but for the listed pixels."""
+    starts, features, listed, place, shift, unit = pixels
     # Scattered as bytes, a cache line an input, so that a whole panel stays in the first cache; then widened row by row.
     for panel in range(0, images, PANEL):
         x = layer.x + panel // PANEL * layer.x_panel
@@ -489,16 +489,16 @@ def show(layer, chosen, first, images, pixels, levels, act, turned):
             for p in range(starts[image], starts[image + 1]):
                 levels[u64(place[features[p]] * PANEL + i)] = listed[p]
         for c in range(layer.columns):
-            store(act, x + c * PANEL, fma(unit[c], widen(levels, c * PANEL, 64), fill(black[c], 64)))
+            store(act, x + c * PANEL, (widen(levels, c * PANEL, 64) - fill(shift[c], 64)) * fill(unit[c], 64))
     if layer.dense:
         for i in range(images):
             row = layer.turned + i * layer.turned_row
             for c in range(0, layer.columns, 16):
-                store(turned, row + c, load(black, c, 16))
+                store(turned, row + c, (fill(f32(0), 16) - load(shift, c, 16)) * load(unit, c, 16))
             image = chosen[first + i]
             for p in range(starts[image], starts[image + 1]):
                 c = place[features[p]]
-                turned[u64(row + c)] = black[c] + unit[c] * f32(listed[p])
+                turned[u64(row + c)] = (f32(listed[p]) - shift[c]) * unit[c]
 
 
 @njit
