@@ -43,7 +43,7 @@ class Pixels:
         self.starts, self.features, self.levels = kernels.list_pixels(x)
         self.labels = split.y.numpy()
         self.everything = np.arange(len(x), dtype=np.int32)
-        self.same, self.first = (x == x[0]).all(0), x[0]
+        self.same, self.first = x.min(0) == x.max(0), x[0]
 
 
 @dataclass(frozen=True)
