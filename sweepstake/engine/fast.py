@@ -22,8 +22,11 @@ from sweepstake.engine.train import Images, Split, Start, Trained, Trainer, Watc
 from sweepstake.pieces import lr_schedule
 from sweepstake.pieces.networks import MLP
 
-DENSE_FROM = 0.5
+DENSE_FROM = 0.7
 """Kept fraction of a layer's computed block from which dense tiles are faster than sparse rows."""
+
+CHUNK, CHUNKED_FROM = 192, 0.1
+"""Columns in a chunk of a sparse layer: 48 kB of a panel, and the kept fraction from which rows are cut into chunks."""
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """Adam's, as torch has them by default."""
@@ -98,12 +101,16 @@ class Plan:
         self.swept, biases, by_row, by_column, starts = end, [], [], [], [np.zeros(0, np.int64)]
         for n, layer in enumerate(layers):
             if not layer["dense"]:
+                layer["chunks"] = -(-len(units[n]) // CHUNK) if alive[n].size and alive[n].mean() >= CHUNKED_FROM else 1
                 rows, columns = alive[n].nonzero()
+                chunks = columns // CHUNK if layer["chunks"] > 1 else np.zeros_like(columns)
+                by_chunk = np.argsort(chunks, kind="stable")
+                rows, columns, runs = rows[by_chunk], columns[by_chunk], (chunks * len(alive[n]) + rows)[by_chunk]
                 order = np.argsort(columns, kind="stable")
                 at.append(end + np.arange(len(rows)))
                 of.append(index[n][rows, columns])
                 layer["by_row"] = sum(map(len, starts))
-                starts.append(end + np.searchsorted(rows, np.arange(len(alive[n]) + 1)))
+                starts.append(end + np.searchsorted(runs, np.arange(layer["chunks"] * len(alive[n]) + 1)))
                 layer["by_column"] = sum(map(len, starts))
                 starts.append(sum(map(len, by_column)) + np.searchsorted(columns[order], np.arange(alive[n].shape[1] + 1)))
                 by_row.append((end, columns))
@@ -238,10 +245,10 @@ class FastTrainer(Trainer):
     def _here(self, split: Split) -> dict[str, float]:
         w, pixels = self.net.w, self.pixels[id(split)]
         plan = Plan(self.net, w, w != 0, PANEL, self.anything, moves=False)
-        act, gain, turned = _aligned(plan.act_size), _aligned(plan.act_size), _aligned(plan.turned_size)
+        act, gain = _aligned(plan.act_size), _aligned(plan.act_size)
         loss, correct = kernels.evaluate(
             len(split.y), pixels.everything, pixels.labels, self.shown(plan, pixels), plan.levels(), plan.layers, plan.gather(w),
-            plan.still, plan.starts, plan.places, act, gain, turned, self.slope)
+            plan.still, plan.starts, plan.places, act, gain, self.slope)
         return {"loss": loss / len(split.y), "accuracy": correct / len(split.y), "correct": correct, "count": len(split.y)}
 
     def shown(self, plan: Plan, pixels: Pixels) -> tuple[np.ndarray, ...]:

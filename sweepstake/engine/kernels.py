@@ -40,6 +40,7 @@ LAYER = np.dtype([(name, np.int64) for name in (
     "w", "bias", "drift",       # in the parameters; drift = -1: none
     "bits",                     # dense: which weights of a tile's row are alive
     "by_row", "by_column",      # sparse: this layer's starts, in `starts`
+    "chunks",                   # sparse: rows are stored chunk by chunk of columns, so that a chunk's inputs stay in the first cache
     "x", "x_panel",             # the input's activations, and the distance between its panels
     "z", "z_panel",             # the output's
     "turned", "turned_row",     # dense: the input image by image, and the distance between its images
@@ -219,11 +220,13 @@ def offset(layer, w, still, r):
 def sparse_forward(layer, panel, w, still, starts, places, act):
     """z[r] = b[r] + sum_j w[r, j] * x[j]"""
     x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
-    for r in range(layer.rows):
-        sum_ = fill(offset(layer, w, still, r), 64)
-        for j in range(starts[layer.by_row + r], starts[layer.by_row + r + 1]):
-            sum_ = fma(w[j], load(act, x + places[j], 64), sum_)
-        store(act, z + r * PANEL, sum_)
+    for chunk in range(layer.chunks):
+        first = layer.by_row + chunk * layer.rows
+        for r in range(layer.rows):
+            sum_ = fill(offset(layer, w, still, r), 64) if chunk == 0 else load(act, z + r * PANEL, 64)
+            for j in range(starts[first + r], starts[first + r + 1]):
+                sum_ = fma(w[j], load(act, x + places[j], 64), sum_)
+            store(act, z + r * PANEL, sum_)
 
 
 @njit
@@ -263,14 +266,15 @@ def sparse_gradient(layer, panels, starts, places, act, delta, g):
 
     The last eight of a row run on into the next row's places, which that row then overwrites; the last row's, into padding.
     """
-    for r in range(layer.rows):
-        begin, end = starts[layer.by_row + r], starts[layer.by_row + r + 1]
-        for panel in range(panels):
-            d, x = load(delta, layer.z + panel * layer.z_panel + r * PANEL, 64), layer.x + panel * layer.x_panel
-            for j in range(begin, end, 8):
-                dots = eight_dots(d, act, x, places, j)
-                store(g, j, dots if panel == 0 else dots + load(g, j, 8))
-    store(g, starts[layer.by_row + layer.rows], fill(f32(0), 8))
+    for chunk in range(layer.chunks):
+        first = layer.by_row + chunk * layer.rows
+        for r in range(layer.rows):
+            for panel in range(panels):
+                d, x = load(delta, layer.z + panel * layer.z_panel + r * PANEL, 64), layer.x + panel * layer.x_panel
+                for j in range(starts[first + r], starts[first + r + 1], 8):
+                    dots = eight_dots(d, act, x, places, j)
+                    store(g, j, dots if panel == 0 else dots + load(g, j, 8))
+    store(g, starts[layer.by_row + layer.chunks * layer.rows], fill(f32(0), 8))
 
 
 # Dense layers: w in tiles of 6 rows x 64 columns, row by row of tiles.
@@ -476,7 +480,7 @@ def turn(layer, images, act, turned):
 
 
 @njit
-def show(layer, chosen, first, images, pixels, levels, act, turned):
+def show(layer, chosen, first, images, pixels, levels, act):
     """Lay out a batch: x = (level - shift[c]) * unit[c] for input c, where level is 0 but for the listed pixels."""
     starts, features, listed, place, shift, unit = pixels
     # Scattered as bytes, a cache line an input, so that a whole panel stays in the first cache; then widened row by row.
@@ -490,15 +494,20 @@ def show(layer, chosen, first, images, pixels, levels, act, turned):
                 levels[u64(place[features[p]] * PANEL + i)] = listed[p]
         for c in range(layer.columns):
             store(act, x + c * PANEL, (widen(levels, c * PANEL, 64) - fill(shift[c], 64)) * fill(unit[c], 64))
-    if layer.dense:
-        for i in range(images):
-            row = layer.turned + i * layer.turned_row
-            for c in range(0, layer.columns, 16):
-                store(turned, row + c, (fill(f32(0), 16) - load(shift, c, 16)) * load(unit, c, 16))
-            image = chosen[first + i]
-            for p in range(starts[image], starts[image + 1]):
-                c = place[features[p]]
-                turned[u64(row + c)] = (f32(listed[p]) - shift[c]) * unit[c]
+
+
+@njit
+def show_turned(layer, chosen, first, images, pixels, turned):
+    """The same batch image by image: what the gradient of a dense layer reads."""
+    starts, features, listed, place, shift, unit = pixels
+    for i in range(images):
+        row = layer.turned + i * layer.turned_row
+        for c in range(0, layer.columns, 16):
+            store(turned, row + c, (fill(f32(0), 16) - load(shift, c, 16)) * load(unit, c, 16))
+        image = chosen[first + i]
+        for p in range(starts[image], starts[image + 1]):
+            c = place[features[p]]
+            turned[u64(row + c)] = (f32(listed[p]) - shift[c]) * unit[c]
 
 
 @njit
@@ -544,7 +553,9 @@ def train_steps(first, last, images, order, labels, pixels, levels, layers, w, m
     panels, depth, loss = (images + PANEL - 1) // PANEL, len(layers), 0.0
     for step in range(first, last):
         pace = paces[step]
-        show(layers[0], order, step * images, images, pixels, levels, act, turned)
+        show(layers[0], order, step * images, images, pixels, levels, act)
+        if layers[0].dense:
+            show_turned(layers[0], order, step * images, images, pixels, turned)
         for n in range(depth):
             layer = layers[n]
             for panel in range(panels):
@@ -581,13 +592,13 @@ def train_steps(first, last, images, order, labels, pixels, levels, layers, w, m
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def evaluate(count, everything, labels, pixels, levels, layers, w, still, starts, places, act, gain, turned, slope):
+def evaluate(count, everything, labels, pixels, levels, layers, w, still, starts, places, act, gain, slope):
     """The summed loss and the number of images whose largest output is their label (the first of equals)."""
     depth, loss, correct = len(layers), 0.0, 0
     out = layers[depth - 1]
     for first in range(0, count, PANEL):
         images = min(PANEL, count - first)
-        show(layers[0], everything, first, images, pixels, levels, act, turned)
+        show(layers[0], everything, first, images, pixels, levels, act)
         for n in range(depth):
             if layers[n].dense:
                 dense_forward(layers[n], 0, w, still, act)
@@ -602,7 +613,7 @@ def evaluate(count, everything, labels, pixels, levels, layers, w, still, starts
                     top, best = act[out.z + c * PANEL + i], c
             sum_ = 0.0
             for c in range(out.rows):
-                sum_ += math.exp(float(act[out.z + c * PANEL + i]) - float(top))
+                sum_ += math.exp(act[out.z + c * PANEL + i] - top)
             label = labels[first + i]
             loss += math.log(sum_) + float(top) - float(act[out.z + label * PANEL + i])
             correct += best == label

@@ -137,18 +137,15 @@ def test_only_what_can_matter_is_computed():
     assert int(Run(trainer, cell, dead_input, 0).plan.layers[0]["columns"]) == 48 - 10
 
 
-def test_a_layer_is_dense_from_half_its_computed_block_and_sparse_below():
+def test_a_layer_is_dense_from_seven_tenths_of_its_computed_block_and_sparse_below():
     cell = make_cell(batch_size=60)
     trainer = FastTrainer(cell, prepare(cell, tiny_images()))
     w = draw_init(trainer.net, cell, "init")
     mask = torch.ones_like(w, dtype=torch.bool)
-    mask[:19200] = torch.arange(19200) % 64 < 32
-    mask[:19200].view(300, 64)[:150] ^= True  # Each input alive for one half of the units.
-    assert DENSE_FROM == 0.5
-    assert [int(layer["dense"]) for layer in Run(trainer, cell, Start(w * mask, mask), 0).plan.layers] == [1, 1, 1]
-    mask[0] ^= True
-    mask[1] = False
-    assert [int(layer["dense"]) for layer in Run(trainer, cell, Start(w * mask, mask), 0).plan.layers] == [int(mask[:19200].sum() >= 9600), 1, 1]
+    for kept, dense in ((45, [1, 1, 1]), (44, [0, 1, 1])):
+        mask[:19200] = (torch.arange(300)[:, None] + torch.arange(64)).flatten() % 64 < kept  # Every input heard by some units.
+        assert [int(layer["dense"]) for layer in Run(trainer, cell, Start(w * mask, mask), 0).plan.layers] == dense
+    assert 44 / 64 < DENSE_FROM < 45 / 64
 
 
 def test_nothing_is_allocated_while_stepping():
