@@ -24,8 +24,8 @@ from sweepstake.engine.train import Images, prepare
 from sweepstake.pieces import REGISTRIES
 from sweepstake.pieces.datasets import dataset, find_files
 
-LENET = Cell(**{field: Ref(name, REGISTRIES[SETS[field]].resolve(name, {}, SETS[field])) for field, name in {**PIECE_DEFAULTS, "dataset": "mnist"}.items()},
-             steps=100, rounds=19)
+NAMES = {**PIECE_DEFAULTS, "dataset": "mnist"}
+LENET = Cell(**{field: Ref(name, REGISTRIES[SETS[field]].resolve(name, {}, SETS[field])) for field, name in NAMES.items()}, steps=100, rounds=19)
 """prune-ready's cell: LeNet-300-100, batches of 60, Adam at 0.0012, keep 0.8; 20 trainings of 5 epochs."""
 
 
@@ -33,7 +33,8 @@ class Ours:
     def __init__(self, data: Path):
         self.images: Images = prepare(LENET, dataset.get("mnist")({"files": lambda: find_files([data])}, {}))
         trainer = FastTrainer(LENET, self.images)
-        self.starts = [first_state(trainer, LENET).start, *(state.start for _, state in run_rounds(trainer, LENET, first_state(trainer, LENET)))]
+        first = first_state(trainer, LENET)
+        self.starts = [first.start, *(state.start for _, state in run_rounds(trainer, LENET, first))]
         self.stepper = FastTrainer(msgspec.structs.replace(LENET, steps=5000), self.images)
         self.runs: dict[int, Run] = {}
 
@@ -57,12 +58,11 @@ class Ours:
 
     def sgemm(self) -> dict[str, float]:
         a, b, c = (torch.ones(1024, 1024) for _ in range(3))
-        seconds = []
-        for _ in range(6):
-            began = time.perf_counter()
+        torch.mm(a, b, out=c)
+        began = time.perf_counter()
+        for _ in range(8):
             torch.mm(a, b, out=c)
-            seconds.append(time.perf_counter() - began)
-        return {"gflops": 2 * 1024**3 / min(seconds) / 1e9}
+        return {"gflops": 8 * 2 * 1024**3 / (time.perf_counter() - began) / 1e9}
 
     def memory(self) -> dict[str, float]:
         return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
@@ -71,8 +71,16 @@ class Ours:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--first-round", action="store_true", help="train one round on the package's digits, say its seconds, and end")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
-    ours = Ours(parser.parse_args().data)
+    if asked.first_round:
+        began = time.perf_counter()
+        trainer = FastTrainer(LENET, prepare(LENET, dataset.get("digits")({}, {})))
+        next(run_rounds(trainer, LENET, first_state(trainer, LENET)))
+        print(time.perf_counter() - began)
+        sys.exit()
+    ours = Ours(asked.data)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)

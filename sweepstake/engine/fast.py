@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sweepstake.base.cell import Cell
 from sweepstake.engine import kernels, streams
 from sweepstake.engine.kernels import ADAM, COLUMNS, LAYER, MOMENTUM, PACE, PANEL, ROWS, RULE, SGD, TILE
-from sweepstake.engine.network import Net
+from sweepstake.engine.network import Net, Slot
 from sweepstake.engine.train import Images, Split, Start, Trained, Trainer, Watch, _order_seed  # pyright: ignore[reportPrivateUsage]
 from sweepstake.pieces import lr_schedule
 from sweepstake.pieces.networks import MLP
@@ -62,92 +62,110 @@ class Still:
 class Plan:
     """What is computed of a network under a mask, and where each survivor lies in the kernels' arrays.
 
-    `w[at]` in the kernels' order is `flat[of]` in the network's; `flat[pooled_of]` move by `w[pooled_at]`.
-    Dense layers come first; from `swept` on, parameters are stepped in one sweep.
+    `w[at]` in the kernels' order is `flat[of]` in the network's; `flat[pooled_of]` move by `w[pooled_at]`. Dense layers come
+    first; from `swept` on (sparse layers, biases, what has no gradient) parameters are stepped in one sweep.
     """
 
     def __init__(self, net: Net, w: Tensor, mask: Tensor, images: int, still: Still, moves: bool):
         units = computed_units(net, w, mask, still, moves)
-        depth, panels = len(net.weights), -(-images // PANEL)
-        # Room for the rows of a last tile, and for one row that takes what nobody reads.
-        heights = [_up(len(u) + 1, 16) for u in units]
-        rooms = np.cumsum([0] + [height * PANEL * panels for height in heights])
-        alive = [slot.of(mask).numpy()[np.ix_(units[n + 1], units[n])] for n, slot in enumerate(net.weights)]
-        index = [slot.start + units[n + 1][:, None] * slot.shape[1] + units[n] for n, slot in enumerate(net.weights)]
-        self.inputs, self.units = units[0], np.concatenate(units[1:])
-        self.act_size, self.turned_size = int(rooms[-1]), 0
-        self.layers = layers = np.zeros(depth, LAYER)
-        at: list[np.ndarray] = []
-        of: list[np.ndarray] = []
-        bits: list[np.ndarray] = [np.zeros(0, np.uint64)]
-        end = 0
-
-        for n, layer in enumerate(layers):
-            layer["rows"], layer["columns"], layer["width"] = *alive[n].shape, net.weights[n].shape[0]
-            layer["unit"] = sum(map(len, units[1:n + 1]))
-            layer["row_tiles"], layer["column_tiles"] = -(-len(units[n + 1]) // ROWS), -(-len(units[n]) // COLUMNS)
-            layer["x"], layer["x_panel"], layer["z"], layer["z_panel"] = rooms[n], heights[n] * PANEL, rooms[n + 1], heights[n + 1] * PANEL
-            layer["dense"], layer["drift"] = alive[n].size > 0 and alive[n].mean() >= DENSE_FROM, -1
-            if layer["dense"]:
-                tiles = _tiles(alive[n], layer)
-                layer["w"], layer["bits"] = end, sum(map(len, bits))
-                layer["turned"], layer["turned_row"] = self.turned_size, layer["column_tiles"] * COLUMNS + 16
-                bits.append(np.packbits(tiles, axis=-1, bitorder="little").ravel().view(np.uint64))
-                at.append(end + np.flatnonzero(tiles))
-                of.append(_tiles(index[n], layer).ravel()[np.flatnonzero(tiles)])
-                self.turned_size += int(images * layer["turned_row"])
-                end += tiles.size
-
-        self.swept, biases, by_row, by_column, starts = end, [], [], [], [np.zeros(0, np.int64)]
-        for n, layer in enumerate(layers):
-            if not layer["dense"]:
-                layer["chunks"] = -(-len(units[n]) // CHUNK) if alive[n].size and alive[n].mean() >= CHUNKED_FROM else 1
-                rows, columns = alive[n].nonzero()
-                chunks = columns // CHUNK if layer["chunks"] > 1 else np.zeros_like(columns)
-                by_chunk = np.argsort(chunks, kind="stable")
-                rows, columns, runs = rows[by_chunk], columns[by_chunk], (chunks * len(alive[n]) + rows)[by_chunk]
-                order = np.argsort(columns, kind="stable")
-                at.append(end + np.arange(len(rows)))
-                of.append(index[n][rows, columns])
-                layer["by_row"] = sum(map(len, starts))
-                starts.append(end + np.searchsorted(runs, np.arange(layer["chunks"] * len(alive[n]) + 1)))
-                layer["by_column"] = sum(map(len, starts))
-                starts.append(sum(map(len, by_column)) + np.searchsorted(columns[order], np.arange(alive[n].shape[1] + 1)))
-                by_row.append((end, columns))
-                by_column.append(np.stack([end + order, rows[order] * PANEL], 1))
-                end += len(rows) + 8  # The kernel's last eight may run over.
-            slot, padded = net.bias_of(net.weights[n]), int(layer["row_tiles"]) * ROWS
-            biases.append(slot.of(mask).numpy()[units[n + 1]])
-            layer["bias"] = end
-            at.append(end + np.flatnonzero(biases[-1]))
-            of.append(slot.start + units[n + 1][biases[-1]])
-            end += padded
-        self.still, self.pooled_of, self.pooled_at = np.zeros(1, np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64)
-        if still.pooled.any():
-            first, slot = layers[0], net.weights[0]
-            pooled = slot.of(mask).numpy()[units[1]] & still.pooled
-            rows, columns = pooled.nonzero()
-            self.still = np.zeros(2 * int(first["row_tiles"]) * ROWS + 1, np.float32)
-            self.still[:2 * len(pooled):2] = still.value * (slot.of(w).numpy()[units[1]] * pooled).sum(1, dtype=np.float64)
-            self.still[1:2 * len(pooled):2], self.still[-1] = still.value * pooled.sum(1), still.value
-            self.pooled_of, self.pooled_at = slot.start + units[1][rows] * slot.shape[1] + columns, end + rows
-            first["drift"], end = end, end + int(first["row_tiles"]) * ROWS
-        self.at, self.of = np.concatenate(at), np.concatenate(of)
-        if moves:
-            idle = mask.numpy().copy()
-            idle[self.of] = False
-            self.at, self.of = np.append(self.at, end + np.arange(idle.sum())), np.append(self.of, np.flatnonzero(idle))
-            end += int(idle.sum())
-        self.size = _up(end, 16)
-        self.places = np.zeros(self.size + 8, np.int32)
-        for begin, columns in by_row:
-            self.places[begin:begin + len(columns)] = columns * PANEL
-        both = np.concatenate([np.zeros((0, 2), np.int64), *by_column]).astype(np.int32)
-        self.sources, self.targets = both[:, 0].copy(), both[:, 1].copy()
-        self.starts, self.bits = np.concatenate(starts), np.concatenate(bits)
-        self.bias_alive = np.concatenate(biases).astype(np.float32)
+        self.inputs, self.units, self.images = units[0], np.concatenate(units[1:]), images
         self.place = np.full(net.weights[0].shape[1], len(units[0]), np.int32)
         self.place[units[0]] = np.arange(len(units[0]))
+        self.layers = np.zeros(len(net.weights), LAYER)
+        self.size = self.turned_size = 0
+        self._at, self._of, self._bits, self._starts, self._rows, self._columns = [], [], Joined(np.uint64), Joined(np.int64), [], []
+        alive = [slot.of(mask).numpy()[np.ix_(units[n + 1], units[n])] for n, slot in enumerate(net.weights)]
+        index = [slot.start + units[n + 1][:, None] * slot.shape[1] + units[n] for n, slot in enumerate(net.weights)]
+        self._measure(net, units, alive)
+        for n, layer in enumerate(self.layers):
+            if layer["dense"]:
+                self._place_dense(layer, alive[n], index[n])
+        self.swept = self.size
+        live_biases = []
+        for n, layer in enumerate(self.layers):
+            if not layer["dense"]:
+                self._place_sparse(layer, alive[n], index[n])
+            bias = _bias(net, net.weights[n])
+            live_biases.append(bias.of(mask).numpy()[units[n + 1]])
+            of = bias.start + units[n + 1][live_biases[-1]]
+            layer["bias"] = self._put(np.flatnonzero(live_biases[-1]), of, int(layer["row_tiles"]) * ROWS)
+        self.bias_alive = np.concatenate(live_biases).astype(np.float32)
+        self._pool(net.weights[0], w, mask, units[1], still)
+        if moves:
+            idle = mask.numpy().copy()
+            idle[np.concatenate(self._of)] = False
+            self._put(np.arange(idle.sum()), np.flatnonzero(idle), int(idle.sum()))
+        self._finish()
+
+    def _measure(self, net: Net, units: list[np.ndarray], alive: list[np.ndarray]) -> None:
+        """How large each layer is, which kernel takes it, and where its activations lie."""
+        # Room for the rows of a last tile, and for one row that takes the inputs that nobody reads.
+        heights = [_up(len(u) + 1, 16) for u in units]
+        rooms = np.cumsum([0, *(height * PANEL * -(-self.images // PANEL) for height in heights)])
+        self.act_size = int(rooms[-1])
+        for n, layer in enumerate(self.layers):
+            layer["rows"], layer["columns"] = alive[n].shape
+            layer["row_tiles"], layer["column_tiles"] = -(-len(units[n + 1]) // ROWS), -(-len(units[n]) // COLUMNS)
+            layer["x"], layer["x_panel"] = rooms[n], heights[n] * PANEL
+            layer["z"], layer["z_panel"] = rooms[n + 1], heights[n + 1] * PANEL
+            layer["unit"], layer["width"] = sum(map(len, units[1:n + 1])), net.weights[n].shape[0]
+            kept = alive[n].mean() if alive[n].size else 0.0
+            layer["dense"], layer["drift"] = kept >= DENSE_FROM, -1
+            layer["chunks"] = -(-len(units[n]) // CHUNK) if kept >= CHUNKED_FROM else 1
+
+    def _put(self, where: np.ndarray, of: np.ndarray, room: int) -> int:
+        """Survivors `of` the network go to `where` from here on, in `room` places."""
+        begin, self.size = self.size, self.size + room
+        self._at.append(begin + where)
+        self._of.append(of)
+        return begin
+
+    def _place_dense(self, layer: Any, alive: np.ndarray, index: np.ndarray) -> None:
+        """Six rows by 64 columns a tile, and a bit a weight for those alive."""
+        tiles = _tiles(alive, layer)
+        where = np.flatnonzero(tiles)
+        layer["w"] = self._put(where, _tiles(index, layer).ravel()[where], tiles.size)
+        layer["bits"] = self._bits.add(np.packbits(tiles, axis=-1, bitorder="little").ravel().view(np.uint64))
+        layer["turned"], layer["turned_row"] = self.turned_size, layer["column_tiles"] * COLUMNS + 16
+        self.turned_size += int(self.images * layer["turned_row"])
+
+    def _place_sparse(self, layer: Any, alive: np.ndarray, index: np.ndarray) -> None:
+        """Rows of survivors, chunk by chunk of columns; and the same by column, as places among the rows."""
+        rows, columns = alive.nonzero()
+        run = (columns // CHUNK if layer["chunks"] > 1 else 0) * len(alive) + rows
+        by_run = np.argsort(run, kind="stable")
+        rows, columns, run = rows[by_run], columns[by_run], run[by_run]
+        by_column = np.argsort(columns, kind="stable")
+        before = sum(map(len, (c for _, c in self._columns)))
+        # The kernel's last eight of a row may run over.
+        begin = layer["w"] = self._put(np.arange(len(rows)), index[rows, columns], len(rows) + 8)
+        layer["by_row"] = self._starts.add(begin + np.searchsorted(run, np.arange(layer["chunks"] * len(alive) + 1)))
+        layer["by_column"] = self._starts.add(before + np.searchsorted(columns[by_column], np.arange(alive.shape[1] + 1)))
+        self._rows.append((begin, columns * PANEL))
+        self._columns.append((begin + by_column, rows[by_column] * PANEL))
+
+    def _pool(self, slot: Slot, w: Tensor, mask: Tensor, units: np.ndarray, still: Still) -> None:
+        """A row's weights of pooled inputs add value * (their sum at the start + their number * drift) to its unit."""
+        pooled = slot.of(mask).numpy()[units] & still.pooled
+        rows, columns = pooled.nonzero()
+        self.still, self.pooled_of, self.pooled_at = np.zeros(1, np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64)
+        if len(rows):
+            padded = int(self.layers[0]["row_tiles"]) * ROWS
+            self.still = np.zeros(2 * padded + 1, np.float32)
+            self.still[:2 * len(units):2] = still.value * (slot.of(w).numpy()[units] * pooled).sum(1, dtype=np.float64)
+            self.still[1:2 * len(units):2], self.still[-1] = still.value * pooled.sum(1), still.value
+            self.layers[0]["drift"] = drift = self._put(np.zeros(0, np.int64), np.zeros(0, np.int64), padded)
+            self.pooled_of, self.pooled_at = slot.start + units[rows] * slot.shape[1] + columns, drift + rows
+
+    def _finish(self) -> None:
+        self.size = _up(self.size, 16)
+        self.at, self.of = np.concatenate(self._at), np.concatenate(self._of)
+        self.bits, self.starts = self._bits.whole(), self._starts.whole()
+        self.places = np.zeros(self.size + 8, np.int32)
+        for begin, columns in self._rows:
+            self.places[begin:begin + len(columns)] = columns
+        self.sources, self.targets = (np.concatenate([np.zeros(0, np.int32), *parts]).astype(np.int32)
+                                      for parts in (zip(*self._columns, strict=True) if self._columns else ((), ())))
 
     def levels(self) -> np.ndarray:
         return np.zeros((len(self.inputs) + 1) * PANEL, np.uint8)
@@ -173,7 +191,7 @@ def computed_units(net: Net, w: Tensor, mask: Tensor, still: Still, moves: bool)
     """
     relu, speaks = isinstance(net.module.activation, nn.ReLU), [~still.silent & ~still.pooled]
     for n, slot in enumerate(net.weights):
-        alive, bias = slot.of(mask).numpy(), net.bias_of(slot)
+        alive, bias = slot.of(mask).numpy(), _bias(net, slot)
         fed = alive[:, speaks[n] | still.pooled if n == 0 else speaks[n]].any(1)
         stays = (bias.of(w).numpy() == 0) & (relu | ~bias.of(mask).numpy()) & (not moves)
         speaks.append(fed | ~stays if slot is not net.weights[-1] else np.ones(len(alive), bool))
@@ -278,7 +296,7 @@ class Run:
         order = streams.batch_order(len(trainer.images.train.y), images, steps, _order_seed(cell), round_).numpy().ravel()
         pixels = trainer.pixels[id(trainer.images.train)]
         act, gain, delta = (_aligned(plan.act_size) for _ in range(3))
-        self.arguments = (
+        self.arguments: tuple[Any, ...] = (
             images, order, pixels.labels, trainer.shown(plan, pixels), plan.levels(), plan.layers, *self.made, _aligned(plan.size + 8),
             _aligned(TILE), plan.still, plan.bias_alive, plan.bits, plan.starts, plan.places, plan.sources, plan.targets, plan.units,
             act, gain, delta, _aligned(plan.turned_size), plan.swept, self._rule(), self._paces(steps), trainer.slope, keys,
@@ -324,6 +342,28 @@ def flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(already)
+
+
+def _bias(net: Net, weight: Slot) -> Slot:
+    bias = net.bias_of(weight)
+    assert bias is not None, "an MLP's layers have biases"
+    return bias
+
+
+class Joined:
+    """Arrays put one behind the other."""
+
+    def __init__(self, kind: Any):
+        self.parts, self.size = [np.zeros(0, kind)], 0
+
+    def add(self, part: np.ndarray) -> int:
+        """Where it begins."""
+        self.parts.append(part)
+        self.size += len(part)
+        return self.size - len(part)
+
+    def whole(self) -> np.ndarray:
+        return np.concatenate(self.parts)
 
 
 def _aligned(size: int) -> np.ndarray:

@@ -14,6 +14,9 @@ A layer is *sparse* (its surviving weights in rows, and an index by columns for 
 Everything is in this one file because numba's disk cache looks at the file of the function it compiled and at no other.
 """
 
+# pyright: basic, reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+# (An intrinsic is written with its typing context and called without; Lanes are numba's types, not Python's.)
+
 import math
 import operator
 from typing import Any
@@ -46,7 +49,7 @@ LAYER = np.dtype([(name, np.int64) for name in (
     "turned", "turned_row",     # dense: the input image by image, and the distance between its images
     "unit", "width",            # the output's units in the whole network: first of them in `units`, and how many there are
 )])
-RULE = np.dtype([("kind", np.int64), ("l2", f32), ("momentum", f32), ("beta1_rest", f32), ("beta2", f32), ("beta2_rest", f32), ("eps", f32)])
+RULE = np.dtype([("kind", np.int64), *((name, f32) for name in ("l2", "momentum", "beta1_rest", "beta2", "beta2_rest", "eps"))])
 PACE = np.dtype([("rate", f32), ("second", f32), ("decay", f32)])
 """A step's own numbers: lr (Adam: over the first bias correction), 1 / sqrt(the second's), and AdamW's 1 - lr * decay."""
 

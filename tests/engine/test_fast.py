@@ -70,7 +70,8 @@ def test_weights_are_the_references_after_50_steps(keep):
     {"optimiser": "sgd", "lr": 0.05}, {"optimiser": "sgd", "lr": 0.05, "momentum": 0.9},
     {"optimiser": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}, {"weight_decay": 0.01},
     {"optimiser": "adamw", "weight_decay": 0.1}, {"lr_schedule": "cosine"}, {"normalise": "unit", "lr": 3e-4}, {"batch_size": 1},
-    {"batch_size": 130, "model": ("mlp", {"dropout": 0.3})}, {"model": ("mlp", {"hidden": []})}, {"model": ("mlp", {"hidden": [50, 40, 30]})},
+    {"batch_size": 130, "model": ("mlp", {"dropout": 0.3})},
+    {"model": ("mlp", {"hidden": []})}, {"model": ("mlp", {"hidden": [50, 40, 30]})},
     {"bias_init": ("normal", {"std": 0.1})}, {"prune_biases": True},
 ], ids=str)
 def test_every_option_of_the_fast_path_is_the_references(changes, keep):
@@ -176,7 +177,7 @@ def test_measured_counts_are_a_brute_force_count():
 
 
 def test_a_whole_cell_prunes_rewinds_and_stops_early_as_the_reference_does():
-    cell = make_cell(steps=40, rounds=4, keep=0.4, batch_size=60, validation=100, eval_every=8, reset=("rewind", {"step": 5}), lr=0.003)
+    cell = make_cell(steps=40, rounds=4, keep=0.4, batch_size=60, validation=100, eval_every=8, reset=("rewind", {"step": 5}))
     images = prepare(cell, framed())
     ours, theirs = ([r for r, _ in run_rounds(t, cell, first_state(t, cell))] for t in (FastTrainer(cell, images), Trainer(cell, images)))
     assert [r["kept"] for r in ours] == [r["kept"] for r in theirs]
