@@ -82,6 +82,7 @@ not exist (`weight_decay = 0`) is left out, so that adding a key to sweepstake r
 {table([(key, default, {"workers": "Processes at a time (default: one a core).", "store": "Where results are kept (default: `runs`).",
                         "data": "Where data sets lie.", "timeout_minutes": "A cell that takes longer has failed.",
                         "device": "`cpu`, or `cuda` to train stacks of cells on a card.",
+                        "engine": "`fast`, or `reference` to train every cell in plain PyTorch.",
                         "stack": "Cells side by side as one program (default: on a card as many as fit).",
                         }.get(key, "")) for key, default, _ in described(Machine)])}"""
 

@@ -75,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
         made.add_argument("--device", choices=["cpu", "cuda"], help="cpu, or cuda to train stacks of cells on a card (default: cpu)")
         made.add_argument("--stack", metavar="N", type=int,
                           help="cells side by side as one program (default: as many as fit on a card; on the CPU one cell a core)")
+        made.add_argument("--engine", choices=["fast", "reference"],
+                          help="fast: our own kernels where they cover the cell; reference: plain PyTorch for all (default: fast)")
         made.add_argument("--retry", action="store_true", help="compute failed cells again")
         add_out(made)
 
@@ -153,7 +155,7 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
     try:
         with shown:
             found = run_study(study, options.store, data=options.data, workers=options.workers, device=options.device, stack=options.stack,
-                              retry=options.retry, on_event=shown)
+                              engine=options.engine, retry=options.retry, on_event=shown)
     except KeyboardInterrupt:
         return _stopped(study, options, console)
     return _tell(study, found, options, console)

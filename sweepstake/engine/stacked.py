@@ -38,6 +38,7 @@ from sweepstake.engine.train import (  # pyright: ignore[reportPrivateUsage]
 )
 from sweepstake.pieces import lr_schedule
 from sweepstake.pieces.donors import donor_of
+from sweepstake.pieces.networks import Dropout
 
 ALIGNED = 64
 """A cell's row holds a whole number of these, so that every row begins on a boundary that vector loads and GEMMs are fast from."""
@@ -87,7 +88,7 @@ def _mixed(z: Tensor) -> Tensor:
     return z ^ (z >> 31 & (1 << 33) - 1)
 
 
-KEPT_DIMS: dict[type[nn.Module], int | None] = {nn.Dropout: None, nn.Dropout1d: 2, nn.Dropout2d: 2, nn.Dropout3d: 2}
+KEPT_DIMS: dict[type[nn.Module], int | None] = {Dropout: None, nn.Dropout: None, nn.Dropout1d: 2, nn.Dropout2d: 2, nn.Dropout3d: 2}
 """Modules that KeyedDropout stands in for, and over how many dimensions each draws (None: all)."""
 
 

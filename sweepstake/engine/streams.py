@@ -4,7 +4,7 @@ Drawn with NumPy's Philox on the CPU: CUDA generators differ between devices, an
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -49,3 +49,36 @@ def batch_order(n: int, batch: int, steps: int, seed: int, round_: int) -> Tenso
     order = [permutation(n, seed, "order", round_, p).astype(np.int32) for p in range(passes)]
     flat = np.concatenate(order)[:steps * batch] if order else np.empty(0, np.int32)
     return torch.from_numpy(flat.reshape(steps, batch))
+
+
+def dropout(seed: int, round_: int, module: int) -> Callable[[tuple[int, ...], float], Tensor]:
+    """keeps(shape, p): what a dropout module keeps, from one call to the next of a round."""
+    keys = generator(seed, "dropout", round_, module)
+    return lambda shape, p: dropout_keeps(shape, int(keys.integers(2**64, dtype=np.uint64)), p)
+
+
+def dropout_keys(count: int, seed: int, round_: int, module: int) -> np.ndarray:
+    """The 64-bit keys of a dropout module's calls in a round, all at once."""
+    return generator(seed, "dropout", round_, module).integers(2**64, size=count, dtype=np.uint64)
+
+
+def dropout_below(p: float) -> int:
+    """A draw of 32 bits below this keeps its unit."""
+    return round((1 - p) * 2**32)
+
+
+def dropout_keeps(shape: tuple[int, ...], key: int, p: float) -> Tensor:
+    """Which elements dropout keeps: element i where mixed(mixed(i ^ low) + high) < (1 - p) 2^32, `key` in its two halves.
+
+    By counter and not in sequence, so that a trainer can draw for the units it computes and no others.
+    """
+    draw = np.arange(np.prod(shape), dtype=np.uint32)
+    draw = _mixed(_mixed(draw ^ np.uint32(key & 0xFFFFFFFF)) + np.uint32(key >> 32))
+    return torch.from_numpy((draw < dropout_below(p)).reshape(shape))
+
+
+def _mixed(x: np.ndarray) -> np.ndarray:
+    """A bijection of 32 bits with no pattern left (lowbias32, Wellons 2018)."""
+    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
+    return x ^ (x >> 16)

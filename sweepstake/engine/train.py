@@ -17,6 +17,7 @@ from sweepstake.engine import streams
 from sweepstake.engine.network import Net
 from sweepstake.pieces import lr_schedule, reset
 from sweepstake.pieces.datasets import Data
+from sweepstake.pieces.networks import Dropout
 
 Watch = Callable[[str, int, int, int], None]
 """watch(cell's id, round, steps done, steps in the round): called at each point of the learning curve."""
@@ -131,6 +132,8 @@ def progress(cell: Cell, round_: int, step: int, steps: int) -> float:
 class Trainer:
     """Trains and measures cells of one program (a stack), one after another, in plain PyTorch."""
 
+    name = "reference"
+
     def __init__(self, cell: Cell, images: Images, watch: Watch = lambda *_: None):
         self.images, self.watch = images, watch
         self.net = Net(cell, images.inputs, images.classes)
@@ -142,6 +145,7 @@ class Trainer:
 
     def train(self, cell: Cell, start: Start, round_: int, name: str = "") -> Trained:
         """One round: every step of it, the curve on the grid, and the weights at the lowest validation loss."""
+        self._seed_dropout(cell, round_)
         with streams.torch_draws(cell.seed, "dropout", round_):
             return self._train(cell, start, round_, name)
 
@@ -229,6 +233,10 @@ class Trainer:
             correct += int((logits.argmax(1) == y).sum())
         count = len(split.y)
         return {"loss": loss / count, "accuracy": correct / count, "correct": correct, "count": count}
+
+    def _seed_dropout(self, cell: Cell, round_: int) -> None:
+        for number, module in enumerate(m for m in self.net.module.modules() if isinstance(m, Dropout)):
+            module.keeps = streams.dropout(cell.seed, round_, number)
 
 
 def _in_pieces(split: Split, size: int = 250) -> Iterator[tuple[Tensor, Tensor]]:

@@ -9,7 +9,7 @@ from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.values import convert
 from sweepstake.pieces import REGISTRIES
 
-OF_THE_DATA = ("dataset", "normalise", "subset", "validation", "split_seed", "model", "donor")
+OF_THE_DATA = ("dataset", "normalise", "subset", "validation", "split_seed", "model", "precision", "donor")
 """What a donor cannot differ in: its masks would not fit, or it would have seen other images."""
 
 

@@ -4,7 +4,7 @@ A plain chain of layers is an nn.Sequential, and that is how the engine knows it
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -40,7 +40,7 @@ class Style:
         return nn.LeakyReLU(self.slope) if self.activation == "leaky_relu" else ACTIVATIONS[self.activation]()
 
     def dropped(self) -> nn.Module | None:
-        return nn.Dropout(self.dropout) if self.dropout else None
+        return Dropout(self.dropout) if self.dropout else None
 
     def normed(self, units: int, dimensions: int = 2) -> nn.Module | None:
         if self.norm == "batch":
@@ -51,6 +51,17 @@ class Style:
     def biased(self) -> bool:
         """A layer before a norm has no bias: the norm's shift is one."""
         return self.norm == "none"
+
+
+class Dropout(nn.Dropout):
+    """Dropout drawn by counter: a trainer sets `keeps`, (shape, p) -> which stay, and any trainer can draw the same (Srivastava et al. 2014)."""
+
+    keeps: Callable[[tuple[int, ...], float], Tensor] | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.keeps is None or not self.training or self.p == 0:
+            return super().forward(input)
+        return input * self.keeps(tuple(input.shape), self.p).to(input) / (1 - self.p)
 
 
 def groups_of(units: int) -> int:
@@ -97,7 +108,7 @@ class MLP(nn.Module):
     def __init__(self, sizes: Sequence[int], activation: nn.Module, dropout: float):
         super().__init__()
         self.sizes = list(sizes)
-        self.activation, self.dropout = activation, nn.Dropout(dropout)
+        self.activation, self.dropout = activation, Dropout(dropout)
         for number, (into, out) in enumerate(pairwise(self.sizes), 1):
             self.add_module(f"fc{number}", nn.Linear(into, out))
 

@@ -34,14 +34,15 @@ class Results:
 
 
 def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
-              device: str | None = None, stack: int | None = None, retry: bool = False, progress: bool = True) -> Results:
+              device: str | None = None, stack: int | None = None, engine: str | None = None, retry: bool = False,
+              progress: bool = True) -> Results:
     """Compute what the store lacks of a study, with a progress bar, and read all of it back."""
     from sweepstake.run.progress import Quiet, display
 
     shown = display({p.id: " · ".join([*p.labels.values(), f"seed {p.cell.seed}"]) for p in study.planned}) if progress else Quiet()
     with shown:
         return Results(study, run.run_study(study, store, data=data, workers=workers, device=device, stack=stack,
-                                            retry=retry, on_event=shown))
+                                            engine=engine, retry=retry, on_event=shown))
 
 
 def load_results(study: Study, store: str | Path = "runs") -> Results:

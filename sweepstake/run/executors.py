@@ -91,7 +91,7 @@ def _start_server(context: Any) -> None:
     """The fork server, our worker and torch already imported in it: a cell then starts in hundredths of a second."""
     from multiprocessing.forkserver import ensure_running
 
-    context.set_forkserver_preload(["sweepstake.run.worker"])
+    context.set_forkserver_preload(["sweepstake.run.worker", "sweepstake.run.preload"])
     # Python 3.11 hands the server no sys.path, and it says nothing when it cannot import what it should.
     ours = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     with _quiet_environment(PYTHONPATH=ours):

@@ -24,6 +24,7 @@ class Tally:
         self.finished: dict[str, int] = {}
         self.running: dict[str, tuple[int, float]] = {}
         self.rounds: dict[str, int] = {}
+        self.compiling = False
 
     def hear(self, event: Event) -> None:
         kind, id_ = event["kind"], event.get("id", "")
@@ -33,11 +34,13 @@ class Tally:
             self.rounds_total = sum(self.rounds.values())
             self.finished = dict(event["begun"])
             self.rounds_before = self.rounds_done
+        elif kind == "compiling":
+            self.compiling = True
         elif kind == "began":
             self.running[id_] = (self.finished.get(id_, 0), 0.0)
         elif kind == "resumed":
             if not self.training:
-                self.training, self.began = True, time.monotonic()  # Loading libraries is no part of the rate.
+                self.training, self.compiling, self.began = True, False, time.monotonic()  # Loading libraries is no part of the rate.
             self.finished[id_] = event["round"]
             self.running[id_] = (event["round"], 0.0)
         elif kind == "step":
@@ -74,9 +77,11 @@ class Tally:
 
     def seconds_left(self) -> float | None:
         fresh = self.rounds_now - self.rounds_before
-        return (self.rounds_total - self.rounds_now) * self.seconds / fresh if fresh > 0.2 else None
+        return (self.rounds_total - self.rounds_now) * self.seconds / fresh if fresh >= 1 else None
 
     def line(self) -> str:
+        if self.compiling:
+            return f"0 of {self.cells} cells · compiling the kernels, once for this machine ..."
         left = self.seconds_left()
         bad = "".join(f" · {n} {word}" for n, word in ((self.failed, "failed"), (self.diverged, "diverged")) if n)
         return (f"{self.kept + self.done + self.failed} of {self.cells} cells · {self.rounds_done} of {self.rounds_total} rounds · "

@@ -21,7 +21,7 @@ Result = dict[str, Any]
 
 
 def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
-              device: str | None = None, stack: int | None = None, retry: bool = False,
+              device: str | None = None, stack: int | None = None, engine: str | None = None, retry: bool = False,
               on_event: Callable[[Event], None] = lambda _: None) -> list[Result]:
     """Compute every cell the store lacks, and return the result of each cell of the study.
 
@@ -48,7 +48,8 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
 
     text = study.text if not (study.overrides or study.quick) else f"{study.text}\n# run with: {_said_with(study)}\n"
     tasks = {p.id: Task(p.id, p.cell, str(home.folder.absolute()), [str(d) for d in directories],
-                        [str(Path(plugin).absolute()) for plugin in study.plugins], study.name, text) for p in wanted}
+                        [str(Path(plugin).absolute()) for plugin in study.plugins], study.name, text,
+                        engine or study.machine.engine or "fast") for p in wanted}
     on_event({"kind": "plan", "cells": len(study.planned), "missing": len(wanted), "rounds": {p.id: p.cell.rounds + 1 for p in wanted},
               "begun": {p.id: home.rounds_done(p.id) for p in wanted}})
 
@@ -64,10 +65,18 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
 
         in_stacks([[tasks[p.id] for p in each.planned] for each in stack_cells(wanted)], device, stack, on_event)
     else:
+        if not kernels_are_compiled():
+            on_event({"kind": "compiling"})
         limit = study.machine.timeout_minutes
         in_processes([(id_, msgspec.json.encode(task)) for id_, task in tasks.items()], work, count, heard,
                      timeout_seconds=limit * 60 if limit else None)
     return load_results(study, home)
+
+
+def kernels_are_compiled() -> bool:
+    """Whether numba's cache beside the kernels is as new as they are; where it lies elsewhere, we say "compiling" once too often."""
+    source = Path(__file__).parents[1] / "engine" / "kernels.py"
+    return any(index.stat().st_mtime >= source.stat().st_mtime for index in (source.parent / "__pycache__").glob("kernels.train_steps-*.nbi"))
 
 
 def worker_count(asked: int | None) -> int:

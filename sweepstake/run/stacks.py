@@ -89,5 +89,5 @@ def _train(tasks: Sequence[Task], store: Store, device: str, limit: int | None, 
 
 
 def _end(task: Task, journal: Journal, size: int, seconds: float, images: object, device: str, on_event: Callable[[Event], None]) -> None:
-    said = {**provenance_of(task, journal.spent + seconds, images), "device": device}
+    said = {**provenance_of(task, journal.spent + seconds, images), "engine": "stacked", "device": device}
     on_event({"kind": "done", "id": task.id, "status": journal.finish(size, said), "computed": True})

@@ -21,8 +21,9 @@ import torch._dynamo
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
+from sweepstake.engine.fast import trainer_for
 from sweepstake.engine.rounds import run_rounds
-from sweepstake.engine.train import Trainer, keep_freed_memory, prepare
+from sweepstake.engine.train import keep_freed_memory, prepare
 from sweepstake.pieces import load_plugin
 from sweepstake.run import provenance
 from sweepstake.run.data import decoded_cache, load_data
@@ -40,6 +41,7 @@ class Task(msgspec.Struct):
     plugins: list[str]
     study: str
     text: str
+    engine: str = "fast"
 
 
 def work(task_json: bytes, pipe: Connection) -> None:
@@ -83,13 +85,14 @@ def compute(task: Task, store: Store, tell: Any = lambda *_, **__: None) -> str:
         load_plugin(Path(path))
     cell = task.cell
     images = prepare(cell, load_data(cell.dataset, [Path(d) for d in task.data], decoded_cache()))
-    trainer = Trainer(cell, images, lambda _, round_, step, steps: tell("step", round=round_, share=step / max(steps, 1)))
+    trainer = trainer_for(cell, images, lambda _, round_, step, steps: tell("step", round=round_, share=step / max(steps, 1)), task.engine)
     journal = Journal.open(store, task.id, cell, trainer)
     tell("resumed", round=journal.state.round)
     for record, state in run_rounds(trainer, cell, journal.state, task.id):
         journal.add(record, state, time.perf_counter() - began)
         tell("round", round=record["round"])
-    return journal.finish(trainer.net.size, provenance_of(task, journal.spent + time.perf_counter() - began, images))
+    said = provenance_of(task, journal.spent + time.perf_counter() - began, images)
+    return journal.finish(trainer.net.size, {**said, "engine": trainer.name})
 
 
 def provenance_of(task: Task, seconds: float, images: Any = None) -> dict[str, Any]:

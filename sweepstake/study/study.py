@@ -40,6 +40,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_minutes: Annotated[float, Meta(gt=0)] | None = None
     device: Literal["cpu", "cuda"] | None = None
     stack: Annotated[int, Meta(ge=1)] | None = None
+    engine: Literal["fast", "reference"] | None = None
 
 
 @dataclass(frozen=True)

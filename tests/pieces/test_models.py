@@ -10,6 +10,7 @@ from sweepstake.engine.network import Net
 from sweepstake.engine.rounds import first_state
 from sweepstake.engine.train import Trainer, prepare
 from sweepstake.pieces import load_plugin, model, neutral_options
+from sweepstake.pieces.networks import Dropout
 from tests.helpers import make_cell, run_cell, tiny_images
 
 CIFAR, MNIST, DIGITS = (3, 32, 32), (1, 28, 28), (1, 8, 8)
@@ -90,7 +91,7 @@ def test_width_norm_activation_and_dropout_reach_the_network():
     net = net_of("conv2", width=0.5, norm="group", activation="leaky_relu", slope=0.2, dropout=0.3)
     assert [slot.shape for slot in net.weights] == [(32, 3, 3, 3), (32, 32, 3, 3), (128, 8192), (128, 128), (10, 128)]
     kinds = [type(module) for module in net.module.modules()]
-    assert kinds.count(nn.GroupNorm) == 2 and kinds.count(nn.Dropout) == 2 and nn.ReLU not in kinds
+    assert kinds.count(nn.GroupNorm) == 2 and kinds.count(Dropout) == 2 and nn.ReLU not in kinds
     assert {module.negative_slope for module in net.module.modules() if isinstance(module, nn.LeakyReLU)} == {0.2}
     assert net_of("mlp", hidden=[7], norm="batch").module.get_submodule("fc1_norm").num_features == 7
 

@@ -1,0 +1,623 @@
+"""The compiled step: forward, backward and optimiser over what is computed of a pruned network, one core, no allocation.
+
+Activations lie unit by unit with the images of a batch side by side, 64 of them a *panel*: a[unit, lane]. A panel's row is 256
+bytes, aligned to 64. `Lanes(n)` is n float32 held in registers; LLVM cuts it to what the CPU has (four AVX-512 registers, eight
+AVX2). All arrays are flat; a record of LAYER says where each layer's things begin.
+
+    forward    z[r]    = b[r] + sum_j w[r, j] * x[j]            (lane by lane)
+               h       = z * gain,  gain = (1 where z > 0, else slope) * dropout
+    loss       d       = (softmax(z) - onehot(y)) / B           (output layer)
+    backward   d_in[j] = gain[j] * sum_r w[r, j] * d[r]
+               g[r, j] = sum over lanes of d[r] * x[j];   g of b[r] = sum over lanes of d[r]
+
+A layer is *sparse* (its surviving weights in rows, and an index by columns for d_in) or *dense* (tiles of 6 x 64 weights).
+Everything is in this one file because numba's disk cache looks at the file of the function it compiled and at no other.
+"""
+
+# pyright: basic, reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+# (An intrinsic is written with its typing context and called without; Lanes are numba's types, not Python's.)
+
+import math
+import operator
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+
+f32, u32, u64 = np.float32, np.uint32, np.uint64
+
+PANEL = 64
+"""Images side by side."""
+WIDE = 64 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 16
+"""Lanes of a dense tile: 6 rows of 4 AVX-512 registers, or 6 of 2 AVX2 registers, stay in registers."""
+ROWS, COLUMNS = 6, 64
+TILE = ROWS * COLUMNS
+SGD, MOMENTUM, ADAM = 0, 1, 2
+
+LAYER = np.dtype([(name, np.int64) for name in (
+    "dense", "rows", "columns", "row_tiles", "column_tiles",
+    "w", "bias", "drift",       # in the parameters; drift = -1: none
+    "bits",                     # dense: which weights of a tile's row are alive
+    "by_row", "by_column",      # sparse: this layer's starts, in `starts`
+    "chunks",                   # sparse: rows are stored chunk by chunk of columns, so that a chunk's inputs stay in the first cache
+    "x", "x_panel",             # the input's activations, and the distance between its panels
+    "z", "z_panel",             # the output's
+    "turned", "turned_row",     # dense: the input image by image, and the distance between its images
+    "unit", "width",            # the output's units in the whole network: first of them in `units`, and how many there are
+)])
+RULE = np.dtype([("kind", np.int64), *((name, f32) for name in ("l2", "momentum", "beta1_rest", "beta2", "beta2_rest", "eps"))])
+PACE = np.dtype([("rate", f32), ("second", f32), ("decay", f32)])
+"""A step's own numbers: lr (Adam: over the first bias correction), 1 / sqrt(the second's), and AdamW's 1 - lr * decay."""
+
+
+# Lanes: the ten operations on them that the kernels below are written in.
+
+class Lanes(types.Type):
+    """n float32 in registers."""
+
+    def __init__(self, n: int):
+        self.n = n
+        super().__init__(name=f"Lanes({n})")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Lanes):
+        super().__init__(dmm, fe_type, _vector(fe_type.n))
+
+
+def _vector(n: int) -> ir.VectorType:
+    return ir.VectorType(ir.FloatType(), n)
+
+
+def _mask(indices: list[int]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(indices)), indices)
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any, kind: Any) -> Any:
+    return builder.bitcast(builder.gep(context.make_array(array_type)(context, builder, array).data, [at]), kind.as_pointer())
+
+
+def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    kind = ir.FunctionType(result, [a.type for a in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+@intrinsic(prefer_literal=True)
+def load(typing, array, at, n):
+    """array[at : at + n]"""
+    def code(context, builder, signature, args):
+        read = builder.load(_pointer(context, builder, array, args[0], args[1], _vector(n.literal_value)))
+        read.align = 4
+        return read
+    return Lanes(n.literal_value)(array, types.int64, n), code
+
+
+@intrinsic(prefer_literal=True)
+def store(typing, array, at, lanes):
+    """array[at : at + n] = lanes"""
+    def code(context, builder, signature, args):
+        builder.store(args[2], _pointer(context, builder, array, args[0], args[1], args[2].type)).align = 4
+        return context.get_dummy_value()
+    return types.none(array, types.int64, lanes), code
+
+
+@intrinsic(prefer_literal=True)
+def widen(typing, array, at, n):
+    """array[at : at + n] of bytes, as float32."""
+    def code(context, builder, signature, args):
+        read = builder.load(_pointer(context, builder, array, args[0], args[1], ir.VectorType(ir.IntType(8), n.literal_value)))
+        read.align = 1
+        return builder.uitofp(read, _vector(n.literal_value))
+    return Lanes(n.literal_value)(array, types.int64, n), code
+
+
+def _spread(builder: Any, scalar: Any, n: int) -> Any:
+    blank = ir.Constant(_vector(n), ir.Undefined)
+    return builder.shuffle_vector(builder.insert_element(blank, scalar, ir.Constant(ir.IntType(32), 0)), blank, _mask([0] * n))
+
+
+@intrinsic(prefer_literal=True)
+def fill(typing, scalar, n):
+    """The scalar in every lane."""
+    def code(context, builder, signature, args):
+        return _spread(builder, args[0], n.literal_value)
+    return Lanes(n.literal_value)(types.float32, n), code
+
+
+@intrinsic
+def fma(typing, a, b, c):
+    """a * b + c, rounded once; a may be a scalar."""
+    def code(context, builder, signature, args):
+        first = args[0] if isinstance(a, Lanes) else _spread(builder, args[0], b.n)
+        return _call(builder, f"llvm.fma.v{b.n}f32", args[1].type, [first, *args[1:]])
+    return b(a if isinstance(a, Lanes) else types.float32, b, c), code
+
+
+@intrinsic
+def root(typing, a):
+    """The square root of every lane."""
+    def code(context, builder, signature, args):
+        return _call(builder, f"llvm.sqrt.v{a.n}f32", args[0].type, args)
+    return a(a), code
+
+
+@intrinsic
+def total(typing, a):
+    """The sum over lanes, in one fixed order of halves."""
+    def code(context, builder, signature, args):
+        left, n = args[0], a.n
+        while n > 1:
+            n //= 2
+            low, high = (builder.shuffle_vector(left, left, _mask(list(range(o, o + n)))) for o in (0, n))
+            left = builder.fadd(low, high)
+        return builder.extract_element(left, ir.Constant(ir.IntType(32), 0))
+    return types.float32(a), code
+
+
+@intrinsic(prefer_literal=True)
+def part(typing, a, at, n):
+    """Lanes at .. at + n."""
+    def code(context, builder, signature, args):
+        return builder.shuffle_vector(args[0], args[0], _mask(list(range(at.literal_value, at.literal_value + n.literal_value))))
+    return Lanes(n.literal_value)(a, at, n), code
+
+
+@intrinsic(prefer_literal=True)
+def fold(typing, a, b, stride):
+    """Lane i holds a[i] + a[i ^ stride] where the bit `stride` of i is 0, and b[i] + b[i ^ stride] where it is 1."""
+    def code(context, builder, signature, args):
+        pick = [a.n * bool(i & stride.literal_value) for i in range(a.n)]
+        here, there = _mask([i + p for i, p in enumerate(pick)]), _mask([(i ^ stride.literal_value) + p for i, p in enumerate(pick)])
+        return builder.fadd(builder.shuffle_vector(args[0], args[1], here), builder.shuffle_vector(args[0], args[1], there))
+    return a(a, b, stride), code
+
+
+@intrinsic
+def where_positive(typing, z, yes, no):
+    """`yes` in the lanes where z > 0, else `no`."""
+    def code(context, builder, signature, args):
+        positive = builder.fcmp_ordered(">", args[0], ir.Constant(args[0].type, [0.0] * z.n))
+        return builder.select(positive, _spread(builder, args[1], z.n), _spread(builder, args[2], z.n))
+    return z(z, types.float32, types.float32), code
+
+
+@intrinsic
+def where_alive(typing, bits, a):
+    """a in the lanes whose bit is 1, else 0."""
+    def code(context, builder, signature, args):
+        alive = builder.bitcast(builder.trunc(args[0], ir.IntType(a.n)) if a.n < 64 else args[0], ir.VectorType(ir.IntType(1), a.n))
+        return builder.select(alive, args[1], ir.Constant(args[1].type, [0.0] * a.n))
+    return a(types.uint64, a), code
+
+
+def _operation(python: Any, llvm: str) -> None:
+    @type_callable(python)
+    def _type(context):
+        return lambda a, b: a if isinstance(a, Lanes) and a == b else None
+
+    @lower_builtin(python, Lanes, Lanes)
+    def _code(context, builder, signature, args):
+        return getattr(builder, llvm)(*args)
+
+
+for _python, _llvm in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")):
+    _operation(_python, _llvm)
+
+
+# Sparse layers.
+
+@njit
+def offset(layer, w, still, r):
+    """b[r], and what the still inputs (the same in every image) add to it: their weights all move by one `drift`."""
+    if layer.drift < 0:
+        return w[layer.bias + r]
+    return w[layer.bias + r] + still[2 * r] + still[2 * r + 1] * w[layer.drift + r]
+
+
+@njit
+def sparse_forward(layer, panel, w, still, starts, places, act):
+    """z[r] = b[r] + sum_j w[r, j] * x[j]"""
+    x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
+    for chunk in range(layer.chunks):
+        first = layer.by_row + chunk * layer.rows
+        for r in range(layer.rows):
+            sum_ = fill(offset(layer, w, still, r), 64) if chunk == 0 else load(act, z + r * PANEL, 64)
+            for j in range(starts[first + r], starts[first + r + 1]):
+                sum_ = fma(w[j], load(act, x + places[j], 64), sum_)
+            store(act, z + r * PANEL, sum_)
+
+
+@njit
+def sparse_backward(layer, panel, w, starts, sources, targets, delta, gain):
+    """d_in[j] = gain[j] * sum_r w[r, j] * d[r]"""
+    x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
+    for c in range(layer.columns):
+        sum_ = fill(f32(0), 64)
+        for i in range(starts[layer.by_column + c], starts[layer.by_column + c + 1]):
+            sum_ = fma(w[sources[i]], load(delta, z + targets[i], 64), sum_)
+        store(delta, x + c * PANEL, sum_ * load(gain, x + c * PANEL, 64))
+
+
+@njit
+def products(d, act, at):
+    """d * x in 64 lanes, added up to 16."""
+    sum_ = part(d, 0, 16) * load(act, at, 16)
+    sum_ = fma(part(d, 16, 16), load(act, at + 16, 16), sum_)
+    sum_ = fma(part(d, 32, 16), load(act, at + 32, 16), sum_)
+    return fma(part(d, 48, 16), load(act, at + 48, 16), sum_)
+
+
+@njit
+def eight_dots(d, act, x, places, j):
+    """Lane i of 8: the sum over lanes of d * x[j + i]. Eight at a time, because folding them together costs as much as folding one."""
+    a = fold(products(d, act, x + places[j]), products(d, act, x + places[j + 4]), 4)
+    b = fold(products(d, act, x + places[j + 1]), products(d, act, x + places[j + 5]), 4)
+    c = fold(products(d, act, x + places[j + 2]), products(d, act, x + places[j + 6]), 4)
+    e = fold(products(d, act, x + places[j + 3]), products(d, act, x + places[j + 7]), 4)
+    eight = fold(fold(a, c, 2), fold(b, e, 2), 1)
+    return part(fold(eight, eight, 8), 0, 8)
+
+
+@njit
+def sparse_gradient(layer, panels, starts, places, act, delta, g):
+    """g[r, j] = sum over lanes of d[r] * x[j]
+
+    The last eight of a row run on into the next row's places, which that row then overwrites; the last row's, into padding.
+    """
+    for chunk in range(layer.chunks):
+        first = layer.by_row + chunk * layer.rows
+        for r in range(layer.rows):
+            for panel in range(panels):
+                d, x = load(delta, layer.z + panel * layer.z_panel + r * PANEL, 64), layer.x + panel * layer.x_panel
+                for j in range(starts[first + r], starts[first + r + 1], 8):
+                    dots = eight_dots(d, act, x, places, j)
+                    store(g, j, dots if panel == 0 else dots + load(g, j, 8))
+    store(g, starts[layer.by_row + layer.chunks * layer.rows], fill(f32(0), 8))
+
+
+# Dense layers: w in tiles of 6 rows x 64 columns, row by row of tiles.
+
+@njit
+def dense_forward(layer, panel, w, still, act):
+    """z[r] = b[r] + sum_k w[r, k] * x[k], six rows at a time."""
+    x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
+    for row_tile in range(layer.row_tiles):
+        r = row_tile * ROWS
+        for lane in range(0, PANEL, WIDE):
+            a = fill(offset(layer, w, still, r), WIDE)
+            b = fill(offset(layer, w, still, r + 1), WIDE)
+            c = fill(offset(layer, w, still, r + 2), WIDE)
+            d = fill(offset(layer, w, still, r + 3), WIDE)
+            e = fill(offset(layer, w, still, r + 4), WIDE)
+            f = fill(offset(layer, w, still, r + 5), WIDE)
+            for tile in range(layer.column_tiles):
+                at = layer.w + (row_tile * layer.column_tiles + tile) * TILE
+                first = x + tile * COLUMNS * PANEL + lane
+                for k in range(min(COLUMNS, layer.columns - tile * COLUMNS)):
+                    input_ = load(act, first + k * PANEL, WIDE)
+                    a = fma(w[at + k], input_, a)
+                    b = fma(w[at + COLUMNS + k], input_, b)
+                    c = fma(w[at + 2 * COLUMNS + k], input_, c)
+                    d = fma(w[at + 3 * COLUMNS + k], input_, d)
+                    e = fma(w[at + 4 * COLUMNS + k], input_, e)
+                    f = fma(w[at + 5 * COLUMNS + k], input_, f)
+            out = z + r * PANEL + lane
+            store(act, out, a)
+            store(act, out + PANEL, b)
+            store(act, out + 2 * PANEL, c)
+            store(act, out + 3 * PANEL, d)
+            store(act, out + 4 * PANEL, e)
+            store(act, out + 5 * PANEL, f)
+
+
+@njit
+def dense_backward(layer, panel, w, delta, gain):
+    """d_in[k] = gain[k] * sum_r w[r, k] * d[r], four columns at a time."""
+    x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
+    for k in range(0, layer.columns, 4):
+        at = layer.w + k // COLUMNS * TILE + k % COLUMNS
+        for lane in range(0, PANEL, WIDE):
+            a = fill(f32(0), WIDE)
+            b = fill(f32(0), WIDE)
+            c = fill(f32(0), WIDE)
+            d = fill(f32(0), WIDE)
+            for r in range(layer.row_tiles * ROWS):
+                here = at + r // ROWS * layer.column_tiles * TILE + r % ROWS * COLUMNS
+                out = load(delta, z + r * PANEL + lane, WIDE)
+                a = fma(w[here], out, a)
+                b = fma(w[here + 1], out, b)
+                c = fma(w[here + 2], out, c)
+                d = fma(w[here + 3], out, d)
+            into = x + k * PANEL + lane
+            store(delta, into, a * load(gain, into, WIDE))
+            store(delta, into + PANEL, b * load(gain, into + PANEL, WIDE))
+            store(delta, into + 2 * PANEL, c * load(gain, into + 2 * PANEL, WIDE))
+            store(delta, into + 3 * PANEL, d * load(gain, into + 3 * PANEL, WIDE))
+
+
+def _tile_gradient(width: int) -> Any:
+    @njit
+    def tile_gradient(layer, row_tile, column, images, bits, bit, turned, delta, g):
+        """g[r, k] = sum over images of d[r] * x[k], of six rows and `width` columns; 0 where the mask is."""
+        a = fill(f32(0), width)
+        b = fill(f32(0), width)
+        c = fill(f32(0), width)
+        d = fill(f32(0), width)
+        e = fill(f32(0), width)
+        f = fill(f32(0), width)
+        for panel in range(0, images, PANEL):
+            rows = layer.z + panel // PANEL * layer.z_panel + row_tile * ROWS * PANEL
+            for i in range(min(PANEL, images - panel)):
+                x = load(turned, layer.turned + (panel + i) * layer.turned_row + column, width)
+                a = fma(delta[rows + i], x, a)
+                b = fma(delta[rows + PANEL + i], x, b)
+                c = fma(delta[rows + 2 * PANEL + i], x, c)
+                d = fma(delta[rows + 3 * PANEL + i], x, d)
+                e = fma(delta[rows + 4 * PANEL + i], x, e)
+                f = fma(delta[rows + 5 * PANEL + i], x, f)
+        at, shift = column % COLUMNS, np.uint64(column % COLUMNS)
+        store(g, at, where_alive(bits[bit] >> shift, a))
+        store(g, at + COLUMNS, where_alive(bits[bit + 1] >> shift, b))
+        store(g, at + 2 * COLUMNS, where_alive(bits[bit + 2] >> shift, c))
+        store(g, at + 3 * COLUMNS, where_alive(bits[bit + 3] >> shift, d))
+        store(g, at + 4 * COLUMNS, where_alive(bits[bit + 4] >> shift, e))
+        store(g, at + 5 * COLUMNS, where_alive(bits[bit + 5] >> shift, f))
+    return tile_gradient
+
+
+tile_gradient_wide, tile_gradient_16 = _tile_gradient(WIDE), _tile_gradient(16)
+
+
+@njit
+def dense_update(layer, images, w, m, v, bits, turned, delta, tile_g, rule, pace):
+    """The gradient of one tile at a time, and at once its step: gradients of a dense layer never go to memory."""
+    for row_tile in range(layer.row_tiles):
+        for tile in range(layer.column_tiles):
+            number = row_tile * layer.column_tiles + tile
+            column, stop = tile * COLUMNS, min(tile * COLUMNS + COLUMNS, layer.columns)
+            while column < stop:
+                bit = layer.bits + number * ROWS
+                if stop - column >= WIDE:
+                    tile_gradient_wide(layer, row_tile, column, images, bits, bit, turned, delta, tile_g)
+                    column += WIDE
+                else:
+                    tile_gradient_16(layer, row_tile, column, images, bits, bit, turned, delta, tile_g)
+                    column += 16
+            at, width = layer.w + number * TILE, (stop - tile * COLUMNS + 15) // 16 * 16
+            if width == COLUMNS:
+                optimise(w, m, v, at, TILE, tile_g, 0, rule, pace)
+            else:
+                for row in range(0, TILE, COLUMNS):
+                    optimise(w, m, v, at + row, width, tile_g, row, rule, pace)
+
+
+# What all layers share.
+
+@njit
+def optimise(w, m, v, at, count, g, g_at, rule, pace):
+    """One step of `count` parameters (a multiple of 16).
+
+    sgd: w -= lr g.   momentum: m = mu m + g, w -= lr m.
+    adam: m += (1 - b1)(g - m), v = b2 v + (1 - b2) g^2, w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps).
+    g is the gradient + l2 * w; AdamW multiplies w by 1 - lr * decay first.
+    """
+    for i in range(0, count, 16):
+        old = load(w, at + i, 16)
+        grad = fma(rule.l2, old, load(g, g_at + i, 16))
+        if rule.kind == ADAM:
+            first = load(m, at + i, 16)
+            first = fma(rule.beta1_rest, grad - first, first)
+            second = fma(rule.beta2_rest, grad * grad, fill(rule.beta2, 16) * load(v, at + i, 16))
+            store(m, at + i, first)
+            store(v, at + i, second)
+            move = first / fma(pace.second, root(second), fill(rule.eps, 16))
+            store(w, at + i, fma(-pace.rate, move, fill(pace.decay, 16) * old))
+        else:
+            if rule.kind == MOMENTUM:
+                grad = fma(rule.momentum, load(m, at + i, 16), grad)
+                store(m, at + i, grad)
+            store(w, at + i, fma(-pace.rate, grad, old))
+
+
+@njit
+def bias_gradient(layer, panels, delta, still, bias_alive, g):
+    """g of b[r] = sum over lanes of d[r]; and of the still inputs' drift, the same times their value."""
+    for r in range(layer.rows):
+        sum_ = load(delta, layer.z + r * PANEL, 64)
+        for panel in range(1, panels):
+            sum_ = sum_ + load(delta, layer.z + panel * layer.z_panel + r * PANEL, 64)
+        slope = total(sum_)
+        g[layer.bias + r] = bias_alive[layer.unit + r] * slope
+        if layer.drift >= 0:
+            g[layer.drift + r] = still[2 * layer.row_tiles * ROWS] * slope
+
+
+@njit
+def mixed(x):
+    """A bijection of 32 bits with no pattern left (lowbias32, Wellons 2018)."""
+    x = u32(x ^ (x >> u32(16)))
+    x = u32(x * u32(0x7FEB352D))
+    x = u32(x ^ (x >> u32(15)))
+    x = u32(x * u32(0x846CA68B))
+    return u32(x ^ (x >> u32(16)))
+
+
+@njit
+def activate(layer, panel, slope, act, gain):
+    """gain = 1 where z > 0, else slope; h = z * gain."""
+    z = layer.z + panel * layer.z_panel
+    for r in range(layer.rows):
+        value = load(act, z + r * PANEL, 64)
+        factor = where_positive(value, f32(1), slope)
+        store(gain, z + r * PANEL, factor)
+        store(act, z + r * PANEL, value * factor)
+
+
+@njit
+def drop(layer, panel, key, below, units, act, gain):
+    """streams.dropout_keeps: image i's unit u lives where mixed(mixed((i * width + u) ^ low) + high) < below; survivors / (1 - p)."""
+    z = layer.z + panel * layer.z_panel
+    low, high = u32(key & np.uint64(0xFFFFFFFF)), u32(key >> np.uint64(32))
+    scale = f32(4294967296.0 / below)
+    for r in range(layer.rows):
+        for i in range(PANEL):
+            index = u32((panel * PANEL + i) * layer.width + units[layer.unit + r])
+            draw = mixed(u32(mixed(u32(index ^ low)) + high))
+            factor = scale if draw < below else f32(0)
+            gain[z + r * PANEL + i] *= factor
+            act[z + r * PANEL + i] *= factor
+
+
+@njit
+def turn(layer, images, act, turned):
+    """A hidden layer's activations, image by image: what the gradient of a dense layer reads."""
+    for i in range(images):
+        x, row = layer.x + i // PANEL * layer.x_panel + i % PANEL, layer.turned + i * layer.turned_row
+        for c in range(layer.columns):
+            turned[row + c] = act[x + c * PANEL]
+
+
+@njit
+def show(layer, chosen, first, images, pixels, levels, act):
+    """Lay out a batch: x = (level - shift[c]) * unit[c] for input c, where level is 0 but for the listed pixels."""
+    starts, features, listed, place, shift, unit = pixels
+    # Scattered as bytes, a cache line an input, so that a whole panel stays in the first cache; then widened row by row.
+    for panel in range(0, images, PANEL):
+        x = layer.x + panel // PANEL * layer.x_panel
+        for at in range(layer.columns * PANEL):
+            levels[at] = 0
+        for i in range(min(PANEL, images - panel)):
+            image = chosen[first + panel + i]
+            for p in range(starts[image], starts[image + 1]):
+                levels[u64(place[features[p]] * PANEL + i)] = listed[p]
+        for c in range(layer.columns):
+            store(act, x + c * PANEL, (widen(levels, c * PANEL, 64) - fill(shift[c], 64)) * fill(unit[c], 64))
+
+
+@njit
+def show_turned(layer, chosen, first, images, pixels, turned):
+    """The same batch image by image: what the gradient of a dense layer reads."""
+    starts, features, listed, place, shift, unit = pixels
+    for i in range(images):
+        row = layer.turned + i * layer.turned_row
+        for c in range(0, layer.columns, 16):
+            store(turned, row + c, (fill(f32(0), 16) - load(shift, c, 16)) * load(unit, c, 16))
+        image = chosen[first + i]
+        for p in range(starts[image], starts[image + 1]):
+            c = place[features[p]]
+            turned[u64(row + c)] = (f32(listed[p]) - shift[c]) * unit[c]
+
+
+@njit
+def cross_entropy(layer, panel, images, labels, chosen, first, act, delta):
+    """d = (softmax(z) - onehot(y)) / B; returns the summed loss, log sum_c exp(z_c) - z_y."""
+    z, loss, share = layer.z + panel * layer.z_panel, 0.0, f32(1) / f32(images)
+    for i in range(min(PANEL, images - panel * PANEL)):
+        top = act[z + i]
+        for c in range(1, layer.rows):
+            top = max(top, act[z + c * PANEL + i])
+        sum_ = f32(0)
+        for c in range(layer.rows):
+            each = math.exp(act[z + c * PANEL + i] - top)
+            delta[z + c * PANEL + i] = each
+            sum_ += each
+        label = labels[chosen[first + panel * PANEL + i]]
+        loss += math.log(sum_) + top - act[z + label * PANEL + i]
+        for c in range(layer.rows):
+            delta[z + c * PANEL + i] *= share / sum_
+        delta[z + label * PANEL + i] -= share
+    return loss
+
+
+@njit(cache=True)
+def list_pixels(x):
+    """Of images (count, inputs): where each one's list starts, and the inputs and levels of its pixels that are not black."""
+    starts = np.zeros(len(x) + 1, np.int64)
+    for i in range(len(x)):
+        starts[i + 1] = starts[i] + np.count_nonzero(x[i])
+    features, levels, p = np.empty(starts[-1], np.uint16), np.empty(starts[-1], np.uint8), 0
+    for i in range(len(x)):
+        for f in range(x.shape[1]):
+            if x[i, f]:
+                features[p], levels[p] = f, x[i, f]
+                p += 1
+    return starts, features, levels
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def train_steps(first, last, images, order, labels, pixels, levels, layers, w, m, v, g, tile_g, still, bias_alive, bits, starts, places,
+                sources, targets, units, act, gain, delta, turned, swept, rule, paces, slope, drop_keys, drop_below):
+    """Steps first .. last - 1 of a round; returns the sum over steps of the mean loss."""
+    panels, depth, loss = (images + PANEL - 1) // PANEL, len(layers), 0.0
+    for step in range(first, last):
+        pace = paces[step]
+        show(layers[0], order, step * images, images, pixels, levels, act)
+        if layers[0].dense:
+            show_turned(layers[0], order, step * images, images, pixels, turned)
+        for n in range(depth):
+            layer = layers[n]
+            for panel in range(panels):
+                if layer.dense:
+                    dense_forward(layer, panel, w, still, act)
+                else:
+                    sparse_forward(layer, panel, w, still, starts, places, act)
+                if n + 1 < depth:
+                    activate(layer, panel, slope, act, gain)
+                    if drop_below < 4294967296:
+                        drop(layer, panel, drop_keys[step * (depth - 1) + n], drop_below, units, act, gain)
+            if n + 1 < depth and layers[n + 1].dense:
+                turn(layers[n + 1], images, act, turned)
+        out = layers[depth - 1]
+        summed = 0.0
+        for panel in range(panels):
+            summed += cross_entropy(out, panel, images, labels, order, step * images, act, delta)
+        loss += summed / images
+        for n in range(depth - 1, -1, -1):
+            layer = layers[n]
+            if n > 0:
+                for panel in range(panels):
+                    if layer.dense:
+                        dense_backward(layer, panel, w, delta, gain)
+                    else:
+                        sparse_backward(layer, panel, w, starts, sources, targets, delta, gain)
+            if layer.dense:
+                dense_update(layer, images, w, m, v, bits, turned, delta, tile_g, rule, pace)
+            else:
+                sparse_gradient(layer, panels, starts, places, act, delta, g)
+            bias_gradient(layer, panels, delta, still, bias_alive, g)
+        optimise(w, m, v, swept, len(w) - swept, g, swept, rule, pace)
+    return loss
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def evaluate(count, everything, labels, pixels, levels, layers, w, still, starts, places, act, gain, slope):
+    """The summed loss and the number of images whose largest output is their label (the first of equals)."""
+    depth, loss, correct = len(layers), 0.0, 0
+    out = layers[depth - 1]
+    for first in range(0, count, PANEL):
+        images = min(PANEL, count - first)
+        show(layers[0], everything, first, images, pixels, levels, act)
+        for n in range(depth):
+            if layers[n].dense:
+                dense_forward(layers[n], 0, w, still, act)
+            else:
+                sparse_forward(layers[n], 0, w, still, starts, places, act)
+            if n + 1 < depth:
+                activate(layers[n], 0, slope, act, gain)
+        for i in range(images):
+            top, best = act[out.z + i], 0
+            for c in range(1, out.rows):
+                if act[out.z + c * PANEL + i] > top:
+                    top, best = act[out.z + c * PANEL + i], c
+            sum_ = 0.0
+            for c in range(out.rows):
+                sum_ += math.exp(act[out.z + c * PANEL + i] - top)
+            label = labels[first + i]
+            loss += math.log(sum_) + float(top) - float(act[out.z + label * PANEL + i])
+            correct += best == label
+    return loss, correct
