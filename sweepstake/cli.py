@@ -185,6 +185,8 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     from sweepstake.read.claims import judge
     from sweepstake.read.report import terminal_table, write_report
 
+    for line in changed_plugins(study, found):
+        console.print(line, style="yellow", highlight=False)
     rows = tidy(found)
     if rows:
         console.print(terminal_table(study, rows))

@@ -26,6 +26,7 @@ from sweepstake.engine.train import (
     Trainer,
     Watch,
     _order_seed,  # pyright: ignore[reportPrivateUsage]
+    first_step,
     progress,
 )
 from sweepstake.pieces import lr_schedule
@@ -258,16 +259,17 @@ class FastTrainer(Trainer):
             run = Run(self, cell, start, round_)
             self.seen = Plan(self.net, start.w, start.mask, PANEL, self.anything, moves=True)  # For all points of this round's curve.
             rewind_at = cell.reset.options.get("step") if round_ == 0 else None
-            stops = sorted({step for step in (*self.grid, rewind_at) if step is not None and step <= self.steps})
+            first = first_step(cell, round_)
+            stops = sorted({step for step in (*self.grid, first, rewind_at) if step is not None and first <= step <= self.steps})
             curve: dict[str, list[float]] = {"step": [], "train_loss": []}
             best, w_early, early_step, w_step = float("inf"), None, None, None
             summed, since, diverged = 0.0, 0, False
             for here, next_ in zip(stops, [*stops[1:], None], strict=True):
                 self.net.w.copy_(run.w())
-                if here in self.grid:
+                if here in self.grid or here == first:
                     paused = time.perf_counter()
                     point = self._point(here)
-                    if here:
+                    if since:
                         point["train_loss"] = summed / since
                         diverged = not np.isfinite(point["train_loss"])
                     summed, since = 0.0, 0
@@ -320,7 +322,9 @@ class Run:
         self.done = int(start.moments[2]) if self.kind == ADAM and start.moments else 0
         depth = len(plan.layers)
         dropout = trainer.module.dropout.p
-        keys = streams.dropout_keys(steps * (depth - 1) if dropout else 0, cell.seed, round_, 0)
+        self.first = first_step(cell, round_)
+        unused = np.zeros(self.first * (depth - 1) if dropout else 0, np.uint64)
+        keys = np.append(unused, streams.dropout_keys((steps - self.first) * (depth - 1) if dropout else 0, cell.seed, round_, 0))
         order = streams.batch_order(len(trainer.images.train.y), images, steps, _order_seed(cell), round_).numpy().ravel()
         pixels = trainer.pixels[id(trainer.images.train)]
         act, gain, delta = (_aligned(plan.act_size) for _ in range(3))
@@ -338,7 +342,7 @@ class Run:
         return self.plan.scatter(self.made[0], self.start.w, self.start.w)
 
     def moments(self) -> list[Tensor]:
-        steps = self.done + self.trainer.steps
+        steps = self.done + self.trainer.steps - self.first
         if self.kind == SGD or not steps:
             return []
         zero = torch.zeros_like(self.start.w)
@@ -355,7 +359,7 @@ class Run:
         factor = lr_schedule.get(cell.lr_schedule.name)
         shares = [progress(cell, self.round, step, steps) for step in range(steps)]
         lr = np.array([cell.lr * factor({"progress": lambda share=share: share}, cell.lr_schedule.options) for share in shares])
-        t = self.done + 1 + np.arange(steps)
+        t = np.maximum(self.done + 1 + np.arange(steps) - self.first, 1)
         paces["rate"] = lr / (1 - BETA1 ** t) if self.kind == ADAM else lr
         paces["second"] = 1 / np.sqrt(1 - BETA2 ** t)
         paces["decay"] = 1 - lr * cell.weight_decay if cell.optimiser == "adamw" else 1

@@ -133,17 +133,16 @@ class Net:
     def weights(self) -> list[Slot]:
         return [slot for slot in self.slots if slot.role == "weight"]
 
-    @cached_property
-    def prunable(self) -> list[Slot]:
-        """The weights of the layers the cell prunes, in the network's order."""
+    def prunable(self, cell: Cell) -> list[Slot]:
+        """The weights of the layers this cell prunes, in the network's order. Cells that share a network may prune other layers."""
         known = {"all": True} | {slot.kind: True for slot in self.weights} | {slot.layer: True for slot in self.weights}
-        problems = [unknown(f'prune_layers = "{name}"', "layer or kind", name, known) for name in self.cell.prune_layers if name not in known]
-        named = {**(self.cell.keep if isinstance(self.cell.keep, dict) else {})}
+        problems = [unknown(f'prune_layers = "{name}"', "layer or kind", name, known) for name in cell.prune_layers if name not in known]
+        named = {**(cell.keep if isinstance(cell.keep, dict) else {})}
         problems += [unknown(f"keep = {{{name} = ...}}", "layer", name, [s.layer for s in self.weights])
                      for name in named if name not in {s.layer for s in self.weights}]
         if problems:
             raise UserError(*problems)
-        return [slot for slot in self.weights if {"all", slot.kind, slot.layer} & set(self.cell.prune_layers)]
+        return [slot for slot in self.weights if {"all", slot.kind, slot.layer} & set(cell.prune_layers)]
 
     def bias_of(self, weight: Slot) -> Slot | None:
         return next((slot for slot in self.slots if slot.layer == weight.layer and slot.role == "bias"), None)

@@ -17,7 +17,7 @@ from sweepstake.pieces import reset
 def counts_are_exact(net: Net, cell: Cell, asked: dict[str, int], mask: Tensor) -> str:
     """Every layer keeps exactly as many weights (or units) as it was asked to."""
     emptied = cell.granularity == "unit" and 0 in asked.values()  # Behind a layer without units, no unit has a live weight.
-    for slot in net.prunable:
+    for slot in net.prunable(cell):
         if slot.layer in asked and not emptied:
             left = int(alive_in(net, cell, slot, mask).sum())
             if left != asked[slot.layer]:
@@ -85,9 +85,9 @@ def _sorted(values: Tensor) -> np.ndarray:
     return np.sort(values.flatten().cpu().numpy())
 
 
-def shuffle_moved(net: Net, before: Tensor, after: Tensor) -> str:
+def shuffle_moved(net: Net, cell: Cell, before: Tensor, after: Tensor) -> str:
     """A shuffled mask differs from the one it shuffles, and keeps its counts."""
-    for slot in net.prunable:
+    for slot in net.prunable(cell):
         was, now = slot.of(before), slot.of(after)
         if int(was.sum()) != int(now.sum()):
             raise BrokenControl(f"control = shuffle: {slot.layer} keeps {int(now.sum()):,}, the mask it shuffles {int(was.sum()):,}")
@@ -98,9 +98,10 @@ def shuffle_moved(net: Net, before: Tensor, after: Tensor) -> str:
 
 def invert_keeps_the_lowest(net: Net, cell: Cell, was: Tensor, pruned: Pruned) -> str:
     """Under `invert` no weight that stays scores above one that goes, in any layer."""
-    for slot in net.prunable:
+    for slot in net.prunable(cell):
         if slot.layer in pruned.scores:
-            before, after = alive_in(net, cell, slot, was), alive_in(net, cell, slot, pruned.mask)
+            before = alive_in(net, cell, slot, was if pruned.before is None else pruned.before)
+            after = alive_in(net, cell, slot, pruned.mask)
             stays, goes = pruned.scores[slot.layer][after], pruned.scores[slot.layer][before & ~after]
             if len(stays) and len(goes) and float(stays.max()) > float(goes.min()):
                 raise BrokenControl(f"control = invert: {slot.layer} keeps a score of {float(stays.max())!r} "

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import floor, isfinite
 from typing import Any
 
@@ -83,6 +82,10 @@ def keep_of(cell: Cell, slot: Slot, output: Slot) -> float:
     return cell.keep.get(slot.layer, 1.0) if isinstance(cell.keep, dict) else cell.keep
 
 
+MakeScorer = Callable[[Tensor, str, Mapping[str, Any]], Scorer]
+"""(mask, criterion, options) -> its scores at this pruning."""
+
+
 @dataclass(frozen=True)
 class Pruned:
     """The next mask over all parameters, as ranked and (under a shuffle) as moved, the last scores, and what was asked of each layer."""
@@ -91,12 +94,14 @@ class Pruned:
     ranked: Tensor
     asked: dict[str, int]
     scores: dict[str, Tensor]
-    """Of each layer, flat, as the criterion gave them."""
+    """Of each layer, flat, as the criterion gave them; of a pruning in parts, those of the last."""
+    before: Tensor | None = None
+    """The mask that those scores ranked."""
 
 
 def pruned_slots(net: Net, cell: Cell) -> list[Slot]:
     """The layers whose weights, or units, can die: outputs are classes, not units."""
-    return [slot for slot in net.prunable if not (cell.granularity == "unit" and slot is net.weights[-1])]
+    return [slot for slot in net.prunable(cell) if not (cell.granularity == "unit" and slot is net.weights[-1])]
 
 
 def prune(net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int, images: Images | None = None) -> Pruned:
@@ -107,19 +112,22 @@ def prune(net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, do
     slots = pruned_slots(net, cell)
     ties = {slot: streams.uniform(tuple(alive_in(net, cell, slot, mask).shape), cell.seed, "ties", done, slot.name) for slot in slots}
     parts = cell.criterion.options.get("iterations", 1)
-    ranked, scores, counts, kept = mask, {}, {}, {}
+
+    def scorer(under: Tensor, name: str, options: Mapping[str, Any]) -> Scorer:
+        return Scorer(net, cell, stations, under, done, images, name, options)
+
+    ranked, before, scores, counts, kept = mask, mask, {}, {}, {}
     for part in range(1, parts + 1):
-        alive = {slot: alive_in(net, cell, slot, ranked) for slot in slots}
-        scorer = partial(Scorer, net, cell, stations, ranked, done, images)
-        scores = scorer(cell.criterion.name, cell.criterion.options).scores(slots)
+        before, alive = ranked, {slot: alive_in(net, cell, slot, ranked) for slot in slots}
+        scores = scorer(ranked, cell.criterion.name, cell.criterion.options).scores(slots)
         order = {slot: -each for slot, each in scores.items()} if cell.control == "invert" else scores
-        counts = _share(net, cell, slots, order, alive, ties, done + 1 if part == parts else done + part / parts, scorer)
+        counts = _share(net, cell, slots, order, alive, ties, done + 1 if part == parts else done + part / parts, scorer, ranked)
         kept = {slot: keep_top(order[slot], alive[slot], counts[slot], ties[slot]) for slot in slots}
         ranked = _with_kept(net, cell, ranked, kept)
     new = ranked
     if cell.control == "shuffle":
         new = _with_kept(net, cell, ranked, {slot: _shuffled(kept[slot], cell, done, slot) for slot in slots})
-    return Pruned(new, ranked, {slot.layer: counts[slot] for slot in slots}, {slot.layer: scores[slot] for slot in slots})
+    return Pruned(new, ranked, {slot.layer: counts[slot] for slot in slots}, {slot.layer: scores[slot] for slot in slots}, before)
 
 
 def transplant(net: Net, cell: Cell, donor: Tensor | None) -> Pruned:
@@ -136,7 +144,7 @@ def _shuffled(kept: Tensor, cell: Cell, done: int, slot: Slot) -> Tensor:
 
 
 def _share(net: Net, cell: Cell, slots: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
-           done: float, scorer: Callable[[str, Mapping[str, Any]], Scorer]) -> dict[Slot, int]:
+           done: float, scorer: MakeScorer, mask: Tensor) -> dict[Slot, int]:
     """How many each layer keeps. A layer that keeps all, and an output layer with its own rate, share with nobody."""
     output = net.weights[-1]
     density = dict(zip(slots, densities(cell, slots, [alive[slot].numel() for slot in slots], done, output), strict=True))
@@ -145,20 +153,33 @@ def _share(net: Net, cell: Cell, slots: list[Slot], scores: dict[Slot, Tensor], 
     counts = {slot: int(alive[slot].sum()) for slot in whole}
     for pool in (apart, [slot for slot in slots if slot not in apart + whole]):
         if pool:
-            counts |= _allocate(net, cell, pool, scores, alive, ties, density, scorer)
+            counts |= _allocate(net, cell, pool, scores, alive, ties, density, scorer, mask)
     return counts
 
 
 def _allocate(net: Net, cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
-              density: dict[Slot, float], scorer: Callable[[str, Mapping[str, Any]], Scorer]) -> dict[Slot, int]:
+              density: dict[Slot, float], scorer: MakeScorer, mask: Tensor) -> dict[Slot, int]:
     sizes = [alive[slot].numel() for slot in pool]
     room = [int(alive[slot].sum()) for slot in pool]
     total = min(round(sum(size * density[slot] for size, slot in zip(sizes, pool, strict=True))), sum(room))
 
-    def top(by: dict[Slot, Tensor] = scores) -> list[int]:
-        best, living, tie = (torch.cat([each[slot] for slot in pool]) for each in (by, alive, ties))
+    def top() -> list[int]:
+        best, living, tie = (torch.cat([each[slot] for slot in pool]) for each in (scores, alive, ties))
         joined = keep_top(best, living, total, tie)
         return [int(part.sum()) for part in joined.split(sizes)]
+
+    def top_by(name: str, options: Mapping[str, Any]) -> list[int]:
+        """What another criterion would leave of each layer, pruning as it prunes: in parts, if it has iterations."""
+        resolved = criterion.resolve(name, options, "allocation = like")
+        parts, begun, under, living = resolved.get("iterations", 1), sum(room), mask, {slot: alive[slot] for slot in pool}
+        tie = torch.cat([ties[slot] for slot in pool])
+        for part in range(1, parts + 1):
+            best = scorer(under, name, resolved).scores(pool)
+            count = total if part == parts else round(begun * (total / begun) ** (part / parts))
+            joined = keep_top(*(torch.cat([each[slot] for slot in pool]) for each in (best, living)), count, tie)
+            living = dict(zip(pool, joined.split(sizes), strict=True))
+            under = _with_kept(net, cell, under, living)
+        return [int(living[slot].sum()) for slot in pool]
 
     wishes = allocation.get(cell.allocation.name)({
         "sizes": lambda: sizes,
@@ -170,7 +191,7 @@ def _allocate(net: Net, cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor]
         "scores": lambda: [scores[slot] for slot in pool],
         "alive": lambda: [alive[slot] for slot in pool],
         "top": top,
-        "top_by": lambda: lambda name, options: top(scorer(name, criterion.resolve(name, options, "allocation = like")).scores(pool)),
+        "top_by": lambda: top_by,
     }, cell.allocation.options)
     return dict(zip(pool, exact_counts(wishes, room, total), strict=True))
 
@@ -209,6 +230,9 @@ def check_pruning(net: Net, cell: Cell) -> None:
         if size - lost * prunings < 1:
             problems.append(f"remove = {{{layer} = {lost}}}: {prunings} prunings would take {lost * prunings:,} of the {size:,} "
                             f"{cell.granularity}s of {layer}, and one must be left. At most {(size - 1) // lost} prunings of {lost}.")
+    if cell.prune_when == "before" and cell.reset.name == "shuffled":
+        problems.append('prune_when = "before" with reset = "shuffled": the survivors are shuffled once they are known, and so would not '
+                        'be the weights that were scored. Say prune_when = "after", or another reset.')
     if (cell.control == "transplant") != (cell.donor is not None):
         problems.append('control = "transplant" needs a donor, as donor = {seed = 7}.' if cell.donor is None else
                         f'donor is for control = "transplant", not "{cell.control}". Leave it out.')

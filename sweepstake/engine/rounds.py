@@ -150,7 +150,7 @@ def prove_mask(net: Net, cell: Cell, was: Tensor, pruned: Pruned, donor: Tensor 
     """The checks of law 7 on a pruning; raises BrokenControl by name."""
     said: dict[str, Any] = {"counts": proofs.counts_are_exact(net, cell, pruned.asked, pruned.mask)}
     if cell.control == "shuffle":
-        said["shuffle"] = proofs.shuffle_moved(net, pruned.ranked, pruned.mask)
+        said["shuffle"] = proofs.shuffle_moved(net, cell, pruned.ranked, pruned.mask)
     elif cell.control == "invert":
         said["invert"] = proofs.invert_keeps_the_lowest(net, cell, was, pruned)
     elif cell.control == "transplant" and donor is not None:

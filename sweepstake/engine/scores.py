@@ -116,7 +116,12 @@ class Scorer:
         return train.x[order], train.y[order]
 
     def _parts(self, size: int = CHUNK) -> Iterator[tuple[Tensor, Tensor]]:
-        for x, y in zip(*(each.split(size) for each in self.chosen), strict=True):
+        count = len(self.chosen[1])
+        # No part of one image alone: a batch norm has no variance over it.
+        sizes = [size] * (count // size) + [count % size] * (count % size > 0)
+        if len(sizes) > 1 and sizes[-1] == 1:
+            sizes[-2:] = [size + 1]
+        for x, y in zip(*(each.split(sizes) for each in self.chosen), strict=True):
             yield self._images.batch(x, self.net.w.dtype), y
 
     def _forward(self, flat: Tensor, x: Tensor) -> Tensor:
@@ -125,8 +130,9 @@ class Scorer:
         for module in self.net.module.modules():
             if isinstance(module, _BatchNorm):
                 module.train()
-        buffers = {name: buffer.clone() for name, buffer in self.net.module.named_buffers()}
-        return functional_call(self.net.module, {**{slot.name: slot.of(flat) for slot in self.net.slots}, **buffers}, (x,))
+        values = {slot.name: slot.of(flat).detach().clone() if slot.role == "statistic" else slot.of(flat) for slot in self.net.slots}
+        counters = {name: buffer.clone() for name, buffer in self.net.module.named_buffers() if not buffer.is_floating_point()}
+        return functional_call(self.net.module, {**values, **counters}, (x,))
 
     def _losses(self, flat: Tensor) -> Iterator[Tensor]:
         """The mean loss over the chosen images, in parts that sum to it."""
@@ -153,8 +159,10 @@ class Scorer:
         # In double: the flow is a product over layers and leaves float32 in deep networks.
         module = self.net.module.eval()
         flat = self.stations["w_final"].abs().double().requires_grad_()
-        values = {slot.name: slot.of(flat) for slot in self.net.slots}
-        buffers = {name: b.double() if b.is_floating_point() else b for name, b in module.named_buffers()}
+        given = self.stations["w_final"].double()
+        values = {slot.name: slot.of(given if slot.role == "statistic" else flat) for slot in self.net.slots}
+        # Statistics are among the values given; only counters are left to the module.
+        buffers = {name: buffer for name, buffer in module.named_buffers() if not buffer.is_floating_point()}
         flow = functional_call(module, {**values, **buffers}, (torch.ones((1, *self._images.inputs), dtype=torch.float64),)).sum()
         return torch.autograd.grad(flow, flat)[0]
 
@@ -168,7 +176,7 @@ class Scorer:
         """Mean |output| of each unit, as the layer after it sees it."""
         sums: dict[Slot, Tensor] = {}
         hooks = []
-        for slot in self.net.prunable:
+        for slot in self.net.prunable(self.cell):
             following = self.net.after(slot)
             if following is None:
                 if slot is not self.net.weights[-1]:

@@ -20,7 +20,7 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 from sweepstake.base.cell import Cell
-from sweepstake.base.errors import BrokenControl, UserError
+from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
 from sweepstake.engine.network import Net, Slot, draw_init
 from sweepstake.engine.rounds import State, finish_round, masks_of
@@ -33,6 +33,7 @@ from sweepstake.engine.train import (  # pyright: ignore[reportPrivateUsage]
     Watch,
     _grid,
     _order_seed,
+    first_step,
     progress,
     steps_in_round,
 )
@@ -327,7 +328,7 @@ class StackTrainer:
             self.rates.copy_(self._rates(round_))
         self.keys_CD.copy_(torch.tensor([[int(streams.generator(cell.seed, "dropout", round_, number).integers(2**62))
                                           for number in range(len(self._dropouts))] for cell in self.cells], dtype=torch.int64))
-        self.t.zero_()
+        self.t.fill_(first_step(self.cells[0], round_))
 
     def _load(self, ws: Sequence[Tensor]) -> None:
         w = torch.stack(list(ws)).to(self.device)
@@ -357,8 +358,9 @@ class StackTrainer:
                 rewinds.setdefault(cell.reset.options["step"], []).append(c)
         _synchronise(self.device)
         began, measuring, since = time.perf_counter(), 0.0, 0
-        for step in range(self.steps + 1):
-            if step in self.grid:
+        first = first_step(self.cells[0], round_)
+        for step in range(first, self.steps + 1):
+            if step in self.grid or step == first:
                 _synchronise(self.device)
                 paused = time.perf_counter()
                 for c, (seat, point) in enumerate(zip(seats, self._points(step, since), strict=True)):
@@ -386,7 +388,7 @@ class StackTrainer:
     def _points(self, step: int, since: int) -> list[dict[str, float]]:
         """A point of every cell's learning curve, on the host."""
         validation = self._here(self._held.validation) if self._held.validation else None
-        test, losses = self._here(self._held.test), (self.loss_C / since).tolist() if step else [float("nan")] * len(self.cells)
+        test, losses = self._here(self._held.test), (self.loss_C / since).tolist() if since else [float("nan")] * len(self.cells)
         return [{"step": step, "train_loss": losses[c],
                  **({f"validation_{k}": validation[c][k] for k in ("loss", "accuracy")} if validation else {}),
                  **{f"test_{k}": test[c][k] for k in ("loss", "accuracy")}} for c in range(len(self.cells))]
@@ -446,7 +448,7 @@ class Seat:
             self.curve.setdefault(key, []).append(value)
         if point.get("validation_loss", float("inf")) < self.best:
             self.best, self.early_step, self.w_early = point["validation_loss"], int(point["step"]), flat()
-        if point["step"] and not isfinite(point["train_loss"]):
+        if len(self.curve["step"]) > 1 and not isfinite(point["train_loss"]):  # The first has no loss yet.
             self.w_final = flat()
 
     def trained(self, w_final: Tensor, steps: int, seconds: dict[str, float], moments: list[Tensor]) -> Trained:
@@ -502,7 +504,9 @@ def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[Sta
         for i, each, seat in zip(here, trained, seats, strict=True):
             try:
                 record, states[i] = finish_round(seat, cells[i], states[i], each, w_init[i], donors[i])
-            except (BrokenControl, UserError) as error:
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except Exception as error:  # What is wrong with one cell, a piece of its own say, is not wrong with its neighbours.
                 states[i] = State(cells[i].rounds + 1, states[i].start)
                 yield i, error, None
             else:

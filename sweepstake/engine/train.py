@@ -5,6 +5,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
 
 import numpy as np
 import torch
@@ -120,7 +122,13 @@ class Start:
 
 def steps_in_round(cell: Cell, train_count: int) -> int:
     """Epochs are passes over the training images, counted in whole steps: 5 epochs of 60,000 in 60s are 5,000 steps."""
-    return cell.steps if cell.steps is not None else -int(-(cell.epochs or 0) * train_count // cell.batch_size)
+    return cell.steps if cell.steps is not None else ceil(Fraction(str(cell.epochs or 0)) * train_count / cell.batch_size)
+
+
+def first_step(cell: Cell, round_: int) -> int:
+    """Where a round begins: at 0, or, rewound to step k of round 0, at k, as if the steps before it had been taken already
+    (Frankle et al. 2020; Renda et al. 2020): the same schedule, and k steps fewer."""
+    return cell.reset.options.get("step", 0) if round_ > 0 else 0
 
 
 def progress(cell: Cell, round_: int, step: int, steps: int) -> float:
@@ -168,11 +176,12 @@ class Trainer:
         summed, since = torch.zeros((), dtype=torch.float64), 0
         began, measuring = time.perf_counter(), 0.0
         diverged = False
-        for step in range(self.steps + 1):
-            if step in self.grid:
+        first = first_step(cell, round_)
+        for step in range(first, self.steps + 1):
+            if step in self.grid or step == first:
                 paused = time.perf_counter()
                 point = self._point(step)
-                if step:
+                if since:
                     point["train_loss"] = float(summed) / since
                     diverged = not np.isfinite(point["train_loss"])
                 summed.zero_()

@@ -23,7 +23,7 @@ reset = Registry("reset", by_layer=True, offers={
 
 @reset(source="w_step", neutral={"step": 0})
 def rewind(w_step, *, step: Annotated[int, Meta(ge=0)] = 0):
-    """Back to where they began, or to step k of round 0 (Frankle & Carbin 2019; Frankle et al. 2020)."""
+    """Back to where they began, or to step k of round 0, to train on from there (Frankle & Carbin 2019; Frankle et al. 2020)."""
     return w_step
 
 

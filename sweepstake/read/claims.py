@@ -65,7 +65,7 @@ def _values(claim: ClaimSpec, axes: list[str], sides: list[list[Row]]) -> list[f
         return list(_mean_by_seed([(at["seed"], at[metric]) for _, at in cells[0]]).values())
     if claim.test == "matches_dense":
         gains = [(at["seed"], sign * (at[metric] - dense[metric])) for dense, at in cells[0]
-                 if dense["round"] == 0 and dense[metric] is not None]
+                 if is_dense(dense) and at is not dense and dense[metric] is not None]
         return list(_mean_by_seed(gains).values())
     # Paired within a seed and within every axis that the claim leaves open.
     open_axes = [axis for axis in axes if axis not in claim.this and axis not in claim.than]
@@ -76,6 +76,11 @@ def _values(claim: ClaimSpec, axes: list[str], sides: list[list[Row]]) -> list[f
                       for side in cells)
         gains += [(seed, sign * (this[seed] - than[seed])) for seed in this.keys() & than.keys()]
     return list(_mean_by_seed(gains).values())
+
+
+def is_dense(row: Row) -> bool:
+    """The whole network, trained: round 0, unless it was pruned before its training already."""
+    return row["round"] == 0 and row["kept_fraction"] == 1.0
 
 
 def _cells(rows: list[Row]) -> list[list[Row]]:
@@ -114,6 +119,8 @@ def _nothing(claim: ClaimSpec, sides: list[list[Row]]) -> str:
             held_out = claim.at == "early" or claim.metric.startswith(("validation", "early"))
             needs = " It needs a validation split." if held_out else ""
             return f"No {claim.metric} was measured{' at early stop' if claim.at == 'early' else ''}.{needs}"
+    if claim.test == "matches_dense" and sides[0]:
+        return "There is no dense network to match: round 0 was pruned before it was trained, or is the round asked for."
     return "No seed has finished on both sides." if len(sides) > 1 else "No cell has finished."
 
 

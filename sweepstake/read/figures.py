@@ -98,7 +98,7 @@ def _by_kept(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | N
     x = _kept_axis([point["kept"] for point in points])
     colour, shape = _colours(by, points, axes)
     layers: list[Spec] = [
-        {"transform": [{"filter": "datum.round === 0"}], "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1, "aria": False},
+        {"transform": [{"filter": "datum.round === 0 && datum.kept >= 100"}], "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1, "aria": False},
          "encoding": {"y": y, "color": colour, "opacity": {"condition": {"param": "picked", "value": 0.65}, "value": 0.05}}},
         {"mark": {"type": "rule", "strokeWidth": 1.2, "aria": False},
          "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": colour, "opacity": FADED}},
@@ -114,7 +114,8 @@ def _by_kept(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | N
     lost = max((point["diverged"] for point in points), default=0)
     bars = f"; bars: {ERRORS[figure.error]}" if points[0]["n"] > 1 else ""
     left_out = f" Diverged cells are left out (up to {lost} a point)." if lost else ""
-    subtitle = f"{_seeds(points)}{bars}; dashed: the dense network.{left_out}"
+    dense = "; dashed: the dense network" if any(point["round"] == 0 and point["kept"] >= 100 for point in points) else ""
+    subtitle = f"{_seeds(points)}{bars}{dense}.{left_out}"
     title = f"{told[0].upper()}{told[1:]} against weights remaining"
     return Drawn(points, layers, title, subtitle)
 

@@ -93,10 +93,10 @@ def equivalent(differences: Sequence[float], margin: float) -> Decision:
 
 
 def about(values: Sequence[float], value: float, margin: float) -> Decision:
-    """The interval meets value +- margin, and is not wider than that band: a wide interval meets everything."""
+    """The mean is within value +- margin, by an interval no wider than that band: a wide one meets everything."""
     effect, low, high = _estimate(values)
     meets = low <= value + margin and high >= value - margin
-    word: Word = "contradicted" if not meets else "supported" if high - low <= 2 * margin else "undecided"
+    word: Word = "contradicted" if not meets else "supported" if high - low <= 2 * margin and abs(effect - value) <= margin else "undecided"
     return Decision(_enough(word, values), effect, low, high, len(values), effect + margin)
 
 

@@ -147,11 +147,12 @@ def _images(cell: Cell, directories: list[Path], known: dict[bytes, Any]) -> tup
 
 def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: int) -> None:
     from sweepstake.engine.network import Net
+    from sweepstake.engine.prune import check_pruning
     from sweepstake.engine.train import steps_in_round
 
     net = Net(cell, inputs, classes)
     layers = [slot.layer for slot in net.weights]
-    _ = net.prunable
+    check_pruning(net, cell)
     for field in SETS:
         ref: Ref = getattr(cell, field)
         piece = REGISTRIES[SETS[field]].get(ref.name)
@@ -160,7 +161,9 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
             if strange:
                 raise UserError(*(unknown(f"{field}: {option} = {shown(value)}: {name}", "layer", name, layers) for name in strange))
     steps, rewind_to = steps_in_round(cell, train_count), cell.reset.options.get("step", 0)
-    if cell.reset.name == "rewind" and rewind_to > steps:
+    if not isinstance(rewind_to, int):
+        raise UserError(f"reset: step = {shown(rewind_to)}: is one step for the whole network, not a table of layers.")
+    if rewind_to > steps:
         raise UserError(f"reset: step = {rewind_to}: a round has only {steps:,} steps. Rewind to one of them.")
 
 

@@ -60,9 +60,18 @@ def _train(tasks: Sequence[Task], store: Store, device: str, limit: int | None, 
         on_event({"kind": "failed", "id": task.id, "error": said_of(error)})
 
     journals: list[Journal] = []
+    begun: list[Task] = []
     for task in tasks:
-        journals.append(Journal.open(store, task.id, task.cell, trainer))
+        try:
+            journals.append(Journal.open(store, task.id, task.cell, trainer))
+        except Exception as error:
+            failed(task, error)
+            continue
+        begun.append(task)
         on_event({"kind": "resumed", "id": task.id, "round": journals[-1].state.round})
+    tasks, cells = begun, [task.cell for task in begun]
+    if not tasks:
+        return
     finished = train_in_stacks(cells, [journal.state for journal in journals], [task.id for task in tasks],
                                limit or stack_limit(cells, images, device),
                                lambda c, s, n: run_stack(StackTrainer(c, images, device, watch), c, s, n))

@@ -3,6 +3,7 @@
     STORE/sweepstake-store.json          this folder is ours, and of which layout
     STORE/cells/ID/cell.json             what was asked
     STORE/cells/ID/state.safetensors     while it runs: the finished rounds, and where the next begins
+    STORE/cells/ID/donor.safetensors     while it runs: the masks of the cell's donor, if it has one
     STORE/cells/ID/masks.safetensors     when done: each round's mask, a bit a parameter
     STORE/cells/ID/result.json           when done: every round's record and the provenance; it exists = the cell is done
     STORE/cells/ID/failure.json          the traceback of a cell that failed
@@ -15,8 +16,8 @@ Merging two stores is copying their files. Nothing is ever unpickled.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,11 +135,29 @@ class Store:
         write_whole(self._of(id_) / "masks.safetensors", save(dict(masks)))
         write_whole(self._of(id_) / "result.json", _json({"status": status, "rounds": records, "provenance": provenance}).encode())
         (self._of(id_) / "state.safetensors").unlink(missing_ok=True)
+        (self._of(id_) / "donor.safetensors").unlink(missing_ok=True)
         (self._of(id_) / "failure.json").unlink(missing_ok=True)
 
     def fail(self, id_: str, error: str, trace: str, provenance: Mapping[str, Any]) -> None:
         self._of(id_).mkdir(exist_ok=True)
         write_whole(self._of(id_) / "failure.json", _json({"error": error, "traceback": trace, "provenance": provenance}).encode())
+
+    def donor_masks(self, id_: str, donor_id: str, size: int, find: "Callable[[], Mapping[int, Tensor]]") -> "dict[int, Tensor]":
+        """The donor's mask a round: from the donor's own result, or from where they were put, or found and put there."""
+        import torch
+        from safetensors import SafetensorError
+        from safetensors.torch import load, save
+
+        if self.get(donor_id) is not None:
+            with suppress(OSError, SafetensorError, KeyError):
+                return dict(enumerate(self.masks(donor_id)))
+        path = self._of(id_) / "donor.safetensors"
+        with suppress(OSError, SafetensorError, ValueError):
+            return {int(round_): unpack(mask, size).to(torch.bool) for round_, mask in load(path.read_bytes()).items()}
+        found = find()
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, save({str(round_): pack(mask) for round_, mask in found.items()}))
+        return dict(found)
 
     def keep_study(self, name: str, text: str) -> None:
         """The study's text, under the hash of it."""

@@ -19,12 +19,13 @@ import msgspec
 import torch
 import torch._dynamo
 
-from sweepstake.base.cell import Cell
+from sweepstake.base.cell import Cell, cell_id
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.engine.fast import trainer_for
-from sweepstake.engine.rounds import run_rounds
-from sweepstake.engine.train import keep_freed_memory, prepare
-from sweepstake.pieces import load_plugin
+from sweepstake.engine.rounds import masks_of, run_rounds
+from sweepstake.engine.train import Trainer, keep_freed_memory, prepare
+from sweepstake.pieces import load_plugin, neutral_options
+from sweepstake.pieces.donors import donor_of
 from sweepstake.run import provenance
 from sweepstake.run.data import decoded_cache, load_data
 from sweepstake.run.journal import Journal
@@ -88,11 +89,19 @@ def compute(task: Task, store: Store, tell: Any = lambda *_, **__: None) -> str:
     trainer = trainer_for(cell, images, lambda _, round_, step, steps: tell("step", round=round_, share=step / max(steps, 1)), task.engine)
     journal = Journal.open(store, task.id, cell, trainer)
     tell("resumed", round=journal.state.round)
-    for record, state in run_rounds(trainer, cell, journal.state, task.id):
+    for record, state in run_rounds(trainer, cell, journal.state, task.id, donor_masks(store, task, trainer)):
         journal.add(record, state, time.perf_counter() - began)
         tell("round", round=record["round"])
     said = provenance_of(task, journal.spent + time.perf_counter() - began, images)
     return journal.finish(trainer.net.size, {**said, "engine": trainer.name})
+
+
+def donor_masks(store: Store, task: Task, trainer: Trainer) -> dict[int, torch.Tensor] | None:
+    """What a transplant takes: its donor is trained once at most, however often the cell is resumed."""
+    if task.cell.control != "transplant":
+        return None
+    donor = donor_of(task.cell)
+    return store.donor_masks(task.id, cell_id(donor, neutral_options), trainer.net.size, lambda: masks_of(trainer, donor))
 
 
 def provenance_of(task: Task, seconds: float, images: Any = None) -> dict[str, Any]:

@@ -23,7 +23,8 @@ def stack_cells(planned: Sequence[Planned], limit: int | None = None) -> list[St
     """Group cells by program, in the study's order; a stack holds at most `limit`."""
     groups: dict[bytes, list[Planned]] = {}
     for each in planned:
-        program = msgspec.json.encode({name: getattr(each.cell, name) for name in PROGRAM}, order="deterministic")
+        said = {name: getattr(each.cell, name) for name in PROGRAM} | {"rewound_to": each.cell.reset.options.get("step", 0)}
+        program = msgspec.json.encode(said, order="deterministic")
         groups.setdefault(program, []).append(each)
     size = limit or len(planned) or 1
     return [Stack(tuple(group[i:i + size])) for group in groups.values() for i in range(0, len(group), size)]
