@@ -98,7 +98,8 @@ def _by_kept(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | N
     x = _kept_axis([point["kept"] for point in points])
     colour, shape = _colours(by, points, axes)
     layers: list[Spec] = [
-        {"transform": [{"filter": "datum.round === 0 && datum.kept >= 100"}], "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1, "aria": False},
+        {"transform": [{"filter": "datum.round === 0 && datum.kept >= 100"}],
+         "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1, "aria": False},
          "encoding": {"y": y, "color": colour, "opacity": {"condition": {"param": "picked", "value": 0.65}, "value": 0.05}}},
         {"mark": {"type": "rule", "strokeWidth": 1.2, "aria": False},
          "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": colour, "opacity": FADED}},
