@@ -19,6 +19,10 @@ __all__ = ["Data", "Results", "Study", "allocation", "criterion", "dataset", "in
            "reset", "run_study"]
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     """Names are found when asked for: `import sweepstake` costs milliseconds and reaches no torch."""
     if name in ("Results", "load_results", "run_study"):

@@ -1,6 +1,7 @@
 """The door for people: every command calls one function below. What a machine reads goes to stdout, the rest to stderr."""
 
 import argparse
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -92,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     made = add("show", show, "print a study's cells and stacks, and what it will cost, before anything runs", """  sweepstake show prune-ready
   sweepstake show my-study.toml --cells   every cell with its id""")
     made.add_argument("--cells", action="store_true", help="list every cell: id, seed and what varies (to stdout)")
+    made.add_argument("--data", metavar="DIR", help="check the study against the data sets there, too")
     made.add_argument("--workers", metavar="N", type=int, help="estimate for this many processes (default: one a core)")
     add_store(made)
 
@@ -185,8 +187,6 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     from sweepstake.read.claims import judge
     from sweepstake.read.report import terminal_table, write_report
 
-    for line in changed_plugins(study, found):
-        console.print(line, style="yellow", highlight=False)
     rows = tidy(found)
     if rows:
         console.print(terminal_table(study, rows))
@@ -194,17 +194,27 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
             colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
             console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
-    _bad(found, console)
+    store = Path(options.store or study.machine.store or "runs")
+    _bad(found, store, console)
+    missing = sum(r["status"] == "missing" for r in found)
+    if missing and rows:
+        console.print(f"{missing} of {len(found)} cells are missing from {store}; `sweepstake run` computes them.", style="yellow", highlight=False)
     if not rows:
         console.print("Nothing is finished yet, so there is no report.")
         return 1
     console.print("report:", end=" ")
     console.file.flush()
-    print(write_report(study, found, Path(options.out or Path("reports") / study.name)), flush=True)
+    print(write_report(study, found, Path(options.out or Path("reports") / report_name(study))), flush=True)
     return 1 if any(r["status"] == "failed" for r in found) else 0
 
 
-def _bad(found: list[dict[str, Any]], console: "Console") -> None:
+def report_name(study: "Study") -> str:
+    """The study's name; one that is not as written has a folder of its own, so that it replaces no other report."""
+    digest = hashlib.sha256("\n".join(study.overrides).encode()).hexdigest()[:6] if study.overrides else ""
+    return "-".join([study.name, *(["quick"] if study.quick else []), *([digest] if digest else [])])
+
+
+def _bad(found: list[dict[str, Any]], store: Path, console: "Console") -> None:
     failed = [r for r in found if r["status"] == "failed"]
     for each in failed[:5]:
         said = ", ".join([*each["labels"].values(), f"seed {each['seed']}"])
@@ -212,15 +222,19 @@ def _bad(found: list[dict[str, Any]], console: "Console") -> None:
     if len(failed) > 5:
         console.print(f"... and {len(failed) - 5} more.", style="red", highlight=False)
     if failed:
-        console.print("Their tracebacks are in STORE/cells/ID/failure.json; `--retry` computes them again.", highlight=False)
+        where = store / "cells" / failed[0]["id"] / "failure.json"
+        console.print(f"The whole story: {where}{' and its neighbours' if len(failed) > 1 else ''}. `sweepstake run ... --retry` computes "
+                      f"{'them' if len(failed) > 1 else 'it'} again.", highlight=False, soft_wrap=True)
 
 
 def show(options: argparse.Namespace) -> int:
     from rich.table import Table
 
+    from sweepstake.pieces import told
+    from sweepstake.run.data import data_directories
     from sweepstake.run.estimate import estimate
     from sweepstake.run.progress import clock
-    from sweepstake.run.run import worker_count
+    from sweepstake.run.run import check_study, worker_count
     from sweepstake.run.store import Store
     from sweepstake.study.plan import stack_cells
 
@@ -237,10 +251,11 @@ def show(options: argparse.Namespace) -> int:
     for number, stack in enumerate(stack_cells(study.planned), 1):
         cell = stack.planned[0].cell
         long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
-        console.print(f"stack {number}: {len(stack.planned)} cells of {cell.model} on {cell.dataset.name}, "
-                      f"{cell.rounds} rounds after the first, {long} each", highlight=False, markup=False)
+        console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {told('model', cell.model)} on {cell.dataset.name}, "
+                      f"{_count(cell.rounds, 'round')} after the first, {long} each", highlight=False, markup=False)
+    check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
     cost = estimate(study, workers, store)
-    console.print(f"{cost.cells} cells in {cost.stacks} stack{'s' * (cost.stacks != 1)}; "
+    console.print(f"{_count(cost.cells, 'cell')} in {_count(cost.stacks, 'stack')}; "
                   f"{cost.cells - cost.missing} are in {folder} already.", highlight=False)
     if cost.seconds is None:
         console.print(f"No estimate: {cost.how}.", highlight=False)
@@ -251,6 +266,10 @@ def show(options: argparse.Namespace) -> int:
         for planned in study.planned:
             print(planned.id, f"seed={planned.cell.seed}", *(f"{k}={v}" for k, v in planned.labels.items()), sep="\t")
     return 0
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def status(options: argparse.Namespace) -> int:
@@ -269,21 +288,8 @@ def status(options: argparse.Namespace) -> int:
         if store.status(planned.id) == "begun":
             console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
                           f"{store.rounds_done(planned.id)} of {planned.cell.rounds + 1} rounds", highlight=False)
-    found = load_results(study, store)
-    _bad(found, console)
-    for line in changed_plugins(study, found):
-        console.print(line, style="yellow", highlight=False)
+    _bad(load_results(study, store), store.folder, console)
     return 0
-
-
-def changed_plugins(study: "Study", found: list[dict[str, Any]]) -> list[str]:
-    """A plug-in whose text changed since results were made with it, under the same versions of its pieces."""
-    from sweepstake.run.provenance import file_hashes
-
-    now = file_hashes(list(study.plugins))
-    old = {name for r in found for name, digest in r["provenance"].get("plugins", {}).items() if now.get(name, digest) != digest}
-    return [f"{name} has changed since results were made with it. If its numbers changed, bump version= in its decorator; else ignore this."
-            for name in sorted(old)]
 
 
 def report(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from sweepstake.pieces.datasets import Data
 
 def ref(set_: str, name: str, **options: Any) -> Ref:
     """A piece with its options resolved, as a study file would."""
-    return Ref(name, REGISTRIES[set_].resolve(name, options, set_), REGISTRIES[set_].get(name).version)
+    return REGISTRIES[set_].ref(name, options, set_)
 
 
 def make_cell(**changes: Any) -> Cell:

@@ -213,8 +213,8 @@ def test_a_failed_cell_is_told_and_exit_1(call, elsewhere: Path):
     code, out, err = call("run", path)
     assert (code, out) == (1, "")
     assert "failed: xavier_normal, seed 0 (" in err
-    assert "): ZeroDivisionError: division by zero" in err
-    assert "`--retry` computes them again" in err
+    assert "(mine.py:6) raised ZeroDivisionError: division by zero" in err
+    assert "--retry` computes them again" in err
     assert call("status", path)[:2] == (0, "failed\t2\n")
 
 

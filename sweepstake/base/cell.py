@@ -13,11 +13,12 @@ from msgspec import Meta, Struct
 
 
 class Ref(Struct, frozen=True, forbid_unknown_fields=True):
-    """A piece by name, every option resolved, and the version of its numbers."""
+    """A piece by name, every option resolved, the version of its numbers, and, of a plug-in's piece, the hash of its file."""
 
     name: str
     options: dict[str, Any] = {}
     version: int = 1
+    source: str = ""
 
     def __str__(self) -> str:
         return self.name + (f"({', '.join(f'{k}={v}' for k, v in self.options.items())})" if self.options else "")
@@ -69,7 +70,8 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rounds: Annotated[int, Meta(ge=0, le=10_000, description=(
         "Prune, reset and train this many times after round 0, which trains the whole network."))] = 10
     keep: Annotated[Keep | dict[str, Keep], Meta(description=(
-        "The fraction kept in a round, of what was left: a number, or a table `{fc1 = 0.8, fc3 = 0.9}` (layers not named keep all)."))] = 0.8
+        "The fraction kept in a round, of what was left: a number, or a table of layers or kinds, `{conv = 0.9, linear = 0.8, fc3 = 0.9}` "
+        "(a layer's name wins over its kind; what is not named keeps all)."))] = 0.8
     output_keep: Annotated[Keep | None, Meta(description="The fraction the output layer keeps in a round, if it has its own.")] = None
     remove: Annotated[dict[str, Annotated[int, Meta(ge=1)]] | None, Meta(description=(
         "Instead of keep: how many weights (or units) a layer loses in a round, `{fc1 = 6, fc2 = 2}`; layers not named lose none."))] = None
@@ -124,6 +126,8 @@ def cell_id(cell: Cell, neutral_options: Any = None) -> str:
         if key in SETS and neutral_options is not None:
             neutral = neutral_options(SETS[key], value["name"])
             value = {**value, "options": {k: v for k, v in value["options"].items() if not (k in neutral and neutral[k] == v)}}
+        if key in SETS and not value["source"]:
+            value = {k: v for k, v in value.items() if k != "source"}
         if key in NEUTRAL and _is_neutral(NEUTRAL[key], value):
             continue
         said[key] = value

@@ -12,10 +12,12 @@ the piece's options in the study file: name, type, default. Built-ins and a user
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
+from sweepstake.base.cell import Ref
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.values import convert, is_table
 
@@ -53,6 +55,8 @@ class Piece:
     version: int
     neutral: Mapping[str, Any]
     traits: Mapping[str, Any]
+    source: str = ""
+    """Of a plug-in's piece, the hash of its file: another text is another piece, whatever its name. Ours are known by version."""
 
     @property
     def claim(self) -> str:
@@ -69,7 +73,22 @@ class Piece:
 
     def __call__(self, offers: Mapping[str, Callable[[], Any]], options: Mapping[str, Any]) -> Any:
         """Call with what it takes. Each offer is a function, so that what nobody takes is never computed."""
-        return self.function(**{name: offers[name]() for name in self.takes}, **options)
+        given = {name: offers[name]() for name in self.takes}
+        try:
+            return self.function(**given, **options)
+        except Exception as error:
+            if not self.source or isinstance(error, UserError):
+                raise
+            raise UserError(f'{self.set} = "{self.name}" ({self._line_of(error)}) raised {type(error).__name__}: {error}. '
+                            "Mend the plug-in.") from error
+
+    def _line_of(self, error: Exception) -> str:
+        """The last line of the plug-in's own file that the error came through."""
+        path, line, trace = Path(self.function.__code__.co_filename), self.function.__code__.co_firstlineno, error.__traceback__
+        while trace:
+            line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line
+            trace = trace.tb_next
+        return f"{path.name}:{line}"
 
 
 @dataclass
@@ -128,6 +147,11 @@ class Registry:
             raise UserError(unknown(place or f'{self.set} = "{name}"', self.set, name, self.pieces,
                                     f"List them with `sweepstake pieces {self.set}`."))
         return self.pieces[name]
+
+    def ref(self, name: str, given: Mapping[str, Any], place: str) -> Ref:
+        """A piece as a cell holds it: by name, every option resolved, with its version."""
+        piece = self.get(name, place)
+        return Ref(name, self.resolve(name, given, place), piece.version, piece.source)
 
     def resolve(self, name: str, given: Mapping[str, Any], place: str) -> dict[str, Any]:
         """All options of a piece, the given ones checked against the signature and the rest at their defaults."""

@@ -343,7 +343,7 @@ class Run:
 
     def moments(self) -> list[Tensor]:
         steps = self.done + self.trainer.steps - self.first
-        if self.kind == SGD or not steps:
+        if self.kind == SGD or not (steps or self.start.moments):
             return []
         zero = torch.zeros_like(self.start.w)
         moments = [self.plan.scatter(made, zero, zero) for made in self.made[1:] if len(made)]

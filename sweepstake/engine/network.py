@@ -138,8 +138,8 @@ class Net:
         known = {"all": True} | {slot.kind: True for slot in self.weights} | {slot.layer: True for slot in self.weights}
         problems = [unknown(f'prune_layers = "{name}"', "layer or kind", name, known) for name in cell.prune_layers if name not in known]
         named = {**(cell.keep if isinstance(cell.keep, dict) else {})}
-        problems += [unknown(f"keep = {{{name} = ...}}", "layer", name, [s.layer for s in self.weights])
-                     for name in named if name not in {s.layer for s in self.weights}]
+        problems += [unknown(f"keep = {{{name} = ...}}", "layer or kind", name, [each for each in known if each != "all"])
+                     for name in named if name not in known or name == "all"]
         if problems:
             raise UserError(*problems)
         return [slot for slot in self.weights if {"all", slot.kind, slot.layer} & set(cell.prune_layers)]

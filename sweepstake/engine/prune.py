@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from math import floor, isfinite
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError, unknown
+from sweepstake.base.values import shown
 from sweepstake.engine import streams
 from sweepstake.engine.network import Net, Slot
 from sweepstake.engine.scores import Scorer, alive_in, ranked_together, without_units
 from sweepstake.engine.train import Images
 from sweepstake.pieces import REGISTRIES, allocation, criterion
+from sweepstake.pieces.donors import donor_of
 
 
 def keep_top(score: Tensor, alive: Tensor, count: int, tie: Tensor) -> Tensor:
@@ -79,7 +82,7 @@ def keep_of(cell: Cell, slot: Slot, output: Slot) -> float:
     """The fraction this layer keeps in a round."""
     if cell.output_keep is not None and slot is output:
         return cell.output_keep
-    return cell.keep.get(slot.layer, 1.0) if isinstance(cell.keep, dict) else cell.keep
+    return cell.keep.get(slot.layer, cell.keep.get(slot.kind, 1.0)) if isinstance(cell.keep, dict) else cell.keep
 
 
 MakeScorer = Callable[[Tensor, str, Mapping[str, Any]], Scorer]
@@ -236,6 +239,9 @@ def check_pruning(net: Net, cell: Cell) -> None:
     if (cell.control == "transplant") != (cell.donor is not None):
         problems.append('control = "transplant" needs a donor, as donor = {seed = 7}.' if cell.donor is None else
                         f'donor is for control = "transplant", not "{cell.control}". Leave it out.')
+    elif cell.donor is not None and donor_of(cell) == msgspec.structs.replace(cell, control="none", donor=None):
+        problems.append(f"donor = {shown(cell.donor)}: this cell (seed {cell.seed}) would be its own donor, and its own mask is no control. "
+                        "Take that seed out of seeds, or name another donor.")
     if problems:
         raise UserError(*problems)
 

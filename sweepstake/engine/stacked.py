@@ -484,14 +484,15 @@ class Measured:
 
 
 def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[State],
-              names: Sequence[str] | None = None) -> Iterator[Finished]:
+              names: Sequence[str] | None = None, donors: Sequence[Mapping[int, Tensor] | None] | None = None) -> Iterator[Finished]:
     """Iterative pruning of all cells, a finished round of one cell at a time: `rounds.run_rounds` side by side.
 
     Cells that are behind (resumed earlier) catch up first; one that ends leaves the stack, and the rest go on without it.
     """
     states, names = list(states), names or [""] * len(cells)
     w_init = [draw_init(trainer.net, cell, "init") for cell in cells]
-    donors = [masks_of(Trainer(cell, trainer.images), donor_of(cell)) if cell.control == "transplant" else None for cell in cells]
+    if donors is None:
+        donors = [masks_of(Trainer(cell, trainer.images), donor_of(cell)) if cell.control == "transplant" else None for cell in cells]
     while unfinished := [i for i, cell in enumerate(cells) if states[i].round <= cell.rounds]:
         round_ = min(states[i].round for i in unfinished)
         here = [i for i in unfinished if states[i].round == round_]

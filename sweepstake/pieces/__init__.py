@@ -1,11 +1,14 @@
 """Floor 1, open sets: plain functions about one network. Adding a piece is adding a function."""
 
+import hashlib
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
+from sweepstake.base.cell import Ref
 from sweepstake.base.errors import UserError
-from sweepstake.base.registry import Registry
+from sweepstake.base.registry import Piece, Registry
 from sweepstake.pieces.allocations import allocation
 from sweepstake.pieces.criteria import criterion
 from sweepstake.pieces.datasets import Data as Data
@@ -24,6 +27,12 @@ _loaded: dict[Path, bytes] = {}
 def neutral_options(set_: str, name: str) -> dict[str, object]:
     """The option values at which a piece's later additions do not exist: what `cell_id` leaves out."""
     return dict(REGISTRIES[set_].get(name).neutral)
+
+
+def told(set_: str, ref: Ref) -> str:
+    """A piece as people say it: its name, and the options that are not at their neutral."""
+    neutral = neutral_options(set_, ref.name)
+    return str(Ref(ref.name, {k: v for k, v in ref.options.items() if k not in neutral or neutral[k] != v}))
 
 
 def load_plugin(path: Path) -> None:
@@ -49,6 +58,9 @@ def load_plugin(path: Path) -> None:
         said = error.msg if isinstance(error, SyntaxError) else error
         raise UserError(f"plugins: {path}{_line_in(error, path)} raised {type(error).__name__}: {said}. "
                         "Mend the file, or take it out of plugins.") from error
+    digest = hashlib.sha256(text).hexdigest()[:16]
+    for registry in REGISTRIES.values():
+        registry.pieces.update({name: replace(piece, source=digest) for name, piece in registry.pieces.items() if _is_from(piece, path)})
     _loaded[path] = text
 
 
@@ -57,8 +69,12 @@ def _forget(path: Path) -> None:
     _loaded.pop(path, None)
     for registry in REGISTRIES.values():
         for name, piece in list(registry.pieces.items()):
-            if getattr(piece.function, "__code__", None) and piece.function.__code__.co_filename == str(path):
+            if _is_from(piece, path):
                 del registry.pieces[name]
+
+
+def _is_from(piece: Piece, path: Path) -> bool:
+    return getattr(getattr(piece.function, "__code__", None), "co_filename", "") == str(path)
 
 
 def _line_in(error: BaseException, path: Path) -> str:

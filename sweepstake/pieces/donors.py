@@ -33,6 +33,6 @@ def donor_of(cell: Cell) -> Cell:
 
 def _resolved(key: str, value: Any) -> Ref:
     said: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
-    name, options = said["name"], said.get("options", {k: v for k, v in said.items() if k not in ("name", "version")})
+    name, options = said["name"], said.get("options", {k: v for k, v in said.items() if k not in ("name", "version", "source")})
     registry = REGISTRIES[SETS[key]]
-    return Ref(name, registry.resolve(name, options, f"donor: {key}"), registry.get(name).version)
+    return registry.ref(name, options, f"donor: {key}")

@@ -17,6 +17,8 @@ Row = dict[str, Any]
 
 SPLITS, MEASURES = ("train", "validation", "test"), ("loss", "accuracy")
 METRICS = tuple(f"{split}_{measure}" for split in SPLITS for measure in MEASURES)
+SAME_LEVEL = 0.02
+"""Kept fractions that differ by no more than this, relatively, are one level."""
 
 
 class StudyLike(Protocol):
@@ -150,7 +152,7 @@ def levels(fractions: Iterable[float], most: int) -> list[float]:
     """At most this many of the kept fractions, spread evenly on a log scale, the largest and the smallest among them."""
     found: list[float] = []
     for fraction in sorted((f for f in fractions if f > 0), reverse=True):
-        if not found or fraction < found[-1] * 0.98:
+        if not found or fraction < found[-1] * (1 - SAME_LEVEL):
             found.append(fraction)
     if len(found) <= most:
         return found

@@ -40,7 +40,8 @@ def _judge(claim: ClaimSpec, name: str, axes: list[str], rows: Sequence[Row]) ->
     diverged = len({row["id"] for side in sides for row in side if row["diverged"]})
     verdict = Verdict(claim=name, says=claim.says, test=claim.test, metric=claim.metric, verdict="undecided", reason="",
                       diverged=diverged, source=claim.source)
-    values = _values(claim, axes, sides)
+    cells = _measured(claim, sides)
+    values = _values(claim, axes, cells)
     if not values:
         return msgspec.structs.replace(verdict, reason=_nothing(claim, sides))
     decision = {
@@ -53,14 +54,19 @@ def _judge(claim: ClaimSpec, name: str, axes: list[str], rows: Sequence[Row]) ->
     return msgspec.structs.replace(
         verdict, verdict=decision.verdict, effect=decision.effect, n=decision.n,
         low=decision.low if known else None, high=decision.high if known else None,
-        more_seeds=more, reason=_reason(claim, decision, more, diverged))
+        more_seeds=more, reason=_reason(claim, decision, more, diverged, _levels(claim, cells)))
 
 
-def _values(claim: ClaimSpec, axes: list[str], sides: list[list[Row]]) -> list[float]:
+def _measured(claim: ClaimSpec, sides: list[list[Row]]) -> list[list[tuple[Row, Row]]]:
+    """Of each side, its cells' first round and the one that the claim is about."""
+    metric = analysis.column(claim.metric, claim.at)
+    return [[(rounds[0], at) for rounds in _cells(side) if (at := _at(rounds, claim.kept)) is not None and at[metric] is not None]
+            for side in sides]
+
+
+def _values(claim: ClaimSpec, axes: list[str], cells: list[list[tuple[Row, Row]]]) -> list[float]:
     """One number a seed: the metric itself (about), or the gain over round 0 or over the other side."""
     metric, sign = analysis.column(claim.metric, claim.at), -1.0 if claim.metric in LOWER_IS_BETTER else 1.0
-    cells = [[(rounds[0], at) for rounds in _cells(side) if (at := _at(rounds, claim.kept)) is not None and at[metric] is not None]
-             for side in sides]
     if claim.test == "about":
         return list(_mean_by_seed([(at["seed"], at[metric]) for _, at in cells[0]]).values())
     if claim.test == "matches_dense":
@@ -124,7 +130,20 @@ def _nothing(claim: ClaimSpec, sides: list[list[Row]]) -> str:
     return "No seed has finished on both sides." if len(sides) > 1 else "No cell has finished."
 
 
-def _reason(claim: ClaimSpec, decision: statistics.Decision, more: int | None, diverged: int) -> str:
+def _levels(claim: ClaimSpec, cells: list[list[tuple[Row, Row]]]) -> str:
+    """The kept fraction of each side, where they differ from each other or from what was asked."""
+    kept = [[at["kept_fraction"] for _, at in side] for side in cells]
+    everything = [*(one for side in kept for one in side), *([claim.kept] if claim.kept is not None else [])]
+    if min(everything) >= (1 - analysis.SAME_LEVEL) * max(everything):
+        return ""
+    low_high = [list(dict.fromkeys(f"{100 * end:.3g}" for end in (max(side), min(side)))) for side in kept]
+    told = [" to ".join(ends) + " %" for ends in low_high]
+    if len(set(told)) == 1:
+        return f"Measured at {told[0]} of the weights."
+    return f"{_names(claim.this)} was measured at {told[0]}, {_names(claim.than)} at {told[1]} of the weights."
+
+
+def _reason(claim: ClaimSpec, decision: statistics.Decision, more: int | None, diverged: int, levels: str) -> str:
     amount, plain = amounts(claim.metric, signed=claim.test != "about"), amounts(claim.metric, signed=False)
     margin = f"{100 * claim.margin:.2f} points" if claim.metric.endswith("accuracy") else plain(claim.margin, True)
     over = f"over {decision.n} seed{'s' * (decision.n != 1)}"
@@ -136,7 +155,7 @@ def _reason(claim: ClaimSpec, decision: statistics.Decision, more: int | None, d
         "better": f"a gain above {margin if claim.margin else '0'} was claimed", "similar": f"a difference within ±{margin} was claimed",
         "about": f"{plain(claim.value or 0.0, True)} give or take {margin} was said",
     }[claim.test]
-    parts = [f"{_names(claim.this)}{against}{at}: {amount(decision.effect, True)} ({span}{over}); {asked}."]
+    parts = [f"{_names(claim.this)}{against}{at}: {amount(decision.effect, True)} ({span}{over}); {asked}.", *([levels] if levels else [])]
     if claim.metric in LOWER_IS_BETTER and claim.test != "about":
         parts.append("Less is better, so + means less.")
     if decision.verdict == "undecided" and decision.n < statistics.MIN_SEEDS:

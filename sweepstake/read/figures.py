@@ -142,8 +142,8 @@ def _point(one: Row, by: str | None, panel: str | None, error: str, scale: float
         "kept_told": percent(kept), "mean_told": show(middle), "std_told": show(one["std"]),
         "interval_told": f"{show(one['low'])} to {show(one['high'])}",
         "range_told": f"{show(one['min'])} to {show(one['max'])}",
-        "told": f"{group}, {percent(kept)} of weights remaining: {told} {show(middle)}, standard deviation {show(one['std'])}, "
-                f"{one['n']} seeds",
+        "told": f"{f'{group}, ' if by else ''}{percent(kept)} of weights remaining: {told} {show(middle)}, "
+                f"standard deviation {show(one['std'])}, {one['n']} seeds",
     }
 
 

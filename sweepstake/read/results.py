@@ -6,7 +6,7 @@ from typing import Any
 
 from sweepstake.read import analysis, claims, report
 from sweepstake.run import run
-from sweepstake.study.study import Study
+from sweepstake.study.study import Study, load_study
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,20 @@ class Results:
         return report.write_report(self.study, self.cells, Path(folder or Path("reports") / self.study.name))
 
 
-def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
+def run_study(study: Study | str | Path, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
               device: str | None = None, stack: int | None = None, engine: str | None = None, retry: bool = False,
               progress: bool = True) -> Results:
     """Compute what the store lacks of a study, with a progress bar, and read all of it back."""
     from sweepstake.run.progress import Quiet, display
 
+    study = study if isinstance(study, Study) else load_study(study)
     shown = display({p.id: " · ".join([*p.labels.values(), f"seed {p.cell.seed}"]) for p in study.planned}) if progress else Quiet()
     with shown:
         return Results(study, run.run_study(study, store, data=data, workers=workers, device=device, stack=stack,
                                             engine=engine, retry=retry, on_event=shown))
 
 
-def load_results(study: Study, store: str | Path = "runs") -> Results:
+def load_results(study: Study | str | Path, store: str | Path = "runs") -> Results:
     """Read what a store holds of a study; computes nothing."""
+    study = study if isinstance(study, Study) else load_study(study)
     return Results(study, run.load_results(study, store))

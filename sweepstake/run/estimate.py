@@ -14,7 +14,10 @@ from sweepstake.run.store import Store
 from sweepstake.study.plan import stack_cells
 from sweepstake.study.study import Planned, Study
 
-TIMED_STEPS = 30
+TIMED = (1.0, 0.5, 0.2, 0.05, 0.01)
+"""Kept fractions at which steps are timed; between them, the logarithms are straight."""
+FEW, MANY = 4, 44
+"""Steps timed at one kept fraction: what the longer run takes more is the steps' own, without what a round begins with."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Estimate:
 
 
 def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate:
-    """Steps are counted; seconds come from timing some dense steps of every program here; disk from masks and curves."""
+    """Steps are counted; seconds come from timing some steps of every program here, at several kept fractions; disk from masks and
+    curves."""
     missing = [p for p in study.planned if store is None or store.status(p.id) not in ("done", "diverged")]
     stacks = stack_cells(study.planned)
     todo = {p.id for p in missing}
@@ -47,23 +51,31 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
         if ours and cost is None:
             unknown.append(ours[0].cell.dataset.name)
         if cost:
-            a_round, a_step, a_measure, weights = cost
-            rounds = sum(p.cell.rounds + 1 for p in ours)
-            steps += rounds * a_round
-            seconds += rounds * (a_round * a_step + a_measure + 0.05)
+            a_round, step_at, a_measure, weights = cost
+            for cell in [p.cell for p in ours]:
+                sittings = 2 if cell.control == "transplant" else 1  # Its donor is trained too, where the store lacks it.
+                for round_ in range(cell.rounds + 1):
+                    steps += sittings * a_round
+                    seconds += sittings * (a_round * float(np.interp(np.log(_kept(cell, round_)), *step_at)) + a_measure + 0.05)
             points = a_round / (ours[0].cell.eval_every or max(1, a_round)) + 6
-            size += int(rounds * (weights / 8 + 1500 + 120 * points))
+            size += int(sum(p.cell.rounds + 1 for p in ours) * (weights / 8 + 1500 + 120 * points))
     if unknown:
         why = f"the size of {', '.join(sorted(set(unknown)))} is not known"
         return Estimate(len(study.planned), len(stacks), len(missing), None, None, None, why)
-    how = f"{TIMED_STEPS} steps of {'each program' if len(stacks) > 1 else 'the whole network'} timed here"
+    how = f"some steps of {'each program' if len(stacks) > 1 else 'the network'} timed here, whole and pruned"
     return Estimate(len(study.planned), len(stacks), len(missing), steps, seconds / workers, size, how)
 
 
-def _cost(planned: Planned) -> tuple[int, float, float, int] | None:
-    """Steps a round, seconds a step, seconds a measurement, and parameters, of one cell's whole network."""
+def _kept(cell: Cell, round_: int) -> float:
+    """About what is left in a round; all of it, where layers go at rates of their own."""
+    return max(cell.keep ** round_, 1e-6) if isinstance(cell.keep, float) and cell.remove is None else 1.0
+
+
+def _cost(planned: Planned) -> tuple[int, tuple[list[float], list[float]], float, int] | None:
+    """Steps a round, seconds a step at each kept fraction, seconds a measurement, and parameters, of one cell."""
     import torch
 
+    from sweepstake.engine.fast import trainer_for
     from sweepstake.engine.train import Start, Trainer, prepare, steps_in_round
     from sweepstake.pieces.datasets import Data
 
@@ -77,21 +89,36 @@ def _cost(planned: Planned) -> tuple[int, float, float, int] | None:
     def noise(count: int) -> tuple[np.ndarray, np.ndarray]:
         return draw.integers(0, 256, (count, *spec.shape), dtype=np.uint8), draw.integers(0, spec.classes, count)
 
-    few = max(200, cell.batch_size)
-    short: Cell = msgspec.structs.replace(cell, steps=TIMED_STEPS, epochs=None, subset=0, validation=0, eval_every=TIMED_STEPS)
+    few = max(200, min(cell.batch_size, 1000))
+    data = Data(*noise(few), *noise(few), spec.classes)
+
+    def of(steps: int) -> Trainer:
+        short: Cell = msgspec.structs.replace(cell, steps=steps, epochs=None, subset=0, validation=0, eval_every=steps)
+        return trainer_for(short, prepare(short, data))
+
+    def timed(trainer: Trainer, kept: float) -> float:
+        mask = torch.from_numpy(np.random.default_rng(0).random(trainer.net.size) < kept)
+        began = time.process_time()  # Of this process: what neighbours do to the clock is not the study's cost.
+        trainer.train(trainer.net.cell, Start(begin * mask, mask), 0)
+        return time.process_time() - began
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        trainer = Trainer(short, prepare(short, Data(*noise(few), *noise(few), spec.classes)))
-        start = Start(trainer.net.w.clone(), torch.ones_like(trainer.net.w, dtype=torch.bool))
-        trainer.train(short, start, 0)
-        step = trainer.train(short, start, 0).seconds["train"] / TIMED_STEPS
-        began = time.perf_counter()
-        trainer.measure(start.w)
-        image = (time.perf_counter() - began) / (2 * few)
+        begin = of(1).net.w.clone()
+        timed(of(1), 1.0)  # The first step pays for what is compiled or loaded once.
+        slow = timed(of(1), 1.0) > 0.1
+        few_steps, many_steps = (1, 2) if slow else (FEW, MANY)
+        short, trainer = of(few_steps), of(many_steps)
+        more = [min(timed(trainer, kept) for _ in range(2)) - min(timed(short, kept) for _ in range(2)) for kept in TIMED]
+        seconds = [max(1e-6, each / (many_steps - few_steps)) for each in more]
+        began = time.process_time()
+        trainer.measure(trainer.net.w.clone())
+        image = (time.process_time() - began) / (2 * few)
     finally:
         torch.set_num_threads(threads)
     steps = steps_in_round(cell, train)
     points = 1 + (steps // cell.eval_every if cell.eval_every else -(-steps * cell.batch_size // train))
     measured = (points + 1) * (spec.test + cell.validation) + train * (2 if cell.validation else 1)
-    return steps, step, measured * image, trainer.net.size
+    by_kept = sorted(zip(np.log(TIMED).tolist(), seconds, strict=True))
+    return steps, ([log for log, _ in by_kept], [each for _, each in by_kept]), measured * image, trainer.net.size

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from sweepstake.base.cell import SETS, Cell, Ref
-from sweepstake.base.errors import UserError, unknown
+from sweepstake.base.cell import Cell
+from sweepstake.base.errors import UserError
 from sweepstake.base.values import shown
-from sweepstake.pieces import REGISTRIES
+from sweepstake.pieces import told
+from sweepstake.pieces.datasets import spec_of
 from sweepstake.run.executors import Event, in_processes
 from sweepstake.run.store import Store
 from sweepstake.study.plan import stack_cells
@@ -102,17 +103,20 @@ def _result(home: Store, planned: Planned) -> Result:
     }
 
 
-def check_study(study: Study, wanted: list[Planned], directories: list[Path]) -> None:
-    """Everything that would fail in a worker for the study's own fault, told at once before anything runs."""
+def check_study(study: Study, wanted: list[Planned], directories: list[Path] | None) -> None:
+    """Everything that would fail in a worker for the study's own fault, told at once before anything runs.
+
+    Without directories nothing is read: a data set is what its spec says, and one without a spec is passed over.
+    """
     place, problems, known = study.path or study.name, dict[str, None](), dict[bytes, Any]()
     for planned in wanted:
         cell = planned.cell
-        program = msgspec.json.encode([getattr(cell, name) for name in CHECKED])
+        program = msgspec.json.encode([*(getattr(cell, name) for name in CHECKED), cell.seed if cell.donor else None])
         if program in known:
             continue
         known[program] = None
         try:
-            images = _images(cell, directories, known)
+            images = _spec(cell) if directories is None else _images(cell, directories, known)
             if images is not None:
                 _check_cell(cell, *images)
         except UserError as error:
@@ -123,8 +127,14 @@ def check_study(study: Study, wanted: list[Planned], directories: list[Path]) ->
         raise UserError(*problems)
 
 
+def _spec(cell: Cell) -> tuple[tuple[int, ...], int, int] | None:
+    spec = spec_of(cell.dataset)
+    return (spec.shape, spec.classes, min(spec.train - cell.validation, cell.subset or spec.train)) if spec else None
+
+
 IMAGES = ("dataset", "normalise", "subset", "validation")
-CHECKED = (*IMAGES, "model", "init", "bias_init", "criterion", "prune_layers", "keep", "reset", "epochs", "steps", "batch_size")
+CHECKED = (*IMAGES, "model", "init", "bias_init", "criterion", "prune_layers", "keep", "output_keep", "remove",
+           "granularity", "allocation", "reset", "prune_when", "control", "donor", "rounds", "epochs", "steps", "batch_size")
 """The fields of a cell that can be wrong only once its images and its network are known."""
 
 
@@ -151,15 +161,7 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
     from sweepstake.engine.train import steps_in_round
 
     net = Net(cell, inputs, classes)
-    layers = [slot.layer for slot in net.weights]
     check_pruning(net, cell)
-    for field in SETS:
-        ref: Ref = getattr(cell, field)
-        piece = REGISTRIES[SETS[field]].get(ref.name)
-        for option, value in ref.options.items():
-            strange = [name for name in value if name not in layers] if piece.varies_by_layer(option, value) else []
-            if strange:
-                raise UserError(*(unknown(f"{field}: {option} = {shown(value)}: {name}", "layer", name, layers) for name in strange))
     steps, rewind_to = steps_in_round(cell, train_count), cell.reset.options.get("step", 0)
     if not isinstance(rewind_to, int):
         raise UserError(f"reset: step = {shown(rewind_to)}: is one step for the whole network, not a table of layers.")
@@ -170,7 +172,8 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
 def cannot_be_made(cell: Cell, error: Exception) -> str:
     """An error of a piece (a plug-in's, or memory's) in one line, with where it was raised."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{cell.dataset} and {cell.model} cannot be made: {type(error).__name__}: {error} ({last.filename}:{last.lineno})."
+    what = f"{told('dataset', cell.dataset)} and {told('model', cell.model)}"
+    return f"{what} cannot be made: {type(error).__name__}: {error} ({last.filename}:{last.lineno})."
 
 
 def _said_with(study: Study) -> str:

@@ -2,9 +2,11 @@
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+
+from torch import Tensor
 
 from sweepstake.base.errors import UserError
 from sweepstake.engine.stacked import StackTrainer, run_stack, stack_limit, train_in_stacks
@@ -13,7 +15,7 @@ from sweepstake.run.data import decoded_cache, load_data
 from sweepstake.run.executors import Event
 from sweepstake.run.journal import Journal
 from sweepstake.run.store import Store
-from sweepstake.run.worker import Task, provenance_of, said_of
+from sweepstake.run.worker import Task, donor_masks, provenance_of, said_of
 
 
 def check_device(device: str) -> None:
@@ -60,10 +62,12 @@ def _train(tasks: Sequence[Task], store: Store, device: str, limit: int | None, 
         on_event({"kind": "failed", "id": task.id, "error": said_of(error)})
 
     journals: list[Journal] = []
-    begun: list[Task] = []
+    begun, donors = list[Task](), dict[str, Mapping[int, Tensor] | None]()
     for task in tasks:
         try:
-            journals.append(Journal.open(store, task.id, task.cell, trainer))
+            journal = Journal.open(store, task.id, task.cell, trainer)
+            donors[task.id] = donor_masks(store, task, trainer)
+            journals.append(journal)
         except Exception as error:
             failed(task, error)
             continue
@@ -74,7 +78,7 @@ def _train(tasks: Sequence[Task], store: Store, device: str, limit: int | None, 
         return
     finished = train_in_stacks(cells, [journal.state for journal in journals], [task.id for task in tasks],
                                limit or stack_limit(cells, images, device),
-                               lambda c, s, n: run_stack(StackTrainer(c, images, device, watch), c, s, n))
+                               lambda c, s, n: run_stack(StackTrainer(c, images, device, watch), c, s, n, [donors[id_] for id_ in n]))
     ended: set[int] = set()
     try:
         for i, record, state in finished:

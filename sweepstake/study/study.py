@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep, Ref, cell_id
+from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep, cell_id
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
 from sweepstake.base.values import LARGEST, convert, is_list, is_table, read_table, shown
@@ -248,13 +248,13 @@ def _refs(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Val
     for combination in product(*several.values()):
         chosen = {**options, **dict(zip(several, combination, strict=True))}
         try:
-            resolved = registry.resolve(name, chosen, place)
+            ref = registry.ref(name, chosen, place)
         except UserError as error:
             problems += error.problems
             continue
         told = {key: chosen[key] for key in several} if label else chosen
         options_told = ", ".join(f"{key}={_label(value)}" for key, value in told.items())
-        yield (label or name) + (f"({options_told})" if told else ""), Ref(name, resolved, piece.version)
+        yield (label or name) + (f"({options_told})" if told else ""), ref
 
 
 def _convert(value: Any, type_: Any, place: str, problems: list[str]) -> Any:
@@ -399,7 +399,7 @@ def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str])
     for key, default in PIECE_DEFAULTS.items():
         if key not in fields:
             registry = REGISTRIES[SETS[key]]
-            fields[key] = Ref(default, registry.resolve(default, {}, f"{place}: {key}"), registry.get(default).version)
+            fields[key] = registry.ref(default, {}, f"{place}: {key}")
     kind = fields.get("granularity", "weight")
     made_for = REGISTRIES["criterion"].get(fields["criterion"].name).traits.get("granularity", "any")
     if made_for not in ("any", kind):

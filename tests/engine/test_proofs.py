@@ -148,3 +148,12 @@ def test_proofs_cost_little():
     assert list(found) == ["correlation.fc1", "correlation.fc2", "correlation.fc3"]
     assert all(abs(value) < 0.25 for value in found.values())
     assert Net(make_cell(), (1, 8, 8), 10).size == 50610
+
+
+@pytest.mark.parametrize("criterion", [("snip", {"images": 0, "iterations": 5}), ("synflow", {"iterations": 20})], ids=str)
+def test_an_invert_in_parts_passes_its_proof_and_keeps_exact_counts(criterion):
+    """What went in an earlier part scores 0 in the last one, and is not what that part let go."""
+    records = run_cell(make_cell(control="invert", criterion=criterion, keep=0.5, steps=5), tiny_images())
+    assert [record["kept_by_layer"] for record in records] == [
+        {"fc1": 19200, "fc2": 30000, "fc3": 1000}, {"fc1": 9600, "fc2": 15000, "fc3": 500}, {"fc1": 4800, "fc2": 7500, "fc3": 250}]
+    assert [(record["proofs"]["counts"], record["proofs"]["invert"]) for record in records[1:]] == [("exact", "lowest")] * 2

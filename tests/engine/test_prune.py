@@ -193,3 +193,28 @@ def test_the_mask_given_is_not_written_to():
     for granularity, criterion in (("weight", "magnitude"), ("unit", "unit_l2")):
         cut(mask=mask, granularity=granularity, criterion=criterion)
     assert bool(mask.all())
+
+
+def test_survivors_cannot_be_shuffled_before_they_are_known():
+    cell = make_cell(prune_when="before", reset="shuffled")
+    with pytest.raises(UserError) as caught:
+        check_pruning(Net(cell, (1, 8, 8), 10), cell)
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].startswith('prune_when = "before" with reset = "shuffled": the survivors are shuffled once they are known')
+    assert "\n" not in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(("allocation", "others"), [("per_layer", (9600, 15000)), ("everywhere", None)])
+def test_the_output_layer_keeps_its_own_fraction_and_shares_with_nobody(allocation, others):
+    _, pruned, _ = cut(keep=0.5, output_keep=0.9, allocation=allocation)
+    assert pruned.asked["fc3"] == 900
+    assert pruned.asked["fc1"] + pruned.asked["fc2"] == 24600
+    assert others in (None, (pruned.asked["fc1"], pruned.asked["fc2"]))
+    assert cut(done=1, keep=0.5, output_keep=0.9, allocation=allocation)[1].asked["fc3"] == 810
+
+
+def test_every_round_has_a_shuffle_draw_of_its_own():
+    _, first, _ = cut(done=0, keep=0.25, control="shuffle")
+    _, second, _ = cut(done=1, keep=0.5, control="shuffle")
+    assert torch.equal(first.ranked, second.ranked)
+    assert not torch.equal(first.mask, second.mask)

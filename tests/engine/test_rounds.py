@@ -9,7 +9,7 @@ from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
 from sweepstake.engine.network import draw_init
 from sweepstake.engine.rounds import first_state, masks_of, run_rounds
-from sweepstake.engine.train import Trainer, prepare
+from sweepstake.engine.train import Trainer, prepare, steps_in_round
 from sweepstake.pieces import neutral_options
 from sweepstake.pieces.donors import donor_of
 from tests.helpers import make_cell, run_cell, tiny_images
@@ -231,3 +231,11 @@ def test_biases_begin_each_round_where_they_began_the_first():
 def test_a_cell_that_diverges_ends_there_and_says_so():
     records = run_cell(make_cell(optimiser="sgd", lr=1e30, rounds=3, eval_every=5), tiny_images())
     assert [record["diverged"] for record in records] == [True]
+
+
+# How long
+
+@pytest.mark.parametrize(("epochs", "images", "batch", "steps"), [
+    (0.27, 60_000, 60, 270), (1.07, 60_000, 60, 1_070), (10, 1_437, 60, 240), (5, 60_000, 60, 5_000), (0.0001, 60_000, 60, 1)])
+def test_epochs_are_whole_steps_rounded_up_from_the_number_as_it_was_written(epochs, images, batch, steps):
+    assert steps_in_round(make_cell(epochs=epochs, batch_size=batch), images) == steps

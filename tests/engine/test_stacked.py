@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
-from sweepstake.engine import stacked
+from sweepstake.engine import stacked, streams
+from sweepstake.engine.fast import FastTrainer
 from sweepstake.engine.rounds import State, first_state, run_rounds
 from sweepstake.engine.stacked import StackTrainer, run_stack, stack_limit, train_in_stacks
 from sweepstake.engine.train import Images, Start, Trained, Trainer, prepare
@@ -445,3 +447,76 @@ def test_the_bench_runs_the_shipped_study(bench, capsys):
 def test_the_bench_says_so_where_there_is_no_gpu(bench, capsys):
     assert bench.main([]) == 0
     assert capsys.readouterr().out == "bench/gpu.py: no CUDA device on this machine, so nothing was measured.\n"
+
+
+class Rewound:
+    """Round 1 from step 7 of 20 by torch.optim and nothing of the engine's loops."""
+
+    def __init__(self, cell: Cell, images: Images, start: Start):
+        trainer = Trainer(cell, images)
+        net = trainer.net
+        weights = [slot.of(start.w).clone().requires_grad_() for slot in net.slots]
+        alive = [slot.of(start.mask) for slot in net.slots]
+        optimiser = torch.optim.Adam(weights, lr=cell.lr)
+        if start.moments:
+            first, second, done = start.moments
+            for slot, weight, live in zip(net.slots, weights, alive, strict=True):
+                optimiser.state[weight] = {"step": done.clone(), "exp_avg": slot.of(first) * live, "exp_avg_sq": slot.of(second) * live}
+        order = streams.batch_order(len(images.train.y), 60, 20, cell.seed, 1)
+        for step in range(7, 20):
+            optimiser.param_groups[0]["lr"] = cell.lr * 0.5 * (1 + math.cos(math.pi * step / 20))
+            chosen = order[step].long()
+            named = dict(zip((slot.name for slot in net.slots), weights, strict=True))
+            logits = torch.func.functional_call(net.module, named, (images.batch(images.train.x[chosen], torch.float32),))
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(logits, images.train.y[chosen]).backward()
+            for weight, live in zip(weights, alive, strict=True):
+                weight.grad *= live
+            optimiser.step()
+        self.w = torch.cat([weight.detach().flatten() for weight in weights])
+
+
+@pytest.mark.parametrize(("state", "done"), [("cleared", 13), ("kept", 33)])
+def test_rewound_to_step_7_of_20_every_engine_takes_the_13_steps_from_there_at_their_rates(state, done):
+    cell = make_cell(seed=1, steps=20, eval_every=5, lr=0.005, lr_schedule="cosine", reset=("rewind", {"step": 7}), model=SMALL,
+                     optimiser_state=state)
+    images = prepare(cell, tiny_images(200, 50))
+    start = start_of(Trainer(cell, images), cell, 0.6)
+    if state == "kept":
+        start.moments = Trainer(cell, images).train(cell, start, 0).moments
+        assert float(start.moments[2]) == 20
+    expected = Rewound(cell, images, start).w
+    trained = {"reference": Trainer(cell, images).train(cell, start, 1), "fast": FastTrainer(cell, images).train(cell, start, 1),
+               "stacked": StackTrainer([cell], images).train([start], 1)[0]}
+
+    for name, each in trained.items():
+        assert each.curve["step"] == [7, 10, 15, 20], name
+        assert [math.isnan(loss) for loss in each.curve["train_loss"]] == [True, False, False, False], name
+        assert off(each.w_final, expected) < 1e-4, name
+        assert float(each.moments[2]) == done, name
+    for name in ("fast", "stacked"):
+        assert trained[name].curve["train_loss"][1:] == pytest.approx(trained["reference"].curve["train_loss"][1:], rel=1e-4)
+
+
+def test_rewound_to_step_7_a_dropout_draws_in_the_fast_trainer_what_it_draws_in_the_reference():
+    cell = make_cell(seed=1, steps=20, reset=("rewind", {"step": 7}), model=("mlp", {"hidden": [20, 12], "dropout": 0.3}))
+    images = prepare(cell, tiny_images(200, 50))
+    start = start_of(Trainer(cell, images), cell, 0.6)
+    assert off(FastTrainer(cell, images).train(cell, start, 1).w_final, Trainer(cell, images).train(cell, start, 1).w_final) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["reference", "fast", "stacked"])
+def test_every_round_has_a_dropout_draw_of_its_own(monkeypatch, name):
+    """The order of the images is taken out: without dropout the two rounds are one."""
+    honest = streams.batch_order
+    monkeypatch.setattr(streams, "batch_order", lambda n, batch, steps, seed, round_: honest(n, batch, steps, seed, 0))
+    for p in (0.0, 0.3):
+        cell = make_cell(steps=5, model=("mlp", {"hidden": [20, 12], "dropout": p}))
+        images = prepare(cell, tiny_images(200, 50))
+        start = start_of(Trainer(cell, images), cell, 0.6)
+        if name == "stacked":
+            ends = [StackTrainer([cell], images).train([start], round_)[0].w_final for round_ in (0, 1)]
+        else:
+            trainer = (Trainer if name == "reference" else FastTrainer)(cell, images)
+            ends = [trainer.train(cell, start, round_).w_final for round_ in (0, 1)]
+        assert torch.equal(*ends) == (p == 0.0)

@@ -180,3 +180,18 @@ def test_units_are_shared_too():
     assert sum(pruned.asked.values()) == 200
     assert Net is type(net)
     assert "fc3" not in pruned.asked
+
+
+def test_like_prunes_in_as_many_parts_as_the_criterion_it_is_like():
+    """Deep and narrow, where one pruning by synflow empties a layer and many do not."""
+    model = ("mlp", {"hidden": [200, 20, 100]})
+    total = round(0.005 * (64 * 200 + 200 * 20 + 2000 + 1000))
+    asked = {}
+    for n in (1, 100):
+        like = cut(allocation=("like", {"criterion": "synflow", "options": {"iterations": n}}), keep=0.005, model=model)[1]
+        asked[n] = cut(criterion=("synflow", {"iterations": n}), allocation="everywhere", keep=0.005, model=model)[1].asked
+        assert like.asked == asked[n]
+        assert sum(like.asked.values()) == total == 99
+    assert asked[1] != asked[100]
+    default = cut(allocation=("like", {"criterion": "synflow"}), keep=0.005, model=model)[1]
+    assert default.asked == asked[100]

@@ -339,3 +339,47 @@ def test_a_criterion_of_the_wrong_shape_or_not_finite_is_one_clear_line(monkeypa
         run_cell(make_cell(criterion="flat"), tiny_images())
     with pytest.raises(UserError, match='criterion = "nan": a score of fc1 is not a finite number'):
         run_cell(make_cell(criterion="nan"), tiny_images())
+
+
+NORMED = ("mlp", {"hidden": [12, 8], "norm": "batch"})
+
+
+def test_synflow_on_a_batch_norm_reads_the_statistics_given_whatever_the_module_last_measured():
+    cell = make_cell(criterion="synflow", model=NORMED)
+    net, scorer = scorer_of(cell, tiny_images())
+    w = scorer.stations["w_final"].clone()
+    for slot in net.slots:
+        if slot.role == "statistic":
+            slot.of(w).fill_(-0.25 if slot.name.endswith("mean") else 4.0)
+
+    def scores_of(w, left):
+        net, scorer = scorer_of(cell, tiny_images(), w=w)
+        net.w.copy_(left)
+        return torch.cat(list(scorer.scores(net.weights).values()))
+
+    given = scores_of(w, w)
+    assert torch.equal(scores_of(w, torch.full_like(w, 3.0)), given)
+    assert not torch.allclose(scores_of(scorer.stations["w_final"], w), given, rtol=0.1)
+    # fc3's scores are |w3| times what flows in, relu(norm(norm...)): by hand, in double, a mean of -0.25 adds 0.25.
+    at = {slot.name: slot.of(w).double() for slot in net.slots}
+    h = torch.ones(64, dtype=torch.float64)
+    for fc, norm in (("fc1", "fc1_norm"), ("fc2", "fc2_norm")):
+        h = ((at[f"{fc}.weight"].abs().view(-1, len(h)) @ h + 0.25) / (4 + 1e-5) ** 0.5 * at[f"{norm}.weight"]).relu()
+    expected = at["fc3.weight"].abs() * h
+    assert torch.allclose(given[-80:].double(), expected.flatten(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("images", [501, 1001])
+def test_a_last_part_of_one_image_is_scored_with_the_part_before_it(images):
+    """A batch norm has no variance over one image: 501 would be 500 and 1."""
+    changes = {"prune_when": "before", "rounds": 0, "keep": 0.5, "steps": 1, "model": NORMED}
+    record, = run_cell(make_cell(criterion=("snip", {"images": images}), **changes), tiny_images(1100))
+    assert record["kept_by_layer"] == {"fc1": 384, "fc2": 48, "fc3": 40}
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp", "synflow"])
+def test_nothing_is_dropped_out_while_scoring(name):
+    plain, dropped = (scorer_of(make_cell(criterion=name, model=("mlp", {"hidden": [12], "dropout": p})), tiny_images()) for p in (0.0, 0.5))
+    for net, _ in (plain, dropped):
+        net.module.train()  # As a round leaves it.
+    assert torch.equal(*(torch.cat(list(scorer.scores(net.weights).values())) for net, scorer in (plain, dropped)))

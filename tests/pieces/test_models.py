@@ -253,7 +253,7 @@ def test_measuring_a_module_that_draws_moves_no_generator():
 @pytest.mark.parametrize(("name", "says"), [
     ("too_many_here", r"gave shape \(2, 11\) for a batch of shape \(2, 1, 8, 8\), expected \(batch, classes\) = \(2, 10\)"),
     ("no_module_here", r"gave a type, expected a torch.nn.Module"),
-    ("raises_here", r"raised ValueError with inputs = \(1, 8, 8\) and classes = 10: no such depth"),
+    ("raises_here", r"\(.*:[0-9]+\) raised ValueError: no such depth"),
     ("wrong_input_here", r"raised RuntimeError on a batch of shape \(2, 1, 8, 8\)"),
     ("tuple_here", r"gave a tuple for a batch"),
     ("replaces_here", r"puts a new tensor in place of seen .* seen.copy_\(...\)"),

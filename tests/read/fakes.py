@@ -43,6 +43,18 @@ def fake_results(axes: dict[str, list[Any]], seeds: int = 5, rounds: int = 15, e
     return results
 
 
+def scheduled(schedules: dict[str, list[float]], seeds: int = 3) -> list[dict[str, Any]]:
+    """Cells of one axis, `how`, each at the kept fractions of its own schedule: group g in round r has accuracy 0.90 - 0.1 g - 0.01 r."""
+    results = fake_results({"how": list(schedules)}, seeds=seeds, rounds=max(map(len, schedules.values())) - 1)
+    for result in results:
+        schedule = schedules[result["labels"]["how"]]
+        del result["rounds"][len(schedule):]
+        for record, kept in zip(result["rounds"], schedule, strict=True):
+            record["kept_fraction"] = kept
+            record["end"]["test"]["accuracy"] = 0.90 - 0.1 * list(schedules).index(result["labels"]["how"]) - 0.01 * record["round"]
+    return results
+
+
 def _record(round_: int, place: int, draw: np.random.Generator, early: bool, spread: float) -> dict[str, Any]:
     kept = {layer: round(size * 0.8**round_) for layer, size in SIZES.items()}
     fraction = sum(kept.values()) / sum(SIZES.values())

@@ -112,3 +112,49 @@ def test_right_names_are_no_problem_whatever_the_type_of_the_label():
     axes = {"lr": [0.1, 0.01], "prune_biases": [True, False]}
     claim = ClaimSpec(says="x", test="better", this={"lr": 0.1, "prune_biases": True}, than={"lr": "0.01"})
     assert check_specs(axes, [FigureSpec(by="lr", panel="prune_biases")], [claim]) == []
+
+
+def test_a_network_that_was_pruned_before_round_0_is_no_dense_network_to_match():
+    results = made()
+    for result in results:
+        result["rounds"][0]["kept_fraction"] = 0.8
+    verdict = judged(ClaimSpec(says="good matches", test="matches_dense", margin=0.01, this={"init": "good"}), results)
+    assert (verdict.verdict, verdict.n) == ("undecided", 0)
+    assert verdict.reason == "There is no dense network to match: round 0 was pruned before it was trained, or is the round asked for."
+
+
+def test_a_round_is_never_matched_with_itself():
+    """Where only round 0 was run, and where the claim names 100 % of the weights, every gain would be exactly 0."""
+    results = made()
+    whole = judged(ClaimSpec(says="x", test="matches_dense", margin=0.01, kept=1.0, this={"init": "bad"}), results)
+    for result in results:
+        del result["rounds"][1:]
+    only = judged(ClaimSpec(says="x", test="matches_dense", margin=0.01, this={"init": "bad"}), results)
+    for verdict in (whole, only):
+        assert (verdict.verdict, verdict.n) == ("undecided", 0)
+        assert verdict.reason.startswith("There is no dense network to match")
+
+
+def test_about_is_not_supported_by_a_mean_outside_the_band_whose_interval_touches_it():
+    """Means of 0.535 and 0.525, 95 % within 0.016 of them; the band ends at 0.53."""
+    for moved, verdict in ((0.0, "undecided"), (-0.01, "supported"), (0.02, "contradicted")):
+        results = made()
+        for result in results:
+            result["rounds"][-1]["end"]["test"]["accuracy"] = (0.52, 0.525, 0.535, 0.545, 0.55)[result["seed"]] + moved
+        assert judged(ClaimSpec(says="50 %", test="about", value=0.5, margin=0.03, this={"init": "good"}), results).verdict == verdict
+
+
+def test_sides_at_different_kept_fractions_are_told_with_their_own():
+    results = made()
+    for result in results:
+        result["rounds"][2]["kept_fraction"] = {"good": 0.334, "bad": 0.36, "twin": 0.337}[result["labels"]["init"]]
+    claim = {"says": "x", "test": "better", "this": {"init": "good"}, "kept": 0.334}
+    far = judged(ClaimSpec(**claim, than={"init": "bad"}), results)
+    assert "good was measured at 33.4 %, bad at 36 % of the weights." in far.reason
+    assert "easured" not in judged(ClaimSpec(**claim, than={"init": "twin"}), results).reason
+
+
+def test_a_level_beside_the_one_asked_for_is_told():
+    asked = {"says": "x", "test": "matches_dense", "margin": 0.01}
+    assert "Measured at 64 % of the weights." in judged(ClaimSpec(**asked, kept=0.6, this={"init": "good"})).reason
+    assert "easured" not in judged(ClaimSpec(**asked, kept=0.64, this={"init": "good"})).reason

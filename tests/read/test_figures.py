@@ -28,7 +28,7 @@ def test_a_point_is_the_mean_over_seeds_and_its_bar_the_standard_deviation():
         result["rounds"][0]["end"]["test"]["accuracy"] = accuracy
     [point] = figures.draw(FigureSpec(), analysis.tidy(results), [], {})["data"]["values"]
     assert point["mean"] == pytest.approx(93.0) and point["hi"] - point["mean"] == pytest.approx(3.60555)
-    assert point["told"] == "all, 100 % of weights remaining: test accuracy 93.00 %, standard deviation 3.61 %, 3 seeds"
+    assert point["told"] == "100 % of weights remaining: test accuracy 93.00 %, standard deviation 3.61 %, 3 seeds"
 
 
 def test_weights_remaining_run_from_the_dense_network_down_on_a_log_scale():
@@ -64,3 +64,13 @@ def test_pdf_and_png_are_what_they_say(tmp_path):
     spec = drawn(FigureSpec())
     assert figures.to_pdf(spec, tmp_path / "a.pdf").read_bytes()[:5] == b"%PDF-"
     assert figures.to_png(spec, tmp_path / "a.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_a_round_0_that_was_pruned_is_not_drawn_as_the_dense_network():
+    results = fake_results(ONE, seeds=3, rounds=3)
+    figure = figures.draw(FigureSpec(), analysis.tidy(results), [], ONE)
+    assert "dashed: the dense network" in figure["title"]["subtitle"][0] and "stroke-dasharray" in figures.to_svg(figure)
+    for result in results:
+        result["rounds"][0]["kept_fraction"] = 0.9
+    figure = figures.draw(FigureSpec(), analysis.tidy(results), [], ONE)
+    assert "dashed" not in str(figure["title"]) and "stroke-dasharray" not in figures.to_svg(figure)

@@ -1,5 +1,6 @@
 """The page says what ran, what was found and what is missing, and holds no foreign markup."""
 
+import html
 import io
 import re
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from sweepstake.base.specs import ClaimSpec, FigureSpec
 from sweepstake.read import analysis
 from sweepstake.read.report import terminal_table, write_report
-from tests.read.fakes import FakeStudy, fake_results
+from tests.read.fakes import FakeStudy, fake_results, scheduled
 
 CLAIM = ClaimSpec(says="Winning tickets exist at 51 %.", test="matches_dense", kept=0.51, margin=0.02, source="par. 2")
 
@@ -92,3 +93,92 @@ def test_the_terminal_table_fits_80_columns_and_shows_the_mean():
     dense = analysis.summarise(rows, ["init"])[0]
     assert max(map(len, text.splitlines())) <= 80
     assert f"{100 * dense['mean']:.1f} ±{100 * dense['std']:.1f}" in text and "kaiming_normal" in text and "10.7 %" in text
+
+
+def test_the_table_says_how_many_levels_it_leaves_out():
+    study = FakeStudy()
+    told = printed(study, fake_results(study.axes, seeds=3, rounds=10))
+    assert "5 of 11 levels shown; all in rows.csv" in told
+    assert "shown" not in printed(study, fake_results(study.axes, seeds=3, rounds=3))
+
+
+SHARED = {"iterative": [1, 0.978, 0.334, 0.3], "one_shot": [1, 0.334], "units": [1, 0.739]}
+APART = {"layers": [1, 0.8, 0.64, 0.512], "everywhere": [1, 0.739, 0.55, 0.41], "units": [1, 0.704, 0.5, 0.35]}
+
+
+def printed(study, results, width=80):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(terminal_table(study, analysis.tidy(results), width))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width and "…" not in text
+    return text
+
+
+def cells_of(text, group):
+    line = next(line for line in text.splitlines() if line.startswith(f"│ {group}"))
+    return [cell.strip() for cell in line.strip("│").split("│")][1:]
+
+
+def test_a_number_stands_only_under_the_level_where_it_was_measured():
+    schedules = {"iterative": [1, 0.95, 0.91, 0.88], "one_shot": [1, 0.91]}
+    text = printed(FakeStudy(axes={"how": list(schedules)}), scheduled(schedules))
+    assert re.findall(r"[\d.]+ %", next(line for line in text.splitlines() if "┃" in line)) == ["100 %", "95 %", "91 %", "88 %"]
+    assert cells_of(text, "one_shot") == ["80.0 ±0.0", "–", "79.0 ±0.0", "–"]
+    assert cells_of(text, "iterative") == ["90.0 ±0.0", "89.0 ±0.0", "88.0 ±0.0", "87.0 ±0.0"]
+
+
+def test_levels_within_2_percent_of_each_other_are_one_column():
+    schedules = {"a": [1, 0.5], "b": [1, 0.495]}
+    assert cells_of(printed(FakeStudy(axes={"how": ["a", "b"]}), scheduled(schedules)), "b") == ["80.0 ±0.0", "79.0 ±0.0"]
+
+
+def test_the_levels_where_groups_end_are_shown_before_those_between():
+    text = printed(FakeStudy(axes={"how": ["long", "one_shot"]}), scheduled({"long": [0.8**r for r in range(16)], "one_shot": [1, 0.41]}))
+    assert cells_of(text, "one_shot") == ["80.0 ±0.0", "79.0 ±0.0", "–", "–", "–"] and "5 of 16 levels shown" in text
+
+
+def test_groups_of_few_shared_levels_are_shown_by_round_each_number_under_its_own_kept_fraction():
+    study = FakeStudy(axes={"how": list(APART)})
+    text = printed(study, scheduled(APART))
+    assert "by round" in text and "round 1" in text and "levels" not in text
+    assert cells_of(text, "everywhere") == ["100 %:", "73.9 %:", "55 %:", "41 %:"]
+    assert [text.count(number) for number in ("79.0 ±0.0", "73.9 %", "80 %")] == [1, 1, 1]
+
+
+def test_two_rounds_at_one_level_are_both_shown_by_round():
+    text = printed(FakeStudy(axes={"how": ["a"]}), scheduled({"a": [1, 0.995, 0.5]}))
+    assert cells_of(text, "a") == ["100 %:", "99.5 %:", "50 %:"]
+
+
+def test_the_page_shows_no_number_under_a_level_where_it_was_not_measured(tmp_path):
+    study = FakeStudy(axes={"how": list(SHARED)}, figures=ONE)
+    text = write_report(study, scheduled(SHARED), tmp_path).read_text()
+    assert re.findall(r'<th class="n">([\d.]+ %)</th>', text) == ["100 %", "97.8 %", "73.9 %", "33.4 %", "30 %"]
+    units = text.split("<td>units</td>")[1].split("</tr>")[0]
+    assert re.findall(r'<td class="n">([\d.–]+) ', units) == ["70.00", "–", "69.00", "–", "–"]
+
+
+def test_the_page_says_by_round_and_how_many_are_left_out(tmp_path):
+    long = {name: [base**r for r in range(10)] for name, base in (("a", 0.8), ("b", 0.7), ("c", 0.6))}
+    text = write_report(FakeStudy(axes={"how": list(long)}, figures=ONE), scheduled(long), tmp_path).read_text()
+    assert "by round, each under its weights remaining" in text and "7 of 10 rounds shown" in text
+    assert '<th class="n">round 9</th>' in text and '<small>34.3 %</small><br>77.00' in text
+
+
+def test_without_an_axis_the_row_is_named_by_the_study(tmp_path):
+    study, results = FakeStudy(axes={}, figures=ONE), fake_results({}, seeds=3, rounds=2)
+    text, page_ = printed(study, results), write_report(study, results, tmp_path).read_text()
+    assert cells_of(text, "prune-ready")[0].startswith("95.") and "│ all" not in text and "group" not in text
+    assert "<td>prune-ready</td>" in page_ and "<th>study</th>" in page_
+
+
+def test_the_command_it_names_runs_the_same_cells(tmp_path):
+    study = FakeStudy(figures=ONE, quick=True, overrides=["lr=[0.1, 0.2]"])
+    study.path = "my studies/fail.toml"
+    results = fake_results(study.axes, seeds=3, rounds=1)
+    results[0] |= {"status": "failed", "rounds": [], "error": "x"}
+    results[1] |= {"status": "missing", "rounds": []}
+    text = html.unescape(write_report(study, results, tmp_path).read_text())
+    command = "sweepstake run 'my studies/fail.toml' --quick --set 'lr=[0.1, 0.2]'"
+    assert f"<code>{command} --retry</code> (with the same --store, if any)" in text
+    assert f"<code>{command}</code> (with the same --store, if any)" in text

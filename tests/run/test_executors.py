@@ -119,3 +119,25 @@ def test_an_interrupt_stops_every_worker_at_once():
     from multiprocessing import active_children
 
     assert [child for child in active_children() if child.name.startswith("sweepstake")] == []
+
+
+def say_of_denormals(task: bytes, pipe: Connection) -> None:
+    """The worker's own main, with a cell that only looks at its thread."""
+    import torch
+
+    from sweepstake.run import worker
+
+    worker.compute = lambda *_: "flushed" if float(torch.tensor([1e-39]) * 1) == 0 else "kept"
+    worker.work(task, pipe)
+
+
+def test_a_worker_flushes_denormals(tmp_path: Path):
+    import msgspec
+
+    from sweepstake.run.store import Store
+    from sweepstake.run.worker import Task
+    from tests.helpers import make_cell
+
+    Store(tmp_path / "runs")
+    task = msgspec.json.encode(Task("a", make_cell(), str(tmp_path / "runs"), [], [], "s", ""))
+    assert [event["status"] for event in run({"a": task}, say_of_denormals) if event["kind"] == "done"] == ["flushed"]

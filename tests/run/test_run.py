@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 
+from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
+from sweepstake.pieces import neutral_options
+from sweepstake.pieces.donors import donor_of
 from sweepstake.read.analysis import tidy, to_csv
+from sweepstake.run import worker
 from sweepstake.run.run import load_results, run_study
 from sweepstake.run.store import Store
+from sweepstake.run.worker import Task
 from sweepstake.study.study import Study, load_study
 from tests.small import SMALL_TOML, small_study, write_small
 
@@ -248,7 +253,8 @@ def test_a_failure_keeps_its_traceback_and_is_tried_again_only_when_asked(tmp_pa
     study = small_study(tmp_path, criterion=["magnitude", "raises_while_a_file_is_there"], seeds=1, plugins=["mine.py"])
     store = tmp_path / "runs"
     good, bad = run_study(study, store)
-    assert (good["status"], bad["status"], bad["error"]) == ("done", "failed", "ZeroDivisionError: not today")
+    assert (good["status"], bad["status"], bad["error"]) == (
+        "done", "failed", 'criterion = "raises_while_a_file_is_there" (mine.py:9) raised ZeroDivisionError: not today. Mend the plug-in.')
     failure = Store(store).failure(bad["id"]) or {}
     assert "mine.py" in failure["traceback"]
     assert "raises_while_a_file_is_there" in failure["traceback"]
@@ -263,8 +269,8 @@ def test_a_failure_keeps_its_traceback_and_is_tried_again_only_when_asked(tmp_pa
 
 @pytest.mark.parametrize(("changes", "fragment"), [
     ({"prune_layers": ["fc9"]}, 'prune_layers = "fc9": no layer or kind of that name.'),
-    ({"keep": {"fc9": 0.5}}, "no layer of that name."),
-    ({"init": {"name": "xavier_normal", "scale": {"fc9": 2.0}}}, "init: scale = {fc9 = 2.0}: fc9: no layer of that name.\n  Did you mean"),
+    ({"keep": {"fc9": 0.5}}, "no layer or kind of that name."),
+    ({"init": {"name": "xavier_normal", "scale": {"fc9": 2.0}}}, "init: scale = {fc9 = ...}: no layer of that name.\n  Did you mean"),
     ({"reset": {"name": "rewind", "step": 11}}, "reset: step = 11: a round has only 10 steps."),
     ({"normalise": {"mean": [0.5, 0.5], "std": [1, 1]}}, "normalise: 2 means and 2 standard deviations; digits has 1 channel(s)."),
 ])
@@ -310,7 +316,7 @@ def unreadable():
 
 def test_a_model_or_data_set_that_cannot_be_made_is_told(tmp_path: Path):
     (tmp_path / "broken.py").write_text(BROKEN)
-    for changes, fragment in (({"model": "too_small"}, r'small: model = "too_small": raised KeyError .*layers'),
+    for changes, fragment in (({"model": "too_small"}, r'small: model = "too_small" \(broken.py:7\) raised KeyError: .*layers'),
                               ({"dataset": "unreadable"}, r"small: .*unreadable.*KeyError.*images")):
         with pytest.raises(UserError, match=fragment):
             run_study(small_study(tmp_path, plugins=["broken.py"], **changes), tmp_path / "runs")
@@ -350,3 +356,70 @@ def test_the_shipped_studies_can_be_planned_by_the_python_door():
     assert load_study is ss.load_study
     with pytest.raises(AttributeError, match="no attribute 'run_studi'"):
         _ = ss.run_studi
+
+
+@pytest.mark.parametrize(("changes", "line"), [
+    ({"reset": {"name": "rewind", "step": {"fc1": 3}}}, "small: reset: step is one number for the network, not a table of layers."),
+    ({"prune_when": "before", "reset": "shuffled"},
+     'small: prune_when = "before" with reset = "shuffled": the survivors are shuffled once they are known, and so would not '
+     'be the weights that were scored. Say prune_when = "after", or another reset.'),
+    ({"remove": {"fc1": 500}},
+     "small: remove = {fc1 = 500}: 2 prunings would take 1,000 of the 768 weights of fc1, and one must be left. At most 1 prunings of 500."),
+    ({"remove": [{"fc1": 1}, {"fc1": 500}]},
+     "small: remove = {fc1 = 500}: 2 prunings would take 1,000 of the 768 weights of fc1, and one must be left. At most 1 prunings of 500."),
+    ({"control": "transplant"}, 'small: control = "transplant" needs a donor, as donor = {seed = 7}.'),
+])
+def test_what_cannot_be_pruned_as_said_is_told_in_one_line_before_anything_runs(tmp_path: Path, changes: dict[str, Any], line: str):
+    with pytest.raises(UserError) as caught:
+        run_study(small_study(**changes), tmp_path)
+    assert list(caught.value.problems) == [line]
+    assert list((tmp_path / "cells").iterdir()) == []
+
+
+# Donors
+
+class Killed(Exception):
+    """As if the worker had been."""
+
+
+def sit(task: Task, store: Store) -> bool:
+    """One sitting of a worker that dies after each round; whether it came to the end."""
+    def tell(kind: str, **_: Any) -> None:
+        if kind == "round":
+            raise Killed
+
+    try:
+        worker.compute(task, store, tell)
+    except Killed:
+        return False
+    return True
+
+
+def transplanted(store: Path) -> tuple[Task, Task]:
+    """A cell under the masks of seed 7, and that seed's own."""
+    cell = small_study(control="transplant", donor={"seed": 7}, seeds=1).planned[0].cell
+    return tuple(Task(cell_id(each, neutral_options), each, str(store), [], [], "small", "") for each in (cell, donor_of(cell)))  # pyright: ignore
+
+
+def test_a_donor_is_trained_once_however_often_its_cell_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trained: list[int] = []
+    honest = worker.masks_of
+    monkeypatch.setattr(worker, "masks_of", lambda trainer, donor: trained.append(donor.seed) or honest(trainer, donor))
+    store = Store(tmp_path)
+    task, donor = transplanted(tmp_path)
+
+    assert [sit(task, store) for _ in range(4)] == [False, False, False, True]
+    assert trained == [7]
+    assert store.status(task.id) == "done"
+    assert sorted(path.name for path in (tmp_path / "cells" / task.id).iterdir()) == ["cell.json", "masks.safetensors", "result.json"]
+    worker.compute(donor, store)
+    assert [mask.tolist() for mask in store.masks(task.id)] == [mask.tolist() for mask in store.masks(donor.id)]
+
+
+def test_a_donor_whose_own_result_is_in_the_store_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = Store(tmp_path)
+    task, donor = transplanted(tmp_path)
+    worker.compute(donor, store)
+    monkeypatch.setattr(worker, "masks_of", lambda *_: pytest.fail("the donor was trained again"))
+    assert worker.compute(task, store) == "done"
+    assert [mask.tolist() for mask in store.masks(task.id)] == [mask.tolist() for mask in store.masks(donor.id)]

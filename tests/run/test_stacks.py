@@ -72,3 +72,41 @@ def test_a_card_that_is_not_there_is_one_clear_line(tmp_path, monkeypatch):
 def test_a_stack_of_none_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="--stack 0: at least 1"):
         run_study(small_study(), tmp_path / "a", stack=0)
+
+
+def test_cells_of_one_stack_that_prune_other_layers_keep_what_they_keep_alone(tmp_path):
+    """64 x 12 and 12 x 10 weights, 0.8 of what was left a round; a layer that is not pruned stays whole."""
+    study = small_study(prune_layers=[["fc1"], ["fc2"], ["all"]], seeds=1)
+    together = run_study(study, tmp_path / "together", stack=3)
+
+    assert [[r["kept_by_layer"] for r in cell["rounds"]] for cell in together] == [
+        [{"fc1": 768, "fc2": 120}, {"fc1": 614, "fc2": 120}, {"fc1": 492, "fc2": 120}],
+        [{"fc1": 768, "fc2": 120}, {"fc1": 768, "fc2": 96}, {"fc1": 768, "fc2": 77}],
+        [{"fc1": 768, "fc2": 120}, {"fc1": 614, "fc2": 96}, {"fc1": 491, "fc2": 77}]]
+    assert kept(together) == kept(run_study(study, tmp_path / "apart", workers=1))
+
+
+def test_a_piece_that_fails_one_cell_leaves_its_neighbours_done(tmp_path, monkeypatch):
+    """Where its first weights are drawn, and where it is scored after round 0."""
+    from sweepstake.pieces import criterion, init
+
+    monkeypatch.setattr(init, "pieces", dict(init.pieces))
+    monkeypatch.setattr(criterion, "pieces", dict(criterion.pieces))
+
+    @init
+    def cannot_draw(shape):
+        """An init that fails."""
+        raise ZeroDivisionError("no draw today")
+
+    @criterion(granularity="weight")
+    def cannot_score(w_final):
+        """A criterion that fails."""
+        raise ZeroDivisionError("no score today")
+
+    study = small_study(init=["cannot_draw", "xavier_normal"], criterion=["magnitude", "cannot_score"], seeds=1)
+    found = run_study(study, tmp_path / "a", stack=4)
+
+    assert [(cell["status"], cell["error"]) for cell in found] == [
+        ("failed", "ZeroDivisionError: no draw today"), ("failed", "ZeroDivisionError: no draw today"),
+        ("done", None), ("failed", "ZeroDivisionError: no score today")]
+    assert len(found[2]["rounds"]) == 3

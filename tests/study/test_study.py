@@ -427,3 +427,8 @@ def test_any_table_is_a_study_or_a_user_error(table, quick, overrides):
     else:
         assert len({p.id for p in made.planned}) == len(made.planned) > 0
         msgspec.json.encode(made.cells)
+
+
+def test_cells_rewound_to_other_steps_are_other_stacks():
+    made = study(reset=["fresh", {"name": "rewind", "step": [0, 5]}], steps=10)
+    assert [[p.cell.reset.options.get("step", 0) for p in stack.planned] for stack in stack_cells(made.planned)] == [[0, 0], [5]]
