@@ -1,4 +1,4 @@
-"""The only loop over steps, for one cell after another: plain PyTorch, one thread, data resident, no DataLoader."""
+"""The loop over steps in plain PyTorch, for one cell after another: one thread, data resident, no DataLoader."""
 
 import ctypes
 import sys
