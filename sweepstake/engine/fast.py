@@ -42,15 +42,19 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
 
 def covers(cell: Cell, module: nn.Module) -> bool:
-    """Whether the fast path trains this cell: an MLP of ReLU or leaky ReLU in float32."""
-    return (type(module) is MLP and isinstance(module.activation, nn.ReLU | nn.LeakyReLU) and cell.precision == "float32"
-            and module.sizes[0] < 2**16 and len(module.sizes) > 1)
+    """Whether the fast path trains this cell: an MLP of ReLU or leaky ReLU in float32, or with a hidden layer in bfloat16."""
+    return (type(module) is MLP and isinstance(module.activation, nn.ReLU | nn.LeakyReLU) and module.sizes[0] < 2**16
+            and len(module.sizes) > {"float32": 1, "bfloat16": 2}.get(cell.precision, len(module.sizes)))
 
 
 def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engine: str = "fast") -> Trainer:
-    """The fast trainer where it covers the cell, the reference trainer elsewhere, or always if that is asked for."""
+    """The fast trainer of the cell's precision where there is one, the reference trainer elsewhere, or always if that is asked for."""
+    from sweepstake.engine.half import HalfTrainer  # It stands on this module.
+
     plain = Trainer(cell, images, watch)
-    return FastTrainer(cell, images, watch) if engine == "fast" and covers(cell, plain.net.module) else plain
+    if engine != "fast" or not covers(cell, plain.net.module):
+        return plain
+    return (HalfTrainer if cell.precision == "bfloat16" else FastTrainer)(cell, images, watch)
 
 
 def warm(cell: Cell, images: Images) -> None:
@@ -255,7 +259,7 @@ class FastTrainer(Trainer):
         """One round: every step of it, the curve on the grid, and the weights at the lowest validation loss."""
         began, measuring = time.perf_counter(), 0.0
         with flushed_denormals():
-            run = Run(self, cell, start, round_)
+            run = self.run(cell, start, round_)
             self.seen = Plan(self.net, start.w, start.mask, PANEL, self.anything, moves=True)  # For all points of this round's curve.
             rewind_at = cell.reset.options.get("step") if round_ == 0 else None
             stops = sorted({step for step in (*self.grid, rewind_at) if step is not None and step <= self.steps})
@@ -286,6 +290,9 @@ class FastTrainer(Trainer):
         w = self.net.w.clone()
         return Trained(w, w_early, early_step, w_step, run.moments(), curve, self.steps,
                        {"train": time.perf_counter() - began - measuring, "evaluate": measuring}, diverged or not bool(w.isfinite().all()))
+
+    def run(self, cell: Cell, start: Start, round_: int) -> "Run":
+        return Run(self, cell, start, round_)
 
     @torch.no_grad()
     def _here(self, split: Split) -> dict[str, float]:
