@@ -8,19 +8,24 @@ kernels of `fast`, which then are faster and nearer to the exact numbers. By kep
 # pyright: basic, reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 # (As in kernels.py: an intrinsic is written with its typing context and called without.)
 
+import ctypes
 import math
+import sys
+from functools import cache
 
+import llvmlite.binding
 import numpy as np
 import torch
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
 from sweepstake.base.cell import Cell
 from sweepstake.engine import streams
 from sweepstake.engine.fast import FastTrainer, Run, _aligned, _up  # pyright: ignore[reportPrivateUsage]
-from sweepstake.engine.kernels import ADAM, MOMENTUM, SGD, Lanes, fill, fma, load, mixed, root, store, total, where_alive, where_positive, widen
+from sweepstake.engine.kernels import ADAM, MOMENTUM, SGD, Lanes, fill, fma, load, mixed, root, store, total, where_alive, where_positive
 from sweepstake.engine.train import Start, _order_seed  # pyright: ignore[reportPrivateUsage]
 
 HALF_FROM = 0.5
@@ -70,15 +75,139 @@ def widened(typing, half):
     return types.float32(types.uint16), code
 
 
+@intrinsic
+def narrowed(typing, number):
+    """The bits of the nearest bfloat16, ties to even."""
+    def code(context, builder, signature, args):
+        word = ir.IntType(32)
+        bits = builder.bitcast(args[0], word)
+        even = builder.and_(builder.lshr(bits, word(16)), word(1))
+        return builder.trunc(builder.lshr(builder.add(bits, builder.add(even, word(0x7FFF))), word(16)), ir.IntType(16))
+    return types.uint16(types.float32), code
+
+
+def _amx(builder, name, arguments, result=None):
+    kind = ir.FunctionType(result or ir.VoidType(), [a.type for a in arguments])
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.{name}"), arguments)
+
+
+def _byte(value):
+    return ir.Constant(ir.IntType(8), value)
+
+
+@intrinsic(prefer_literal=True)
+def tile_zero(typing, tile):
+    """tile = 0"""
+    def code(context, builder, signature, args):
+        _amx(builder, "tilezero", [_byte(tile.literal_value)])
+        return context.get_dummy_value()
+    return types.none(tile), code
+
+
+@intrinsic(prefer_literal=True)
+def tile_load(typing, tile, array, at, stride):
+    """tile = 16 rows of 64 bytes of the array, the first from element `at`, `stride` bytes apart."""
+    def code(context, builder, signature, args):
+        pointer = builder.gep(context.make_array(array)(context, builder, args[1]).data, [args[2]])
+        _amx(builder, "tileloadd64", [_byte(tile.literal_value), builder.bitcast(pointer, ir.IntType(8).as_pointer()), args[3]])
+        return context.get_dummy_value()
+    return types.none(tile, array, types.int64, types.int64), code
+
+
+@intrinsic(prefer_literal=True)
+def tile_store(typing, tile, array, at, stride):
+    """16 rows of 64 bytes of the array = tile."""
+    def code(context, builder, signature, args):
+        pointer = builder.gep(context.make_array(array)(context, builder, args[1]).data, [args[2]])
+        _amx(builder, "tilestored64", [_byte(tile.literal_value), builder.bitcast(pointer, ir.IntType(8).as_pointer()), args[3]])
+        return context.get_dummy_value()
+    return types.none(tile, array, types.int64, types.int64), code
+
+
+@intrinsic(prefer_literal=True)
+def tile_multiply(typing, into, a, b):
+    """into += a @ b, 16 x 32 by 32 x 16."""
+    def code(context, builder, signature, args):
+        _amx(builder, "tdpbf16ps", [_byte(each.literal_value) for each in (into, a, b)])
+        return context.get_dummy_value()
+    return types.none(into, a, b), code
+
+
+@intrinsic
+def tiles_begin(typing, array):
+    """The tiles' shapes, from 64 bytes of the array."""
+    def code(context, builder, signature, args):
+        pointer = context.make_array(array)(context, builder, args[0]).data
+        _amx(builder, "ldtilecfg", [builder.bitcast(pointer, ir.IntType(8).as_pointer())])
+        return context.get_dummy_value()
+    return types.none(array), code
+
+
+@intrinsic
+def tiles_end(typing):
+    """Tiles hold nothing any more, and cost nothing at a change of process."""
+    def code(context, builder, signature, args):
+        _amx(builder, "tilerelease", [])
+        return context.get_dummy_value()
+    return types.none(), code
+
+
 @njit(cache=True, nogil=True)
-def lay_out(chosen, pixels, shift, unit, x):
-    """Row i of x is image chosen[i], normalised."""
+def multiply(a, a_row, b, b_row, out, rows, columns, depth, shapes, block):
+    """out = a @ b in tiles of 16 x 16 float32, 2 x 2 at a time, rounded once.
+
+    Row r of `a` begins at r * a_row; b holds pairs of its rows side by side, (depth / 2, b_row, 2), and 0 beyond the depth. What
+    is read of `a` beyond its rows and of b beyond its columns is not kept.
+    """
+    tiles_begin(shapes)
+    for r in range(0, rows, 32):
+        for c in range(0, columns, 32):
+            tile_zero(0)
+            tile_zero(1)
+            tile_zero(2)
+            tile_zero(3)
+            for k in range(0, depth, 32):
+                tile_load(4, a, r * a_row + k, 2 * a_row)
+                tile_load(5, a, (r + 16) * a_row + k, 2 * a_row)
+                tile_load(6, b, k * b_row + 2 * c, 4 * b_row)
+                tile_load(7, b, k * b_row + 2 * c + 32, 4 * b_row)
+                tile_multiply(0, 4, 6)
+                tile_multiply(1, 4, 7)
+                tile_multiply(2, 5, 6)
+                tile_multiply(3, 5, 7)
+            tile_store(0, block, 0, 128)
+            tile_store(1, block, 16, 128)
+            tile_store(2, block, 512, 128)
+            tile_store(3, block, 528, 128)
+            width = min(32, columns - c)
+            for row in range(min(32, rows - r)):
+                at = (r + row) * columns + c
+                for i in range(0, width - 15, 16):
+                    store_half(out, at + i, load(block, row * 32 + i, 16))
+                for i in range(width // 16 * 16, width):
+                    store_half(out, at + i, load(block, row * 32 + i, 1))
+    tiles_end()
+
+
+@njit(cache=True, nogil=True)
+def lay_out(chosen, pixels, shift, unit, black, room, by_input, by_image):
+    """A batch twice, as `multiply` reads it: two inputs of an image side by side, and two images at an input.
+
+    `black` is a black image in both forms, a pair a word; the listed pixels, which are not black, are put on it.
+    """
+    starts, features, levels = pixels
+    inputs, pairs, images = len(shift), by_input.view(f32), by_image.view(f32)
+    for p in range((inputs + 1) // 2):
+        for i in range(0, room, 16):
+            store(pairs, p * room + i, fill(black[0, p], 16))
+    for i in range(room // 2):
+        images[i * inputs:(i + 1) * inputs] = black[1]
     for i in range(len(chosen)):
-        image = pixels[chosen[i]]
-        for c in range(0, pixels.shape[1] - 15, 16):
-            store_half(x, i * pixels.shape[1] + c, (widen(image, c, 16) - load(shift, c, 16)) * load(unit, c, 16))
-        for c in range(pixels.shape[1] // 16 * 16, pixels.shape[1]):
-            store_half(x, i * pixels.shape[1] + c, (fill(f32(image[c]), 1) - load(shift, c, 1)) * load(unit, c, 1))
+        for p in range(starts[chosen[i]], starts[chosen[i] + 1]):
+            f = u64(features[p])
+            half = narrowed((f32(levels[p]) - shift[f]) * unit[f])
+            by_input[u64((f // u64(2)) * u64(2 * room) + u64(2 * i) + f % u64(2))] = half
+            by_image[u64(u64(i // 2 * 2 * inputs) + u64(2) * f + u64(i % 2))] = half
 
 
 @njit(cache=True, nogil=True)
@@ -193,6 +322,16 @@ def update(w, m, v, half, g, live, rule, pace):
         store_half(half, i, new)
 
 
+@cache
+def has_amx() -> bool:
+    """Whether this CPU multiplies tiles of bfloat16, and Linux lets this process (it asks to be asked)."""
+    features = llvmlite.binding.get_host_cpu_features()
+    if not (sys.platform == "linux" and features.get("amx-tile") and features.get("amx-bf16")):
+        return False
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
+    return ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0
+
+
 class HalfRun(Run):
     """One round of one cell, every layer dense. Activations lie unit by unit, the images of the batch side by side."""
 
@@ -211,8 +350,10 @@ class HalfRun(Run):
         self.made = [self._gather(start.w), *(_aligned(self.size if needed else 0) for needed in (self.kind != SGD, self.kind == ADAM))]
         for made, moment in zip(self.made[1:], start.moments, strict=False):
             made[:] = self._gather(moment)
-        self.half, self.g = _halves(self.size), _halves(self.size)
-        _tensor(self.half).copy_(torch.from_numpy(self.made[0]))
+        first, inputs = net.weights[0], trainer.module.sizes[0]
+        # `multiply` reads whole tiles, so beyond its rows and columns; what it reads there must only exist.
+        self.half, self.g = _halves(self.size + 32 * inputs), _halves(self.size)
+        _tensor(self.half)[:self.size].copy_(torch.from_numpy(self.made[0]))
         begin_of = {slot: int(begin) for slot, begin in zip(net.slots, starts, strict=False)}
         biases = [begin_of[net.bias_of(slot)] for slot in net.weights]
         widths = [slot.shape[0] for slot in net.weights]
@@ -220,15 +361,18 @@ class HalfRun(Run):
         self.bias_g = [self.g[begin:begin + width] for begin, width in zip(biases, widths, strict=True)]
         # Whole vectors of images: those beyond the batch are 0 and have no gradient.
         room = _up(images, 64)
-        self.x = _halves(room * trainer.module.sizes[0])
-        self.act, self.delta = ([_halves(width * room) for width in widths] for _ in range(2))
+        self.by_input, self.by_image = _halves(_up(inputs, 32) * room + 64), _halves(room * inputs + 64)
+        self.batch = (trainer.listed, trainer.shift, trainer.unit, trainer.black, room, self.by_input, self.by_image)
+        self.act, self.delta = ([_halves(_up(width, 32) * room) for width in widths] for _ in range(2))
         self.gain = [_aligned(width * room).reshape(width, room) for width in widths]
         weights, gradients = ([flat[begin_of[slot]:begin_of[slot] + slot.size] for slot in net.weights] for flat in (self.half, self.g))
-        shapes, hidden = [slot.shape for slot in net.weights[:-1]], widths[:-1]
-        acts, deltas = ([_tensor(flat).view(width, room) for flat, width in zip(of, hidden, strict=False)] for of in (self.act, self.delta))
-        inputs = [_tensor(self.x).view(room, -1).t(), *acts[:-1]]
-        self.products = [(_tensor(weight).view(shape), x, z, _tensor(weight).view(shape).t(), x.t(), d, _tensor(g).view(shape))
-                         for weight, g, shape, x, z, d in zip(weights, gradients, shapes, inputs, acts, deltas, strict=False)]
+        tiles, block = trainer.tiles, _aligned(1024)
+        self.first = (self.half[begin_of[first]:], inputs, self.by_input, room, self.act[0], widths[0], room, inputs, tiles, block)
+        self.first_gradient = (self.delta[0], room, self.by_image, inputs, gradients[0], widths[0], inputs, room, tiles, block)
+        acts, deltas = ([_tensor(flat[:width * room]).view(width, room) for flat, width in zip(of, widths, strict=True)]
+                        for of in (self.act, self.delta))
+        self.products = [(_tensor(weight).view(slot.shape), acts[n], acts[n + 1], deltas[n], deltas[n + 1], _tensor(g).view(slot.shape))
+                         for n, (slot, weight, g) in enumerate(zip(net.weights[1:-1], weights[1:-1], gradients[1:-1], strict=True))]
         self.last = (weights[-1], self.bias[-1], self.act[-2], trainer.labels)
         self.last_gradients = (self.gain[-1], self.delta[-2], gradients[-1], self.bias_g[-1])
         dropout = trainer.module.dropout.p
@@ -242,17 +386,21 @@ class HalfRun(Run):
         trainer, hidden, loss = self.trainer, len(self.bias) - 1, 0.0
         for step in range(first, last):
             chosen = self.order[step]
-            lay_out(chosen, trainer.flat_images, trainer.shift, trainer.unit, self.x)
-            for n, (weight, x, z, *_) in enumerate(self.products):
-                torch.mm(weight, x, out=z)
+            lay_out(chosen, *self.batch)
+            multiply(*self.first)
+            for n in range(hidden):
+                if n:
+                    weight, x, z, *_ = self.products[n - 1]
+                    torch.mm(weight, x, out=z)
                 activate(self.act[n], self.gain[n], self.bias[n], trainer.slope, self.keys[step * hidden + n], self.below)
             loss += output_layer(*self.last, chosen, *self.last_gradients)
             for n in range(hidden - 1, -1, -1):
-                _, _, _, turned, x, delta, gradient = self.products[n]
                 gate(self.delta[n], self.gain[n], self.bias_g[n])
-                torch.mm(delta, x, out=gradient)
                 if n:
-                    torch.mm(turned, delta, out=self.products[n - 1][5])
+                    weight, x, _, back, delta, gradient = self.products[n - 1]
+                    torch.mm(delta, x.t(), out=gradient)
+                    torch.mm(weight.t(), delta, out=back)
+            multiply(*self.first_gradient)
             update(*self.made, self.half, self.g, self.live, self.rule, self.paces[step])
         return loss
 
@@ -280,7 +428,14 @@ class HalfTrainer(FastTrainer):
 
     def __init__(self, *given):
         super().__init__(*given)
-        self.flat_images, self.labels = self.images.train.x.flatten(1).numpy(), self.images.train.y.numpy()
+        pixels, inputs = self.pixels[id(self.images.train)], self.module.sizes[0]
+        self.listed, self.labels = (pixels.starts, pixels.features, pixels.levels), pixels.labels
+        self.tiles = np.zeros(64, np.uint8)
+        self.tiles[0], self.tiles[16:32:2], self.tiles[48:56] = 1, 64, 16  # Palette 1; eight tiles of 16 rows of 64 bytes.
+        halves = np.zeros((2, inputs + inputs % 2, 2), np.uint16)
+        halves[1, :inputs] = _bits(-self.shift * self.unit)[:, None]
+        halves[0].ravel()[:inputs] = halves[1, :inputs, 0]
+        self.black = np.ascontiguousarray(halves.view(np.float32)[:, :inputs, 0])
 
     def run(self, cell: Cell, start: Start, round_: int) -> Run:
         kept = np.concatenate([slot.of(start.mask).numpy().ravel() for slot in self.net.weights]).mean()
@@ -290,6 +445,11 @@ class HalfTrainer(FastTrainer):
 def _halves(size: int) -> np.ndarray:
     """bfloat16 zeros from a 64-byte boundary, as the bits that they are."""
     return _aligned(_up(size, 2) // 2).view(np.uint16)[:size]
+
+
+def _bits(numbers: np.ndarray) -> np.ndarray:
+    """Their nearest bfloat16."""
+    return torch.from_numpy(numbers).bfloat16().view(torch.uint16).numpy()
 
 
 def _tensor(halves: np.ndarray) -> Tensor:
