@@ -14,9 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
@@ -122,7 +120,8 @@ def drawn(seconds: dict[Point, float], whole: dict[int, float]) -> dict[str, Any
             "x": {"field": "x", "type": "quantitative", "title": title, "scale": scale, "axis": {"values": ticks, "grid": False, "format": "~g"}},
             "y": {"field": "y", "type": "quantitative", "title": "microseconds a step" if y == "step" else "seconds a run", "scale": scale,
                   "axis": {"format": "~g", "tickCount": 5}},
-            "color": {"field": "group", "type": "nominal", "scale": {"domain": domain, "range": list(PALETTE[:5])}, "legend": {"title": None, "columns": 3}},
+            "color": {"field": "group", "type": "nominal", "scale": {"domain": domain, "range": list(PALETTE[:5])},
+                      "legend": {"title": None, "columns": 3}},
             "shape": {"field": "group", "type": "nominal", "scale": {"domain": domain, "range": list(SHAPES[:5])}, "legend": None},
         }})
     return {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "config": CONFIG, "padding": 6, "columns": 2, "concat": panels,
@@ -134,7 +133,7 @@ def main() -> None:
     ask.add_argument("--data", type=Path, default=Path(os.environ.get("SWEEPSTAKE_DATA", "data")), help="holds mnist/")
     ask.add_argument("--repeats", type=int, default=9)
     ask.add_argument("--workers", type=int, default=2)
-    ask.add_argument("--out", type=Path, default=ROOT / "docs" / "growth.svg")
+    ask.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "growth.svg")
     said = ask.parse_args()
     torch.set_num_threads(1)
     began, before = time.perf_counter(), os.getloadavg()[0]

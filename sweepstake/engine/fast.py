@@ -42,14 +42,17 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
 
 def covers(cell: Cell, module: nn.Module) -> bool:
-    """Whether the fast path trains this cell: an MLP of ReLU or leaky ReLU in float32, or with a hidden layer in bfloat16."""
-    return (type(module) is MLP and isinstance(module.activation, nn.ReLU | nn.LeakyReLU) and module.sizes[0] < 2**16
-            and len(module.sizes) > {"float32": 1, "bfloat16": 2}.get(cell.precision, len(module.sizes)))
+    """Whether the fast path trains this cell: an MLP of ReLU or leaky ReLU in float32, or in bfloat16 where the CPU has AMX."""
+    from sweepstake.engine.half import has_amx  # It stands on this module.
+
+    if type(module) is not MLP or not isinstance(module.activation, nn.ReLU | nn.LeakyReLU) or module.sizes[0] >= 2**16:
+        return False
+    return (cell.precision == "float32" and len(module.sizes) > 1) or (cell.precision == "bfloat16" and len(module.sizes) > 2 and has_amx())
 
 
 def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engine: str = "fast") -> Trainer:
     """The fast trainer of the cell's precision where there is one, the reference trainer elsewhere, or always if that is asked for."""
-    from sweepstake.engine.half import HalfTrainer  # It stands on this module.
+    from sweepstake.engine.half import HalfTrainer
 
     plain = Trainer(cell, images, watch)
     if engine != "fast" or not covers(cell, plain.net.module):

@@ -1,4 +1,4 @@
-"""bfloat16 on one core: the products of dense layers in the CPU's own bfloat16 units (AMX, AVX-512), the rest of a step in float32.
+"""bfloat16 on one core: products of dense layers in the CPU's own tiles (AMX), the rest of a step in float32.
 
 Weights, moments, biases, loss and optimiser are float32, as under autocast; the weights' bfloat16 copy is made as each step ends.
 `bfloat16` says what a product may be rounded to, not that it must be: a round with less than HALF_FROM kept trains in the float32
@@ -25,7 +25,7 @@ from torch import Tensor
 from sweepstake.base.cell import Cell
 from sweepstake.engine import streams
 from sweepstake.engine.fast import FastTrainer, Run, _aligned, _up  # pyright: ignore[reportPrivateUsage]
-from sweepstake.engine.kernels import ADAM, MOMENTUM, SGD, Lanes, fill, fma, load, mixed, root, store, total, where_alive, where_positive
+from sweepstake.engine.kernels import ADAM, MOMENTUM, SGD, Lanes, fill, fma, load, mixed, root, store, total, where_alive, where_positive, widen
 from sweepstake.engine.train import Start, _order_seed  # pyright: ignore[reportPrivateUsage]
 
 HALF_FROM = 0.5
@@ -73,6 +73,26 @@ def widened(typing, half):
     def code(context, builder, signature, args):
         return builder.bitcast(builder.shl(builder.zext(args[0], ir.IntType(32)), ir.Constant(ir.IntType(32), 16)), ir.FloatType())
     return types.float32(types.uint16), code
+
+
+@intrinsic
+def store_pairs(typing, array, at, low, high):
+    """array[at : at + 2 n] = low and high in turns, each rounded to the nearest bfloat16."""
+    def code(context, builder, signature, args):
+        words = ir.VectorType(ir.IntType(32), low.n)
+
+        def all_(value):
+            return ir.Constant(words, [value] * low.n)
+
+        def rounded(lanes):
+            bits = builder.bitcast(lanes, words)
+            return builder.add(bits, builder.add(builder.and_(builder.lshr(bits, all_(16)), all_(1)), all_(0x7FFF)))
+
+        pairs = builder.or_(builder.lshr(rounded(args[2]), all_(16)), builder.and_(rounded(args[3]), all_(0xFFFF0000)))
+        data = context.make_array(array)(context, builder, args[0]).data
+        builder.store(pairs, builder.bitcast(builder.gep(data, [args[1]]), words.as_pointer())).align = 2
+        return context.get_dummy_value()
+    return types.none(array, types.int64, low, high), code
 
 
 @intrinsic
@@ -190,29 +210,44 @@ def multiply(a, a_row, b, b_row, out, rows, columns, depth, shapes, block):
 
 
 @njit(cache=True, nogil=True)
-def lay_out(chosen, pixels, shift, unit, black, room, by_input, by_image):
+def lay_out(chosen, pixels, shift, unit, black, room, seen, by_input, by_image):
     """A batch twice, as `multiply` reads it: two inputs of an image side by side, and two images at an input.
 
-    `black` is a black image in both forms, a pair a word; the listed pixels, which are not black, are put on it.
+    `black` is a black image, each pixel twice: a word. The listed pixels, which are not black, are put on it; for the other form they
+    are first set out as bytes, a cache line an input, which the first cache holds.
     """
     starts, features, levels = pixels
-    inputs, pairs, images = len(shift), by_input.view(f32), by_image.view(f32)
-    for p in range((inputs + 1) // 2):
-        for i in range(0, room, 16):
-            store(pairs, p * room + i, fill(black[0, p], 16))
+    inputs, images = len(shift), by_image.view(f32)
+    seen[:] = 0
     for i in range(room // 2):
-        images[i * inputs:(i + 1) * inputs] = black[1]
+        for f in range(0, inputs - 15, 16):
+            store(images, i * inputs + f, load(black, f, 16))
+        for f in range(inputs // 16 * 16, inputs):
+            images[i * inputs + f] = black[f]
     for i in range(len(chosen)):
+        row = u64(i // 2 * 2 * inputs + i % 2)
         for p in range(starts[chosen[i]], starts[chosen[i] + 1]):
             f = u64(features[p])
-            half = narrowed((f32(levels[p]) - shift[f]) * unit[f])
-            by_input[u64((f // u64(2)) * u64(2 * room) + u64(2 * i) + f % u64(2))] = half
-            by_image[u64(u64(i // 2 * 2 * inputs) + u64(2) * f + u64(i % 2))] = half
+            seen[u64(f * u64(room) + u64(i))] = levels[p]
+            by_image[u64(row + u64(2) * f)] = narrowed((f32(levels[p]) - shift[f]) * unit[f])
+    for f in range(0, inputs - 1, 2):
+        for i in range(0, room, 16):
+            low = (widen(seen, f * room + i, 16) - fill(shift[f], 16)) * fill(unit[f], 16)
+            high = (widen(seen, (f + 1) * room + i, 16) - fill(shift[f + 1], 16)) * fill(unit[f + 1], 16)
+            store_pairs(by_input, f * room + 2 * i, low, high)
+    if inputs % 2:
+        f = inputs - 1
+        for i in range(0, room, 16):
+            low = (widen(seen, f * room + i, 16) - fill(shift[f], 16)) * fill(unit[f], 16)
+            store_pairs(by_input, f * room + 2 * i, low, fill(f32(0), 16))
 
 
 @njit(cache=True, nogil=True)
-def activate(act, gain, bias, slope, key, below):
-    """h = (z + b) * gain;  gain = (1 where z + b > 0, else slope) * dropout, as streams.dropout_keeps draws it."""
+def activate(act, gain, bias, slope, key, below, by_unit):
+    """h = (z + b) * gain;  gain = (1 where z + b > 0, else slope) * dropout, as streams.dropout_keeps draws it.
+
+    And h once more as `multiply` reads it, two units side by side.
+    """
     units, room = gain.shape
     low, high, scale = u32(key & u64(0xFFFFFFFF)), u32(key >> u64(32)), f32(4294967296.0 / below)
     flat = gain.ravel()
@@ -225,7 +260,12 @@ def activate(act, gain, bias, slope, key, below):
                 for lane in range(16):
                     draw = mixed(u32(mixed(u32(u32((i + lane) * units + r) ^ low)) + high))
                     flat[at + lane] *= scale if draw < below else f32(0)
-            store_half(act, at, z * load(flat, at, 16))
+            h = z * load(flat, at, 16)
+            store_half(act, at, h)
+            if r % 2:
+                store_pairs(by_unit, at - room + i, load_half(act, at - room, 16), h)
+            elif r == units - 1:
+                store_pairs(by_unit, at + i, h, fill(f32(0), 16))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -350,9 +390,9 @@ class HalfRun(Run):
         self.made = [self._gather(start.w), *(_aligned(self.size if needed else 0) for needed in (self.kind != SGD, self.kind == ADAM))]
         for made, moment in zip(self.made[1:], start.moments, strict=False):
             made[:] = self._gather(moment)
-        first, inputs = net.weights[0], trainer.module.sizes[0]
+        inputs = trainer.module.sizes[0]
         # `multiply` reads whole tiles, so beyond its rows and columns; what it reads there must only exist.
-        self.half, self.g = _halves(self.size + 32 * inputs), _halves(self.size)
+        self.half, self.g = _halves(self.size + 32 * max(trainer.module.sizes)), _halves(self.size)
         _tensor(self.half)[:self.size].copy_(torch.from_numpy(self.made[0]))
         begin_of = {slot: int(begin) for slot, begin in zip(net.slots, starts, strict=False)}
         biases = [begin_of[net.bias_of(slot)] for slot in net.weights]
@@ -362,16 +402,19 @@ class HalfRun(Run):
         # Whole vectors of images: those beyond the batch are 0 and have no gradient.
         room = _up(images, 64)
         self.by_input, self.by_image = _halves(_up(inputs, 32) * room + 64), _halves(room * inputs + 64)
-        self.batch = (trainer.listed, trainer.shift, trainer.unit, trainer.black, room, self.by_input, self.by_image)
+        seen = np.zeros(inputs * room, np.uint8)
+        self.batch = (trainer.listed, trainer.shift, trainer.unit, trainer.black, room, seen, self.by_input, self.by_image)
         self.act, self.delta = ([_halves(_up(width, 32) * room) for width in widths] for _ in range(2))
         self.gain = [_aligned(width * room).reshape(width, room) for width in widths]
         weights, gradients = ([flat[begin_of[slot]:begin_of[slot] + slot.size] for slot in net.weights] for flat in (self.half, self.g))
         tiles, block = trainer.tiles, _aligned(1024)
-        self.first = (self.half[begin_of[first]:], inputs, self.by_input, room, self.act[0], widths[0], room, inputs, tiles, block)
+        self.by_unit = by_unit = [_halves(_up(width, 32) * room + 64) for width in widths]
+        self.forward = [(self.half[begin_of[slot]:], slot.shape[1], x, room, z, slot.shape[0], room, slot.shape[1], tiles, block)
+                        for slot, x, z in zip(net.weights[:-1], [self.by_input, *by_unit], self.act, strict=False)]
         self.first_gradient = (self.delta[0], room, self.by_image, inputs, gradients[0], widths[0], inputs, room, tiles, block)
         acts, deltas = ([_tensor(flat[:width * room]).view(width, room) for flat, width in zip(of, widths, strict=True)]
                         for of in (self.act, self.delta))
-        self.products = [(_tensor(weight).view(slot.shape), acts[n], acts[n + 1], deltas[n], deltas[n + 1], _tensor(g).view(slot.shape))
+        self.products = [(_tensor(weight).view(slot.shape).t(), acts[n].t(), deltas[n], deltas[n + 1], _tensor(g).view(slot.shape))
                          for n, (slot, weight, g) in enumerate(zip(net.weights[1:-1], weights[1:-1], gradients[1:-1], strict=True))]
         self.last = (weights[-1], self.bias[-1], self.act[-2], trainer.labels)
         self.last_gradients = (self.gain[-1], self.delta[-2], gradients[-1], self.bias_g[-1])
@@ -387,19 +430,16 @@ class HalfRun(Run):
         for step in range(first, last):
             chosen = self.order[step]
             lay_out(chosen, *self.batch)
-            multiply(*self.first)
             for n in range(hidden):
-                if n:
-                    weight, x, z, *_ = self.products[n - 1]
-                    torch.mm(weight, x, out=z)
-                activate(self.act[n], self.gain[n], self.bias[n], trainer.slope, self.keys[step * hidden + n], self.below)
+                multiply(*self.forward[n])
+                activate(self.act[n], self.gain[n], self.bias[n], trainer.slope, self.keys[step * hidden + n], self.below, self.by_unit[n])
             loss += output_layer(*self.last, chosen, *self.last_gradients)
             for n in range(hidden - 1, -1, -1):
                 gate(self.delta[n], self.gain[n], self.bias_g[n])
                 if n:
-                    weight, x, _, back, delta, gradient = self.products[n - 1]
-                    torch.mm(delta, x.t(), out=gradient)
-                    torch.mm(weight.t(), delta, out=back)
+                    turned, x, back, delta, gradient = self.products[n - 1]
+                    torch.mm(delta, x, out=gradient)
+                    torch.mm(turned, delta, out=back)
             multiply(*self.first_gradient)
             update(*self.made, self.half, self.g, self.live, self.rule, self.paces[step])
         return loss
@@ -422,20 +462,17 @@ class HalfRun(Run):
 
 
 class HalfTrainer(FastTrainer):
-    """Trains what `fast` covers, in bfloat16; measures it in float32, as the reference trainer does."""
+    """Trains what `fast` covers and has a hidden layer, in bfloat16; measures it in float32, as the reference trainer does."""
 
     name = "half"
 
     def __init__(self, *given):
         super().__init__(*given)
-        pixels, inputs = self.pixels[id(self.images.train)], self.module.sizes[0]
+        pixels = self.pixels[id(self.images.train)]
         self.listed, self.labels = (pixels.starts, pixels.features, pixels.levels), pixels.labels
         self.tiles = np.zeros(64, np.uint8)
         self.tiles[0], self.tiles[16:32:2], self.tiles[48:56] = 1, 64, 16  # Palette 1; eight tiles of 16 rows of 64 bytes.
-        halves = np.zeros((2, inputs + inputs % 2, 2), np.uint16)
-        halves[1, :inputs] = _bits(-self.shift * self.unit)[:, None]
-        halves[0].ravel()[:inputs] = halves[1, :inputs, 0]
-        self.black = np.ascontiguousarray(halves.view(np.float32)[:, :inputs, 0])
+        self.black = np.repeat(_bits((0 - self.shift) * self.unit), 2).view(np.float32)
 
     def run(self, cell: Cell, start: Start, round_: int) -> Run:
         kept = np.concatenate([slot.of(start.mask).numpy().ravel() for slot in self.net.weights]).mean()
