@@ -1,6 +1,7 @@
 """LFE scoring of unit masks, grouped as the engine does it against mask by mask: `python bench/lfe.py`. Prints one JSON line.
 
-Alternating, one process; seconds are medians. 1,000 masks of LeNet-300-100 on 2,000 random images of MNIST's shape.
+Alternating, one process; seconds are medians. 1,000 masks of LeNet-300-100 on 2,000 random images of MNIST's shape; with
+`--wide`, one removal step of Wide-LeNet (3010-1010). Mask by mask only `singly` masks are evaluated; their time is extrapolated.
 """
 
 import argparse
@@ -9,9 +10,12 @@ import os
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sweepstake.base.cell import PIECE_DEFAULTS, SETS, Cell, Ref
 from sweepstake.engine.network import Net, draw_init
@@ -30,7 +34,10 @@ def main() -> None:
     ask.add_argument("--singly", type=int, default=50, help="masks evaluated mask by mask; the rest is in proportion")
     ask.add_argument("--times", type=int, default=5)
     ask.add_argument("--threads", type=int, default=1)
+    ask.add_argument("--wide", action="store_true", help="Wide-LeNet: --hidden 3010 1010 --masks 100 --singly 3 --times 3")
     said = ask.parse_args()
+    if said.wide:
+        said.hidden, said.masks, said.singly, said.times = [3010, 1010], 100, 3, 3
     torch.set_num_threads(said.threads)
 
     chosen = {"model": {"hidden": said.hidden}, "criterion": {"masks": said.masks, "images": said.images}}

@@ -43,15 +43,22 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
 
 def covers(cell: Cell, module: nn.Module) -> bool:
-    """Whether the fast path trains this cell: an MLP of ReLU or leaky ReLU in float32."""
-    return (type(module) is MLP and isinstance(module.activation, nn.ReLU | nn.LeakyReLU) and cell.precision == "float32"
-            and module.sizes[0] < 2**16 and len(module.sizes) > 1)
+    """Whether the fast path trains this cell: an MLP of ReLU or leaky ReLU in float32, or in bfloat16 where the CPU has AMX."""
+    from sweepstake.engine.half import has_amx  # It stands on this module.
+
+    if type(module) is not MLP or not isinstance(module.activation, nn.ReLU | nn.LeakyReLU) or module.sizes[0] >= 2**16:
+        return False
+    return (cell.precision == "float32" and len(module.sizes) > 1) or (cell.precision == "bfloat16" and len(module.sizes) > 2 and has_amx())
 
 
 def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engine: str = "fast") -> Trainer:
-    """The fast trainer where it covers the cell, the reference trainer elsewhere, or always if that is asked for."""
+    """The fast trainer of the cell's precision where there is one, the reference trainer elsewhere, or always if that is asked for."""
+    from sweepstake.engine.half import HalfTrainer
+
     plain = Trainer(cell, images, watch)
-    return FastTrainer(cell, images, watch) if engine == "fast" and covers(cell, plain.net.module) else plain
+    if engine != "fast" or not covers(cell, plain.net.module):
+        return plain
+    return (HalfTrainer if cell.precision == "bfloat16" else FastTrainer)(cell, images, watch)
 
 
 def warm(cell: Cell, images: Images) -> None:
@@ -256,7 +263,7 @@ class FastTrainer(Trainer):
         """One round: every step of it, the curve on the grid, and the weights at the lowest validation loss."""
         began, measuring = time.perf_counter(), 0.0
         with flushed_denormals():
-            run = Run(self, cell, start, round_)
+            run = self.run(cell, start, round_)
             self.seen = Plan(self.net, start.w, start.mask, PANEL, self.anything, moves=True)  # For all points of this round's curve.
             rewind_at = cell.reset.options.get("step") if round_ == 0 else None
             first = first_step(cell, round_)
@@ -288,6 +295,9 @@ class FastTrainer(Trainer):
         w = self.net.w.clone()
         return Trained(w, w_early, early_step, w_step, run.moments(), curve, self.steps,
                        {"train": time.perf_counter() - began - measuring, "evaluate": measuring}, diverged or not bool(w.isfinite().all()))
+
+    def run(self, cell: Cell, start: Start, round_: int) -> "Run":
+        return Run(self, cell, start, round_)
 
     @torch.no_grad()
     def _here(self, split: Split) -> dict[str, float]:
@@ -323,8 +333,7 @@ class Run:
         depth = len(plan.layers)
         dropout = trainer.module.dropout.p
         self.first = first_step(cell, round_)
-        unused = np.zeros(self.first * (depth - 1) if dropout else 0, np.uint64)
-        keys = np.append(unused, streams.dropout_keys((steps - self.first) * (depth - 1) if dropout else 0, cell.seed, round_, 0))
+        keys = self._dropout_keys(steps, depth - 1) if dropout else np.zeros(0, np.uint64)
         order = streams.batch_order(len(trainer.images.train.y), images, steps, _order_seed(cell), round_).numpy().ravel()
         pixels = trainer.pixels[id(trainer.images.train)]
         act, gain, delta = (_aligned(plan.act_size) for _ in range(3))
@@ -348,6 +357,11 @@ class Run:
         zero = torch.zeros_like(self.start.w)
         moments = [self.plan.scatter(made, zero, zero) for made in self.made[1:] if len(made)]
         return [*moments, torch.tensor(float(steps))] if self.kind == ADAM else moments
+
+    def _dropout_keys(self, steps: int, layers: int) -> np.ndarray:
+        """A key a step and layer; those of the steps before the first are never drawn with."""
+        unused = np.zeros(self.first * layers, np.uint64)
+        return np.append(unused, streams.dropout_keys((steps - self.first) * layers, self.cell.seed, self.round, 0))
 
     def _rule(self) -> np.void:
         cell = self.cell

@@ -1,0 +1,61 @@
+"""Whether engines and precisions end at the same test accuracy: python bench/accuracy.py --data DIR. Prints a Markdown table.
+
+The same cells (seeds, data order, init) run by the product's own run_study; differences are paired by seed, with Student's 95 %
+interval (sweepstake.read.statistics). LeNet-300-100 on a subset of MNIST, pruned by halves. About three minutes on two cores.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from sweepstake.read.results import run_study
+from sweepstake.read.statistics import mean, paired_differences, t_interval
+from sweepstake.study.study import read_study
+
+RUNS = {"fast": ("float32", "fast"), "reference": ("float32", "reference"),
+        "fast bf16": ("bfloat16", "fast"), "reference bf16": ("bfloat16", "reference")}
+PAIRS = (("fast", "reference"), ("fast bf16", "fast"), ("reference bf16", "reference"))
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--data", type=Path, default=Path(os.environ.get("SWEEPSTAKE_DATA", "data")), help="holds mnist/")
+    ask.add_argument("--seeds", type=int, default=10)
+    ask.add_argument("--subset", type=int, default=10_000)
+    ask.add_argument("--epochs", type=float, default=2)
+    ask.add_argument("--rounds", type=int, default=5)
+    ask.add_argument("--workers", type=int, default=2)
+    said = ask.parse_args()
+
+    began = time.perf_counter()
+    accuracy: dict[str, dict[int, dict[int, float]]] = {}
+    kept: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (precision, engine) in RUNS.items():
+            study = read_study({"dataset": "mnist", "subset": said.subset, "epochs": said.epochs, "rounds": said.rounds, "keep": 0.5,
+                                "batch_size": 60, "lr": 0.0012, "seeds": said.seeds, "precision": precision}, name=name.replace(" ", "-"))
+            rows = run_study(study, Path(folder) / study.name, data=said.data, workers=said.workers, engine=engine, progress=False).rows()
+            accuracy[name] = {}
+            for row in rows:
+                accuracy[name].setdefault(row["round"], {})[row["seed"]] = 100 * row["test_accuracy"]
+                kept[row["round"]] = 100 * row["kept_fraction"]
+    print(f"LeNet-300-100, {said.subset:,} images of MNIST, {said.epochs:g} epochs a round, {said.seeds} seeds; test accuracy in %, "
+          f"differences paired by seed with 95 % t intervals; load {os.getloadavg()[0]:.1f}, {time.perf_counter() - began:.0f} s in all\n")
+    print("| kept % |", " | ".join([*RUNS, *(f"{a} - {b}" for a, b in PAIRS)]), "|")
+    print("|---:" * (1 + len(RUNS) + len(PAIRS)) + "|")
+    for round_ in sorted(kept):
+        cells = [f"{mean([*accuracy[name][round_].values()]):.2f}" for name in RUNS]
+        for this, than in PAIRS:
+            gains = paired_differences(accuracy[this][round_], accuracy[than][round_])
+            low, high = t_interval(gains) or (float("nan"), float("nan"))
+            cells.append(f"{mean(gains):+.3f} [{low:+.3f}, {high:+.3f}]")
+        print(f"| {kept[round_]:.3g} |", " | ".join(cells), "|")
+
+
+if __name__ == "__main__":
+    main()
