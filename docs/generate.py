@@ -17,13 +17,13 @@ WRITTEN = "<!-- Written by docs/generate.py from the code: change it there. -->\
 
 def described(struct: type) -> list[tuple[str, str, str]]:
     """Key, default and description of every field of a struct, from its own annotations."""
+    from sweepstake.base.values import description
+
     rows = []
     for field in msgspec.structs.fields(struct):
-        info = msgspec.inspect.type_info(field.type)
-        says = (getattr(info, "extra_json_schema", None) or {}).get("description", "")
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory() if field.default_factory \
             is not msgspec.NODEFAULT else "(required)"
-        rows.append((field.name, "" if default in (None, "", {}) else str(default), says))
+        rows.append((field.name, "" if default in (None, "", {}) else str(default), description(field.type)))
     return rows
 
 

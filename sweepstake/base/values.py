@@ -40,6 +40,12 @@ def _toml(value: Any) -> str:
     return str(value)
 
 
+def description(type_: Any) -> str:
+    """What an annotated type says of itself (Meta's description): the reference of the study file."""
+    schema: dict[str, str] = getattr(types.type_info(type_), "extra_json_schema", None) or {}
+    return schema.get("description", "")
+
+
 def convert(value: Any, type_: Any, place: str) -> Any:
     """The value as that type, or one UserError: the place, the value, what would do."""
     if (word := _not_a_number(value)) is not None:

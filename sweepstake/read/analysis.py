@@ -16,7 +16,6 @@ from sweepstake.read import statistics
 Row = dict[str, Any]
 
 SPLITS, MEASURES = ("train", "validation", "test"), ("loss", "accuracy")
-METRICS = tuple(f"{split}_{measure}" for split in SPLITS for measure in MEASURES)
 SAME_LEVEL = 0.02
 """Kept fractions that differ by no more than this, relatively, are one level."""
 

@@ -63,7 +63,8 @@ def in_processes(tasks: Sequence[tuple[str, bytes]], work: Callable[[bytes, Conn
                 ended = worker.last is not None and worker.last["kind"] in ("done", "failed")
                 if timeout_seconds and not ended and time.monotonic() - worker.began > timeout_seconds and worker.process.is_alive():
                     worker.process.kill()
-                    worker.last = {"kind": "failed", "id": worker.id, "error": f"over its limit of {timeout_seconds / 60:g} minutes"}
+                    told = f"over its limit of {timeout_seconds / 60:g} minutes"
+                    worker.last = {"kind": "failed", "id": worker.id, "error": told, "killed": True}  # So it stored nothing itself.
                     on_event(worker.last)
                 if worker.process.is_alive():
                     continue

@@ -57,7 +57,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     def heard(event: Event) -> None:
         if event["kind"] == "died" and not event["again"]:
             home.fail(event["id"], f"its worker died three times (exit code {event['code']}): killed, or out of memory", "", {})
-        if event["kind"] == "failed" and "over its limit" in event["error"]:
+        if event["kind"] == "failed" and event.get("killed"):
             home.fail(event["id"], event["error"], "", {})
         on_event(event)
 

@@ -182,9 +182,6 @@ class Store:
         finally:
             lock.release()
 
-    def size_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write to a neighbour, flush to disk, rename over: a reader sees the old file or the new one, never a part."""

@@ -19,7 +19,7 @@ from msgspec import Meta
 from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep, cell_id
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
-from sweepstake.base.values import LARGEST, convert, is_list, is_table, read_table, shown
+from sweepstake.base.values import LARGEST, convert, description, is_list, is_table, read_table, shown
 from sweepstake.pieces import REGISTRIES, load_plugin, neutral_options
 from sweepstake.pieces.datasets import spec_of
 from sweepstake.pieces.donors import donor_of
@@ -429,9 +429,6 @@ def field_reference() -> list[tuple[str, str, str]]:
     """Every key of a cell for the documentation: name, default, description."""
     rows: list[tuple[str, str, str]] = []
     for name in CELL_KEYS:
-        info = msgspec.inspect.type_info(FIELDS[name].type)
-        schema: dict[str, str] = getattr(info, "extra_json_schema", None) or {}
-        described = schema.get("description", "")
         default = PIECE_DEFAULTS.get(name, NEUTRAL.get(name, FIELDS[name].default))
-        rows.append((name, "" if default is None else msgspec.json.encode(default).decode(), described))
+        rows.append((name, "" if default is None else msgspec.json.encode(default).decode(), description(FIELDS[name].type)))
     return rows
