@@ -4,7 +4,8 @@ A weight criterion returns the shape of the layer's weights; a unit criterion (g
 One that is `joint` is called once over the units of all prunable layers, end to end, and scores them together.
 Options the engine reads: `images`, over how many training images (drawn for this cell and round; 0, or more than there are: all)
 a gradient, an activation or a loss is taken; `iterations`, in how many smaller prunings a round's pruning is done, each scored
-anew; `temperature`, what logits are divided by.
+anew; `temperature`, what logits are divided by; `once`, whether every round's scores are those of the whole network as it was
+drawn, with the first round's draws: round r is then a one-shot pruning to its size.
 """
 
 from typing import Annotated, Literal
@@ -110,9 +111,10 @@ def activation_mean(activation, *, images: Images = 1000):
     return activation
 
 
-@criterion(granularity="unit", joint=True)
+@criterion(granularity="unit", joint=True, neutral={"once": False})
 def lfe(alive, noise, loss_of, *, masks: Times = 1000, share: Annotated[float, Meta(gt=0, lt=1)] = 0.5, images: Images = 2000,
-        score: Literal["negative_loss", "likelihood"] = "negative_loss", intercept: bool = True, ridge: Annotated[float, Meta(ge=0)] = 0.0):
+        score: Literal["negative_loss", "likelihood"] = "negative_loss", intercept: bool = True, ridge: Annotated[float, Meta(ge=0)] = 0.0,
+        once: bool = False):
     """theta of Z theta = s: Z random unit masks, s = -loss under each, least squares; linear filter ensembles (Sandor et al. 2020).
 
     `share` of the units is on in a mask; score = "likelihood" takes s = exp -loss; `intercept` fits a constant beside theta, without
