@@ -69,11 +69,11 @@ def warm(cell: Cell, images: Images) -> None:
 
 
 class Pixels:
-    """A split's images as rows of bytes, 16 at least, and which pixels are the same in all of them."""
+    """A split's images as rows of bytes, a multiple of 16, and which pixels are the same in all of them."""
 
     def __init__(self, split: Split):
         x = split.x.flatten(1).numpy()
-        self.levels = np.ascontiguousarray(np.pad(x, ((0, 0), (0, 16 - x.shape[1]))) if x.shape[1] < 16 else x)
+        self.levels = np.ascontiguousarray(np.pad(x, ((0, 0), (0, -x.shape[1] % 16))) if x.shape[1] % 16 else x).ravel()
         self.labels = split.y.numpy()
         self.everything = np.arange(len(x), dtype=np.int32)
         self.same, self.first = x.min(0) == x.max(0), x[0]
@@ -99,7 +99,7 @@ class Plan:
     def __init__(self, net: Net, w: Tensor, mask: Tensor, images: int, still: Still, moves: bool):
         units = computed_units(net, w, mask, still, moves)
         self.inputs, self.units, self.images = units[0], np.concatenate(units[1:]), images
-        self.place = np.full(max(net.weights[0].shape[1], 16), -1, np.int32)
+        self.place = np.full(_up(net.weights[0].shape[1], 16), -1, np.int32)
         self.place[units[0]] = np.arange(len(units[0]))
         self.layers = np.zeros(len(net.weights), LAYER)
         self.size = self.turned_size = 0
@@ -238,7 +238,7 @@ class FastTrainer(Trainer):
         splits = [split for split in (images.train, images.validation, images.test) if split]
         self.pixels = {id(split): Pixels(split) for split in splits}
         per_input = torch.ones((1, *images.inputs), dtype=torch.float64)
-        self.shift, self.unit = ((per_input * each).float().numpy().ravel() for each in (images.shift, 1 / images.scale))
+        self.shift, self.unit = (_padded((per_input * each).float().numpy().ravel()) for each in (images.shift, 1 / images.scale))
         self.slope = np.float32(getattr(self.net.module.activation, "negative_slope", 0.0))
         self.module: MLP = self.net.module  # pyright: ignore[reportAttributeAccessIssue]
         nothing = np.zeros(self.module.sizes[0], bool)
@@ -248,7 +248,7 @@ class FastTrainer(Trainer):
 
     def still(self, moves: bool) -> Still:
         train = self.pixels[id(self.images.train)]
-        value = (train.first - self.shift) * self.unit
+        value = (train.first - self.shift[:len(train.first)]) * self.unit[:len(train.first)]
         silent = train.same & (value == 0)
         left = value[train.same & ~silent]
         if moves or not len(left):
@@ -323,9 +323,7 @@ class FastTrainer(Trainer):
 
     def shown(self, plan: Plan, pixels: Pixels) -> tuple[np.ndarray, ...]:
         """What `kernels.show` lays out a batch from, and room for it to work in."""
-        shift, unit = (np.zeros(len(plan.place), np.float32) for _ in range(2))
-        shift[:len(self.shift)], unit[:len(self.unit)] = self.shift, self.unit
-        return pixels.levels.ravel(), plan.place, shift, unit, np.zeros(PANEL, np.int64), np.zeros(16 * PANEL, np.uint8)
+        return pixels.levels, plan.place, self.shift, self.unit, np.zeros(PANEL, np.int64), np.zeros(16 * PANEL, np.uint8)
 
 
 class Run:
@@ -430,6 +428,11 @@ def _aligned(size: int) -> np.ndarray:
     raw = np.zeros(size + 16, np.float32)
     skip = -raw.ctypes.data % 64 // 4
     return raw[skip:skip + size]
+
+
+def _padded(row: np.ndarray) -> np.ndarray:
+    """With 0 up to a multiple of 16."""
+    return np.pad(row, (0, -len(row) % 16))
 
 
 def _up(n: int, to: int) -> int:

@@ -546,7 +546,6 @@ def show(layer, chosen, first, images, pixels, act):
             if f % 64 == 0:  # The next batch's, from memory.
                 for i in range(panel, min(panel + PANEL, images, len(chosen) - first - images)):
                     fetch(levels, chosen[first + images + i] * len(place) + f)
-            f = min(f, len(place) - 16)
             for i in range(0, PANEL, 16):
                 turn_bytes(levels, rows, f, block, i)
             for c in range(16):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numba.core.runtime import _nrt_python, rtsys
 
-from sweepstake.engine import kernels, streams
+from sweepstake.engine import half, kernels, streams
 from sweepstake.engine.fast import DENSE_FROM, FastTrainer, Run, covers, flushed_denormals
 from sweepstake.engine.network import draw_init
 from sweepstake.engine.rounds import first_state, run_rounds
@@ -166,6 +166,24 @@ def test_a_batch_is_laid_out_as_its_images_are_normalised(height, width, batch):
         wanted = images.batch(images.train.x[order[first:first + batch].astype(np.int64)], torch.float32).flatten(1).numpy()[:, plan.inputs].T
         assert 1 not in plan.inputs and len(plan.inputs) == height * width - 1
         np.testing.assert_allclose(shown.reshape(len(plan.inputs), batch), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("inputs", "batch"), [(784, 60), (21, 60), (16, 1), (35, 130)])
+def test_a_bfloat16_batch_is_laid_out_in_pairs_of_inputs_and_pairs_of_images(inputs, batch):
+    """Tested where there is no AMX too: the layout is plain vectors."""
+    rng, room, width = np.random.default_rng(2), -(-batch // 64) * 64, -(-inputs // 16) * 16
+    x = np.zeros((200, width), np.uint8)
+    x[:, :inputs] = rng.integers(0, 256, (200, inputs))
+    shift, unit = (np.pad(rng.uniform(low, 2, inputs).astype(np.float32), (0, width - inputs)) for low in (0, 1))
+    chosen, following = (rng.integers(0, 200, batch).astype(np.int32) for _ in range(2))
+    by_input, by_image = (np.zeros(size, np.uint16) for size in (-(-inputs // 32) * 32 * room + 64, room * inputs + 64))
+    half.lay_out(chosen, following, x.ravel(), shift, unit, inputs, room, np.zeros(64, np.int64), np.zeros(1024, np.uint8), by_input, by_image)
+    batched = torch.from_numpy((x[chosen].astype(np.float32) - shift) * unit).bfloat16()
+    wanted = batched.view(torch.uint16).numpy()[:, :inputs]
+    pairs = by_image[:room * inputs].reshape(room // 2, inputs, 2)
+    assert (pairs.transpose(0, 2, 1).reshape(room, inputs)[:batch] == wanted).all()
+    pairs = by_input[:(inputs + 1) // 2 * 2 * room].reshape(-1, room, 2)
+    assert (pairs.transpose(1, 0, 2).reshape(room, -1)[:batch, :inputs] == wanted).all()
 
 
 def test_the_end_of_a_round_is_not_measured_twice(monkeypatch):
