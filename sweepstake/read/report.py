@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sweepstake.base.specs import label
-from sweepstake.read import analysis, claims, figures, summary
+from sweepstake.read import analysis, claims, figures, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ def write_report(study: StudyLike, results: Results, folder: Path | str) -> Path
         (folder / "summary.csv").write_text(analysis.to_csv(groups), encoding="utf-8")
     (folder / "verdicts.json").write_text(json.dumps(claims.table(verdicts), indent=1) + "\n", encoding="utf-8")
     drawn = [_figure(name, spec, folder) for name, spec in _specs(study, rows, analysis.curves(results))]
+    searched = getattr(study, "searched", None)
+    if searched:
+        (folder / "search.json").write_text(json.dumps(searched, indent=1) + "\n", encoding="utf-8")
+        drawn += [_figure("search", spec, folder) for spec in [trials.drawn(searched)] if spec]
     page = folder / "report.html"
     page.write_text(_page(study, results, rows, groups, verdicts, drawn), encoding="utf-8")
     return page
@@ -74,6 +78,7 @@ def _page(study: StudyLike, results: Results, rows: list[Row], groups: list[Row]
         figures=[{**one, "svg": Markup(one["svg"]), "spec": Markup(one["spec"])} for one in drawn],
         library=Markup(_library() if drawn else ""),
         table=_table(study, rows), summary=_summary(study, groups), checks=_checks(results),
+        search=trials.section(searched) if (searched := getattr(study, "searched", None)) else None,
         provenance=_provenance(results), failures=_failures(results),
         cells=[{"id": result["id"], "who": _who(result), "status": result["status"]} for result in results])
 
