@@ -13,7 +13,7 @@ import pytest
 from sweepstake.cli import build_parser, main
 from tests.small import SMALL_TOML, write_small
 
-COMMANDS = ["run", "show", "status", "report", "results", "pieces", "demo", "data"]
+COMMANDS = ["run", "show", "status", "report", "results", "publish", "pieces", "demo", "data"]
 
 
 @pytest.fixture(autouse=True)

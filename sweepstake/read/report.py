@@ -31,13 +31,13 @@ def write_report(study: StudyLike, results: Results, folder: Path | str) -> Path
     verdicts = claims.judge(study, rows)
     (folder / "rows.csv").write_text(analysis.to_csv(rows), encoding="utf-8")
     (folder / "verdicts.json").write_text(json.dumps(claims.table(verdicts), indent=1) + "\n", encoding="utf-8")
-    drawn = [_figure(name, spec, folder) for name, spec in _specs(study, rows, analysis.curves(results))]
+    drawn = [_figure(name, spec, folder) for name, spec in drawings(study, rows, analysis.curves(results))]
     page = folder / "report.html"
     page.write_text(_page(study, results, rows, verdicts, drawn), encoding="utf-8")
     return page
 
 
-def _specs(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[tuple[str, figures.Spec]]:
+def drawings(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[tuple[str, figures.Spec]]:
     for number, figure in enumerate(study.figures or figures.default_figures(rows), 1):
         spec = figures.draw(figure, rows, curves, study.axes) if rows else None
         if spec is not None:
@@ -66,7 +66,7 @@ def _page(study: StudyLike, results: Results, rows: list[Row], verdicts: list[cl
                               lstrip_blocks=True)
     environment.filters["code"] = _code
     return environment.get_template("report.html.j2").render(
-        study=study, verdicts=[_told(verdict) for verdict in verdicts], marks=MARKS, ran=_ran(results), warnings=_warnings(study, results),
+        study=study, verdicts=[told(verdict) for verdict in verdicts], marks=MARKS, ran=_ran(results), warnings=_warnings(study, results),
         figures=[{**one, "svg": Markup(one["svg"]), "spec": Markup(one["spec"])} for one in drawn],
         library=Markup(_library() if drawn else ""),
         table=_table(study, rows), checks=_checks(results), provenance=_provenance(results), failures=_failures(results),
@@ -123,7 +123,7 @@ def _command(study: StudyLike) -> str:
     return shlex.join(["sweepstake", "run", getattr(study, "path", "") or study.name, *(["--quick"] if study.quick else []), *changes])
 
 
-def _told(verdict: claims.Verdict) -> dict[str, Any]:
+def told(verdict: claims.Verdict) -> dict[str, Any]:
     """A verdict with its numbers as they are shown: accuracies in points, or in % where the mean itself is judged."""
     plain = msgspec.to_builtins(verdict)
     if verdict.effect is None:
