@@ -1,7 +1,9 @@
 """results/ against the code and the pages: what is published is what the rows and the shipped studies give."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +96,57 @@ def test_a_page_that_says_another_number_would_be_found(tmp_path: Path):
 
     assert "99.99 %" not in text
     assert page(tmp_path, tmp_path) != text
+
+
+SHIM = """#!/bin/sh
+echo "$*" >> said.log
+case "$*" in
+    data*) printf 'mnist\\tfound\\t/somewhere\\nfashion_mnist\\t%s\\t\\n' "$FASHION" ;;
+    "run frankle-carbin "*) exit "$CODE" ;;
+esac
+"""
+
+
+def make(folder: Path, *arguments: str, fashion: str = "found", code: int = 0) -> tuple[int, list[str], str]:
+    """Our Makefile with a sweepstake that only writes down what it is asked: the exit code, what was asked, and what make said."""
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    for name in ("pyproject.toml", "constraints.txt"):
+        (folder / name).touch()
+    for name in ("sweepstake", "python"):
+        (folder / ".venv" / "bin" / name).write_text(SHIM)
+        (folder / ".venv" / "bin" / name).chmod(0o755)
+    (folder / ".venv" / ".installed").touch()
+    clean = {key: value for key, value in os.environ.items() if key not in ("DATA", "STORE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    done = subprocess.run(["make", "-f", ROOT / "Makefile", "studies", "DATASETS=mnist fashion_mnist", *arguments], cwd=folder, text=True,
+                          capture_output=True, timeout=60, env={**clean, "FASHION": fashion, "CODE": str(code)})
+    asked = [line for line in (folder / "said.log").read_text().splitlines() if not line.startswith("data")]
+    return done.returncode, asked, done.stderr
+
+
+def test_make_studies_runs_and_publishes_each_in_order_then_writes_the_pages(tmp_path: Path):
+    code, asked, _ = make(tmp_path, "DATA=/my data", "STORE=kept")
+
+    each = [line for name in ORDER for line in (f"run {name} --data /my data --store kept", f"publish {name} --store kept")]
+    assert (code, asked) == (0, [*each, "docs/generate.py"])
+
+
+def test_make_studies_goes_on_past_a_study_that_fails_and_tells_it_at_the_end(tmp_path: Path):
+    code, asked, said = make(tmp_path, code=1)
+
+    assert code != 0 and "make studies: not published: frankle-carbin." in said
+    assert "publish frankle-carbin --store runs" not in asked
+    assert asked[-3:] == [f"run {ORDER[-1]} --store runs", f"publish {ORDER[-1]} --store runs", "docs/generate.py"]
+
+
+def test_make_studies_stops_at_ctrl_c(tmp_path: Path):
+    code, asked, _ = make(tmp_path, code=130)
+
+    assert code != 0 and asked[-1] == "run frankle-carbin --store runs"
+
+
+def test_make_studies_without_the_data_says_so_in_a_line_and_runs_nothing(tmp_path: Path):
+    code, asked, said = make(tmp_path, fashion="missing")
+
+    assert code != 0 and asked == []
+    assert said.splitlines()[0] == ("make studies: fashion_mnist is not here. Say where with make studies DATA=DIR, or get it with "
+                                    ".venv/bin/sweepstake data fetch fashion_mnist.")
