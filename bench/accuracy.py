@@ -51,7 +51,7 @@ def main() -> None:
     for round_ in sorted(kept):
         cells = [f"{mean([*accuracy[name][round_].values()]):.2f}" for name in RUNS]
         for this, than in PAIRS:
-            gains = paired_differences(accuracy[this][round_], accuracy[than][round_])
+            gains = list(paired_differences(accuracy[this][round_], accuracy[than][round_]).values())
             low, high = t_interval(gains) or (float("nan"), float("nan"))
             cells.append(f"{mean(gains):+.3f} [{low:+.3f}, {high:+.3f}]")
         print(f"| {kept[round_]:.3g} |", " | ".join(cells), "|")

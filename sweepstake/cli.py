@@ -190,13 +190,13 @@ def _quoted(words: Sequence[str]) -> list[str]:
 def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console") -> int:
     """The table and the verdicts to people, the report to a file, its path to stdout."""
     from sweepstake.read.analysis import tidy
-    from sweepstake.read.claims import judge
+    from sweepstake.read.claims import verdicts
     from sweepstake.read.report import terminal_table, write_report
 
     rows = tidy(found)
     if rows:
         console.print(terminal_table(study, rows))
-        for verdict in judge(study, rows):
+        for verdict in verdicts(study, found):
             colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
             console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
@@ -326,11 +326,11 @@ def results(options: argparse.Namespace) -> int:
 
 def publish(options: argparse.Namespace) -> int:
     from sweepstake.read.publish import publish
-    from sweepstake.run.run import load_results
+    from sweepstake.read.results import load_results
 
     study = _study(options)
     found = load_results(study, options.store or study.machine.store or "runs")
-    print(publish(study, found, Path(options.out or "results") / report_name(study), partial=options.partial))
+    print(publish(found.study, found.cells, Path(options.out or "results") / report_name(study), partial=options.partial))
     return 0
 
 

@@ -1,18 +1,28 @@
 """Claims become verdicts: a test with a margin and an interval, said before the run, paired by seed."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from sweepstake.base.specs import LOWER_IS_BETTER, ClaimSpec, Where, labels_of
+from sweepstake.base.specs import CURVES, LOWER_IS_BETTER, ClaimSpec, Where, labels_of
 from sweepstake.read import analysis, statistics
 from sweepstake.read.analysis import Row, StudyLike
+from sweepstake.read.statistics import Decision
 
 BySeed = dict[int, float]
+Unit = Literal["level", "gain", "relative", "ratio", "kept"]
+ALPHA = 1 - statistics.LEVEL
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What our runs say about a sentence. `effect` is in favour of the sentence when positive, except for `about`: there the mean."""
+    """What our runs say about a sentence. `effect` is what `unit` says, with its 95 % interval, uncorrected.
+
+    gain, relative: in favour of the sentence when positive; level: the mean itself; ratio: of standard deviations, below 1 in
+    favour; kept: a fraction of the weights. `p` belongs to that interval; `p_holm` is corrected for its family, and decides.
+    """
 
     claim: str
     says: str
@@ -24,69 +34,268 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     n: int = 0
+    p: float | None = None
+    p_holm: float | None = None
+    unit: Unit = "gain"
     diverged: int = 0
     more_seeds: int | None = None
     source: str = ""
 
 
+class Found(NamedTuple):
+    """What the rows say of a claim, before any correction: a decision and how it is told, or why there is none."""
+
+    decision: Decision | None = None
+    told: Callable[[], str] = str
+    why: str = ""
+    diverged: int = 0
+
+
+def verdicts(study: StudyLike, results: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    """A verdict on every claim from results; seconds are read only where a claim is about them."""
+    return judge(study, analysis.tidy(results, timing=any(claim.metric == "train_seconds" for claim in study.claims)))
+
+
 def judge(study: StudyLike, rows: Sequence[Row]) -> list[Verdict]:
-    """A verdict on every claim of the study, in its order."""
-    return [_judge(claim, claim.name or str(number), list(study.axes), rows) for number, claim in enumerate(study.claims, 1)]
+    """A verdict on every claim of the study, in its order, from rows (with seconds, if a claim is about them)."""
+    found = [_find(claim, list(study.axes), rows) for claim in study.claims]
+    families: dict[str, list[int]] = {}
+    for place, claim in enumerate(study.claims):
+        if claim.family:
+            families.setdefault(claim.family, []).append(place)
+    holm = {place: p for places in families.values()
+            for place, p in zip(places, statistics.holm([_p(found[place]) for place in places]), strict=True)}
+    return [_verdict(claim, claim.name or str(place + 1), found[place], holm.get(place), len(families.get(claim.family, [])))
+            for place, claim in enumerate(study.claims)]
 
 
-def _judge(claim: ClaimSpec, name: str, axes: list[str], rows: Sequence[Row]) -> Verdict:
+def _p(found: Found) -> float:
+    """1 where nothing can be decided: a claim not yet measured counts in its family all the same."""
+    return found.decision.p if found.decision and found.decision.n >= statistics.MIN_SEEDS else 1.0
+
+
+def _verdict(claim: ClaimSpec, name: str, found: Found, p_holm: float | None, together: int) -> Verdict:
+    decision, unit = found.decision, _unit(claim)
+    plain = Verdict(claim=name, says=claim.says, test=claim.test, metric=claim.metric, verdict="undecided", reason=found.why, unit=unit,
+                    diverged=found.diverged, source=claim.source)
+    if decision is None:
+        return plain
+    alone = decision.verdict
+    word: statistics.Word = "undecided" if p_holm is not None and p_holm >= ALPHA else alone
+    more = statistics.more_seeds(decision, 1 - ALPHA / max(together, 1)) if word == "undecided" else None
+    parts = [found.told()]
+    if p_holm is not None and decision.n >= statistics.MIN_SEEDS:
+        parts.append(f"Holm over {together} comparison{'s' * (together != 1)}: p = {p_value(p_holm)}"
+                     + (f"; alone it would be {alone}." if alone != word else "."))
+    if word == "undecided":
+        parts.append(_undecided(decision, more))
+    if found.diverged:
+        parts.append(f"{found.diverged} diverged cell{'s are' if found.diverged > 1 else ' is'} left out from the round of divergence.")
+    effect, low, high = (_natural(number, unit) for number in (decision.effect, decision.low, decision.high))
+    known, enough = decision.n > 1, decision.n >= statistics.MIN_SEEDS
+    return msgspec.structs.replace(
+        plain, verdict=word, reason=" ".join(parts), effect=effect, low=min(low, high) if known else None,
+        high=max(low, high) if known else None, n=decision.n, p=decision.p if enough else None, p_holm=p_holm if enough else None,
+        more_seeds=more)
+
+
+def _undecided(decision: Decision, more: int | None) -> str:
+    if decision.n < statistics.MIN_SEEDS:
+        return f"Below {statistics.MIN_SEEDS} seeds nothing is decided."
+    return (f"Roughly {more:,} more seed{'s' * (more != 1)} would decide, were effect and spread to stay." if more
+            else "Not even 1,000 more seeds would decide it.")
+
+
+def _unit(claim: ClaimSpec) -> Unit:
+    if claim.test in ("more_stable", "peaks_at"):
+        return "ratio" if claim.test == "more_stable" else "kept"
+    return "relative" if claim.relative else "level" if claim.test == "about" and not _paired(claim) else "gain"
+
+
+def _natural(number: float, unit: Unit) -> float:
+    """Decisions on spreads and levels are made on a log scale."""
+    return math.exp(-number) if unit == "ratio" else min(1.0, math.exp(number)) if unit == "kept" else number
+
+
+def _paired(claim: ClaimSpec) -> bool:
+    """Whether there is another side: other cells, or the same ones at another level."""
+    return bool(claim.than) or claim.kept_than is not None
+
+
+def _find(claim: ClaimSpec, axes: list[str], rows: Sequence[Row]) -> Found:
     rows = [row for row in analysis.chosen(rows, claim.where) if row["status"] != "failed"]
-    sides = [analysis.chosen(rows, side) for side in (claim.this, claim.than)[:2 if claim.than else 1]]
+    sides = [analysis.chosen(rows, side) for side in ((claim.this, claim.than or claim.this) if _paired(claim) else (claim.this,))]
     diverged = len({row["id"] for side in sides for row in side if row["diverged"]})
-    verdict = Verdict(claim=name, says=claim.says, test=claim.test, metric=claim.metric, verdict="undecided", reason="",
-                      diverged=diverged, source=claim.source)
+    found = _of_curves(claim, axes, sides[0]) if claim.test in CURVES else _of_levels(claim, axes, sides)
+    return found._replace(diverged=diverged)
+
+
+def _of_levels(claim: ClaimSpec, axes: list[str], sides: list[list[Row]]) -> Found:
     cells = _measured(claim, sides)
+    if claim.test == "more_stable":
+        return _of_spreads(claim, axes, sides, cells)
     values = _values(claim, axes, cells)
     if not values:
-        return msgspec.structs.replace(verdict, reason=_nothing(claim, sides))
+        return Found(why=_nothing(claim, sides))
     decision = {
         "matches_dense": lambda: statistics.non_inferior(values, claim.margin), "better": lambda: statistics.superior(values, claim.margin),
         "similar": lambda: statistics.equivalent(values, claim.margin),
         "about": lambda: statistics.about(values, claim.value or 0.0, claim.margin),
     }[claim.test]()
-    more = statistics.more_seeds(decision) if decision.verdict == "undecided" else None
-    known = decision.n > 1
-    return msgspec.structs.replace(
-        verdict, verdict=decision.verdict, effect=decision.effect, n=decision.n,
-        low=decision.low if known else None, high=decision.high if known else None,
-        more_seeds=more, reason=_reason(claim, decision, more, diverged, _levels(claim, cells)))
+    return Found(decision, lambda: _reason(claim, decision, _levels(claim, cells)))
 
 
 def _measured(claim: ClaimSpec, sides: list[list[Row]]) -> list[list[tuple[Row, Row]]]:
     """Of each side, its cells' first round and the one that the claim is about."""
-    metric = analysis.column(claim.metric, claim.at)
-    return [[(rounds[0], at) for rounds in _cells(side) if (at := _at(rounds, claim.kept)) is not None and at[metric] is not None]
-            for side in sides]
+    column = _column(claim)
+    return [[(rounds[0], at) for rounds in _cells(side) if (at := _at(rounds, claim, kept)) is not None and at.get(column) is not None]
+            for side, kept in zip(sides, _asked(claim), strict=False)]
+
+
+def _asked(claim: ClaimSpec) -> tuple[float | None, float | None]:
+    """The kept fraction asked for on each side."""
+    return claim.kept, claim.kept if claim.kept_than is None else claim.kept_than
+
+
+def _column(claim: ClaimSpec) -> str:
+    if claim.metric == "smallest_winning":
+        return claim.metric
+    return "seconds.train" if claim.metric == "train_seconds" else analysis.column(claim.metric, claim.at)
 
 
 def _values(claim: ClaimSpec, axes: list[str], cells: list[list[tuple[Row, Row]]]) -> list[float]:
     """One number a seed: the metric itself (about), or the gain over round 0 or over the other side."""
-    metric, sign = analysis.column(claim.metric, claim.at), -1.0 if claim.metric in LOWER_IS_BETTER else 1.0
-    if claim.test == "about":
-        return list(_mean_by_seed([(at["seed"], at[metric]) for _, at in cells[0]]).values())
+    column, sign = _column(claim), _sign(claim)
     if claim.test == "matches_dense":
-        gains = [(at["seed"], sign * (at[metric] - dense[metric])) for dense, at in cells[0]
-                 if is_dense(dense) and at is not dense and dense[metric] is not None]
-        return list(_mean_by_seed(gains).values())
-    # Paired within a seed and within every axis that the claim leaves open.
-    open_axes = [axis for axis in axes if axis not in claim.this and axis not in claim.than]
-    settings = [{tuple(at[axis] for axis in open_axes) for _, at in side} for side in cells]
+        pairs = [(at["seed"], at[column], dense[column]) for dense, at in cells[0]
+                 if is_dense(dense) and at is not dense and dense.get(column) is not None]
+        return list(_mean_by_seed([(seed, sign * gain) for seed, this, than in pairs
+                                   for gain in statistics.paired_differences({seed: this}, {seed: than}, claim.relative).values()]).values())
+    if not _paired(claim):
+        return list(_mean_by_seed([(at["seed"], at[column]) for _, at in cells[0]]).values())
+    # Paired within a seed and within every axis that the claim leaves open; the same cells each with themselves.
+    open_axes = [axis for axis in axes if not claim.than or (axis not in claim.this and axis not in claim.than)]
+    by_setting = [_by_setting(side, open_axes) for side in cells]
     gains: list[tuple[int, float]] = []
-    for setting in sorted(settings[0] & settings[1]):
-        this, than = (_mean_by_seed([(at["seed"], at[metric]) for _, at in side if tuple(at[a] for a in open_axes) == setting])
-                      for side in cells)
-        gains += [(seed, sign * (this[seed] - than[seed])) for seed in this.keys() & than.keys()]
+    for setting in sorted(by_setting[0].keys() & by_setting[1].keys()):
+        if not claim.than and by_setting[0][setting][0] is by_setting[1][setting][0]:
+            continue  # One round, asked for twice.
+        this, than = (_mean_by_seed([(at["seed"], at[column]) for at in side[setting]]) for side in by_setting)
+        gains += [(seed, sign * gain) for seed, gain in statistics.paired_differences(this, than, claim.relative).items()]
     return list(_mean_by_seed(gains).values())
+
+
+def _sign(claim: ClaimSpec) -> float:
+    return -1.0 if claim.metric in LOWER_IS_BETTER else 1.0
+
+
+def _by_setting(cells: list[tuple[Row, Row]], axes: list[str]) -> dict[tuple[str, ...], list[Row]]:
+    settings: dict[tuple[str, ...], list[Row]] = {}
+    for _, at in cells:
+        settings.setdefault(tuple(at[axis] for axis in axes), []).append(at)
+    return settings
+
+
+def _of_spreads(claim: ClaimSpec, axes: list[str], sides: list[list[Row]], cells: list[list[tuple[Row, Row]]]) -> Found:
+    """The spread over seeds within each setting of all axes, pooled on each side; only seeds that every setting has."""
+    column = _column(claim)
+    settings = [[{at["seed"]: at[column] for at in rows} for rows in _by_setting(side, axes).values()] for side in cells]
+    if not all(settings):
+        return Found(why=_nothing(claim, sides))
+    seeds = sorted(set[int].intersection(*(set(one) for side in settings for one in side)))
+    this, than = ([[one[seed] for seed in seeds] for one in side] for side in settings)
+    if len(seeds) < statistics.MIN_SEEDS:
+        return Found(why=f"{len(seeds)} seed{'s' * (len(seeds) != 1)} finished on both sides. Below {statistics.MIN_SEEDS} seeds nothing "
+                     "is decided.")
+    values = statistics.spread_ratio(this, than)
+    if values is None:
+        return Found(why=f"A side does not vary over {len(seeds)} seeds, so there is no ratio to judge.")
+    decision = statistics.superior(values, -math.log1p(-claim.margin))
+
+    def told() -> str:
+        effect, low, high = (math.exp(-number) for number in (decision.effect, decision.high, decision.low))
+        amount = amounts(claim.metric, signed=False)
+        points = " points" if claim.metric in PERCENT else ""
+        spreads = [amount(statistics.pooled_std(side), False).strip() + points for side in (this, than)]
+        return " ".join(filter(None, [
+            f"{_names(claim.this)}{_against(claim)}: standard deviation {spreads[0]} against {spreads[1]}, ratio {effect:.2f} "
+            f"(95 % interval {low:.2f} to {high:.2f}, over {len(seeds)} seeds); a ratio below {1 - claim.margin:g} was claimed.",
+            _levels(claim, cells)]))
+
+    return Found(decision, told)
+
+
+def _of_curves(claim: ClaimSpec, axes: list[str], rows: list[Row]) -> Found:
+    """The metric over all rounds: one curve a seed, the mean of the seed's cells."""
+    column, sign = _column(claim), _sign(claim)
+    cells = [[row for row in rounds if row.get(column) is not None and row["kept_fraction"] > 0] for rounds in _cells(rows)
+             if rounds[-1]["status"] == "done"]
+    cells = [rounds for rounds in cells if len(rounds) > 1]
+    if not cells:
+        return Found(why=_nothing(claim, [rows]) if not rows or all(row.get(column) is None for row in rows) else
+                     "No cell has finished more than one round.")
+    if claim.test == "peaks_at":
+        peaks = [_peak(rounds, column, sign) for rounds in cells]
+        by_seed = _mean_by_seed([(rounds[0]["seed"], peak) for rounds, (peak, _) in zip(cells, peaks, strict=True)])
+        slack = statistics.mean([half for _, half in peaks])
+        decision = statistics.about(list(by_seed.values()), math.log(claim.value or 1.0), math.log1p(claim.margin), slack)
+        return Found(decision, lambda: _peak_told(claim, decision))
+    levels = [[row["kept_fraction"] for row in rounds] for rounds in cells]
+    if any(len(own) != len(levels[0]) or not all(math.isclose(a, b, rel_tol=analysis.SAME_LEVEL) for a, b in zip(own, levels[0], strict=True))
+           for own in levels):
+        return Found(why="The cells were not measured at the same levels, so there is no mean curve. Name fewer cells with this or where.")
+    steps = [_mean_by_seed([(rounds[place]["seed"], sign * rounds[place][column]) for rounds in cells]) for place in range(len(levels[0]))]
+    curves = [[step[seed] for step in steps] for seed in steps[0]]
+    shape = statistics.one_peak(curves, claim.margin)
+    means = [statistics.mean(list(step.values())) for step in steps]
+    return Found(shape.decision, lambda: _shape_told(claim, shape, levels[0], max(range(len(means)), key=lambda place: means[place])))
+
+
+def _peak(rounds: list[Row], column: str, sign: float) -> tuple[float, float]:
+    """The log of the kept fraction with the best metric (ties: their mean), and half the step to its farther neighbour: what levels hide."""
+    logs = [math.log(row["kept_fraction"]) for row in rounds]
+    best = max(sign * row[column] for row in rounds)
+    places = [place for place, row in enumerate(rounds) if sign * row[column] == best]
+    halves = [(high - low) / 2 for high, low in pairwise(logs)]
+    return statistics.mean([logs[place] for place in places]), max(max(halves[max(place - 1, 0):place + 1]) for place in places)
+
+
+def _peak_told(claim: ClaimSpec, decision: Decision) -> str:
+    effect, low, high = (100 * _natural(number, "kept") for number in (decision.effect, decision.low, decision.high))
+    span = f"95 % interval {low:.3g} to {high:.3g}, half a level included, " if decision.n > 1 else ""
+    return (f"{_names(claim.this)}: {_best(claim)} {claim.metric} at {effect:.3g} % of the weights ({span}{_over(decision)}); "
+            f"{100 * (claim.value or 1.0):.3g} % within a factor of {1 + claim.margin:g} was said.")
+
+
+def _shape_told(claim: ClaimSpec, shape: statistics.Shape, kept: list[float], peak: int) -> str:
+    amount = amounts(claim.metric, signed=True)
+
+    def gain(one: Decision) -> str:
+        return amount(one.effect, True) + (f" [{amount(one.low, False)}, {amount(one.high, False)}]" if one.n > 1 else "")
+
+    less = " Less is better, so + means less." if claim.metric in LOWER_IS_BETTER else ""
+    above = _amount_of(claim, claim.margin) if claim.margin else "0"
+    return (f"{_names(claim.this)}: {_best(claim)} mean {claim.metric} at {100 * kept[peak]:.3g} % of the weights; {gain(shape.rise)} from "
+            f"{100 * kept[0]:.3g} % to the peak, {gain(shape.fall)} at the peak over {100 * kept[-1]:.3g} %, worst step back "
+            f"{gain(shape.back)} (95 % intervals, {_over(shape.decision)}; each seed at the places that the others choose); a rise and a "
+            f"fall above {above} and no such step back were claimed.{less}")
+
+
+def _best(claim: ClaimSpec) -> str:
+    return "lowest" if claim.metric in LOWER_IS_BETTER else "highest"
 
 
 def is_dense(row: Row) -> bool:
     """The whole network, trained: round 0, unless it was pruned before its training already."""
     return row["round"] == 0 and row["kept_fraction"] == 1.0
+
+
+def smallest_winning(rounds: Sequence[Row], accuracy: str = "test_accuracy") -> float | None:
+    """The smallest kept fraction that ends at or above its own dense network; 1 where only that itself does. None: not to be told."""
+    dense = rounds[0]
+    if not is_dense(dense) or dense["status"] != "done" or dense[accuracy] is None or len(rounds) < 2:
+        return None
+    return min(row["kept_fraction"] for row in rounds if row[accuracy] is not None and row[accuracy] >= dense[accuracy])
 
 
 def _cells(rows: list[Row]) -> list[list[Row]]:
@@ -97,7 +306,10 @@ def _cells(rows: list[Row]) -> list[list[Row]]:
     return [sorted(rounds, key=lambda row: row["round"]) for rounds in cells.values()]
 
 
-def _at(rounds: list[Row], kept: float | None) -> Row | None:
+def _at(rounds: list[Row], claim: ClaimSpec, kept: float | None) -> Row | None:
+    if claim.metric == "smallest_winning":
+        smallest = smallest_winning(rounds, analysis.column("test_accuracy", claim.at))
+        return None if smallest is None else {**rounds[-1], claim.metric: smallest}
     if kept is not None:
         return analysis.nearest(rounds, kept)
     return rounds[-1] if rounds[-1]["status"] == "done" else None
@@ -114,17 +326,20 @@ def _mean_by_seed(pairs: list[tuple[int, float]]) -> BySeed:
 
 def _nothing(claim: ClaimSpec, sides: list[list[Row]]) -> str:
     """Why there is no number to judge by."""
-    for said, side in zip((claim.this, claim.than), sides, strict=False):
+    column = _column(claim)
+    for said, side, kept in zip((claim.this, claim.than or claim.this), sides, _asked(claim), strict=False):
         if not side:
             return f"No finished round of {_names(said)} is there yet."
-        if claim.kept is not None and analysis.nearest(side, claim.kept) is None:
-            near = analysis.nearest(side, claim.kept, float("inf"))
+        if kept is not None and analysis.nearest(side, kept) is None:
+            near = analysis.nearest(side, kept, float("inf"))
             found = f"; the nearest is {100 * near['kept_fraction']:.3g} %" if near else ""
-            return f"No round with about {100 * claim.kept:.3g} % of the weights was measured{found}."
-        if all(row[analysis.column(claim.metric, claim.at)] is None for row in side):
+            return f"No round with about {100 * kept:.3g} % of the weights was measured{found}."
+        if claim.metric != "smallest_winning" and all(row.get(column) is None for row in side):
             held_out = claim.at == "early" or claim.metric.startswith(("validation", "early"))
             needs = " It needs a validation split." if held_out else ""
             return f"No {claim.metric} was measured{' at early stop' if claim.at == 'early' else ''}.{needs}"
+    if claim.metric == "smallest_winning":
+        return "No cell has finished with a dense network to match and a round below it."
     if claim.test == "matches_dense" and sides[0]:
         return "There is no dense network to match: round 0 was pruned before it was trained, or is the round asked for."
     return "No seed has finished on both sides." if len(sides) > 1 else "No cell has finished."
@@ -132,6 +347,11 @@ def _nothing(claim: ClaimSpec, sides: list[list[Row]]) -> str:
 
 def _levels(claim: ClaimSpec, cells: list[list[tuple[Row, Row]]]) -> str:
     """The kept fraction of each side, where they differ from each other or from what was asked."""
+    if claim.metric == "smallest_winning":
+        return ""
+    if claim.kept_than is not None and all(math.isclose(at["kept_fraction"], kept, rel_tol=analysis.SAME_LEVEL)
+                                           for side, kept in zip(cells, _asked(claim), strict=True) if kept is not None for _, at in side):
+        return ""
     kept = [[at["kept_fraction"] for _, at in side] for side in cells]
     everything = [*(one for side in kept for one in side), *([claim.kept] if claim.kept is not None else [])]
     if min(everything) >= (1 - analysis.SAME_LEVEL) * max(everything):
@@ -140,40 +360,79 @@ def _levels(claim: ClaimSpec, cells: list[list[tuple[Row, Row]]]) -> str:
     told = [" to ".join(ends) + " %" for ends in low_high]
     if len(set(told)) == 1:
         return f"Measured at {told[0]} of the weights."
+    if not claim.than:
+        return f"Measured at {told[0]} against {told[1]} of the weights."
     return f"{_names(claim.this)} was measured at {told[0]}, {_names(claim.than)} at {told[1]} of the weights."
 
 
-def _reason(claim: ClaimSpec, decision: statistics.Decision, more: int | None, diverged: int, levels: str) -> str:
-    amount, plain = amounts(claim.metric, signed=claim.test != "about"), amounts(claim.metric, signed=False)
-    margin = f"{100 * claim.margin:.2f} points" if claim.metric.endswith("accuracy") else plain(claim.margin, True)
-    over = f"over {decision.n} seed{'s' * (decision.n != 1)}"
+def _reason(claim: ClaimSpec, decision: Decision, levels: str) -> str:
+    unit = _unit(claim)
+    amount = amounts(claim.metric, signed=unit != "level", relative=claim.relative)
+    margin = _amount_of(claim, claim.margin)
     span = f"95 % interval {amount(decision.low, False)} to {amount(decision.high, False)}, " if decision.n > 1 else ""
-    at = f" at {100 * claim.kept:.3g} % of the weights" if claim.kept is not None else " after the last round"
-    against = {"matches_dense": " against its own dense network", "about": ""}.get(claim.test, f" against {_names(claim.than)}")
     asked = {
         "matches_dense": f"at worst {margin} less was allowed" if claim.margin else "no loss was allowed",
         "better": f"a gain above {margin if claim.margin else '0'} was claimed", "similar": f"a difference within ±{margin} was claimed",
-        "about": f"{plain(claim.value or 0.0, True)} give or take {margin} was said",
+        "about": f"{_amount_of(claim, claim.value or 0.0, unit != 'level')} give or take {margin} was said",
     }[claim.test]
-    parts = [f"{_names(claim.this)}{against}{at}: {amount(decision.effect, True)} ({span}{over}); {asked}.", *([levels] if levels else [])]
-    if claim.metric in LOWER_IS_BETTER and claim.test != "about":
+    parts = [f"{_names(claim.this)}{_against(claim)}: {amount(decision.effect, True)} ({span}{_over(decision)}); {asked}.", levels]
+    if claim.metric in LOWER_IS_BETTER and unit != "level":
         parts.append("Less is better, so + means less.")
-    if decision.verdict == "undecided" and decision.n < statistics.MIN_SEEDS:
-        parts.append(f"Below {statistics.MIN_SEEDS} seeds nothing is decided.")
-    elif decision.verdict == "undecided":
-        parts.append(f"Roughly {more:,} more seed{'s' * (more != 1)} would decide, were effect and spread to stay." if more
-                     else "Not even 1,000 more seeds would decide it.")
-    if diverged:
-        parts.append(f"{diverged} diverged cell{'s are' if diverged > 1 else ' is'} left out from the round of divergence.")
-    return " ".join(parts)
+    return " ".join(filter(None, parts))
 
 
-def amounts(metric: str, signed: bool) -> Callable[[float, bool], str]:
-    """How a metric is told: accuracies in % and their differences in points (1 point is 0.01), the rest as it is."""
+def _over(decision: Decision) -> str:
+    return f"over {decision.n} seed{'s' * (decision.n != 1)}"
+
+
+def _against(claim: ClaimSpec) -> str:
+    """The other side, and where both were measured."""
+    level = "" if claim.metric == "smallest_winning" else \
+        f" at {100 * claim.kept:.3g} % of the weights" if claim.kept is not None else " after the last round"
+    if claim.test == "matches_dense":
+        return " against its own dense network" + level
+    if not _paired(claim):
+        return level
+    other = f" against {_names(claim.than) if claim.than else 'itself'}"
+    return other + level if claim.kept_than is None else f"{level}{other} at {100 * claim.kept_than:.3g} %"
+
+
+def _amount_of(claim: ClaimSpec, number: float, difference: bool = True) -> str:
+    """A number of the claim itself, without a sign."""
+    if claim.relative:
+        return f"{100 * number:.3g} %"
+    return f"{100 * number:.2f} points" if claim.metric in PERCENT and difference else amounts(claim.metric, signed=False)(number, True)
+
+
+PERCENT = ("test_accuracy", "validation_accuracy", "train_accuracy", "smallest_winning")
+
+
+def amounts(metric: str, signed: bool, relative: bool = False) -> Callable[[float, bool], str]:
+    """How a metric is told: fractions in % and their differences in points (1 point is 0.01), the rest as it is."""
     sign = "+" if signed else ""
-    if metric.endswith("accuracy"):
+    if relative:
+        return lambda value, unit: f"{100 * value:{sign}.1f}{' %' * unit}"
+    if metric.removeprefix("early_") in PERCENT:
         return lambda value, unit: f"{100 * value:{sign}.2f}{(' points' if signed else ' %') * unit}"
     return lambda value, unit: f"{value:{sign},.4g}"
+
+
+def shown(verdict: Verdict) -> tuple[str, str]:
+    """The effect and its interval as people read them: "+0.38 points" and "+0.30, +0.46"; "–" and "" where there is none."""
+    if verdict.effect is None:
+        return "–", ""
+    if verdict.unit == "ratio":
+        amount: Callable[[float, bool], str] = lambda value, unit: f"{'× ' * unit}{value:.2f}"  # noqa: E731
+    elif verdict.unit == "kept":
+        amount = lambda value, unit: f"{100 * value:.3g}{' %' * unit}"  # noqa: E731
+    else:
+        amount = amounts(verdict.metric, signed=verdict.unit != "level", relative=verdict.unit == "relative")
+    span = "" if verdict.low is None or verdict.high is None else f"{amount(verdict.low, False)}, {amount(verdict.high, False)}"
+    return amount(verdict.effect, True), span
+
+
+def p_value(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
 
 
 def _names(where: Where) -> str:
@@ -183,5 +442,3 @@ def _names(where: Where) -> str:
 def table(verdicts: Sequence[Verdict]) -> list[dict[str, object]]:
     """The verdicts as plain dicts, for `verdicts.json`."""
     return [msgspec.to_builtins(verdict) for verdict in verdicts]
-
-

@@ -145,7 +145,7 @@ def effect(one: Mapping[str, Any]) -> str:
 
 
 def p_value(one: Mapping[str, Any]) -> str:
-    return "–" if one.get("p_holm") is None else "< 0.001" if one["p_holm"] < 0.001 else f"{one['p_holm']:.3f}"
+    return "–" if one.get("p_holm") is None else claims.p_value(one["p_holm"])
 
 
 def cell(text: str) -> str:

@@ -28,7 +28,7 @@ def write_report(study: StudyLike, results: Results, folder: Path | str) -> Path
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     rows = analysis.tidy(results)
-    verdicts = claims.judge(study, rows)
+    verdicts = claims.verdicts(study, results)
     (folder / "rows.csv").write_text(analysis.to_csv(rows), encoding="utf-8")
     (folder / "verdicts.json").write_text(json.dumps(claims.table(verdicts), indent=1) + "\n", encoding="utf-8")
     drawn = [_figure(name, spec, folder) for name, spec in drawings(study, rows, analysis.curves(results))]
@@ -124,13 +124,9 @@ def _command(study: StudyLike) -> str:
 
 
 def told(verdict: claims.Verdict) -> dict[str, Any]:
-    """A verdict with its numbers as they are shown: accuracies in points, or in % where the mean itself is judged."""
-    plain = msgspec.to_builtins(verdict)
-    if verdict.effect is None:
-        return {**plain, "mark": MARKS[verdict.verdict], "shown": "–", "range": ""}
-    amount = claims.amounts(verdict.metric, signed=verdict.test != "about")
-    spread = "" if verdict.low is None or verdict.high is None else f"{amount(verdict.low, False)}, {amount(verdict.high, False)}"
-    return {**plain, "mark": MARKS[verdict.verdict], "shown": amount(verdict.effect, True), "range": spread}
+    """A verdict with its numbers as they are shown."""
+    effect, span = claims.shown(verdict)
+    return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span}
 
 
 def _who(result: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ class Results:
 
     def verdicts(self) -> list[claims.Verdict]:
         """What these runs say of each claim of the study."""
-        return claims.judge(self.study, self.rows())
+        return claims.verdicts(self.study, self.cells)
 
     def report(self, folder: str | Path | None = None) -> Path:
         """Write the one-file report (and its figures) and return its path."""

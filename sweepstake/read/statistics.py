@@ -1,7 +1,8 @@
 """Intervals over seeds and the decisions drawn from them. No global random state: the same values give the same interval.
 
 Tables and figures show the BCa bootstrap (Efron 1987). Verdicts use Student's t on paired differences: with 5 seeds the
-bootstrap's 95 % covers the truth 84 % of the time (tests/read/test_statistics.py measures it), t keeps its promise.
+bootstrap's 95 % covers the truth 84 % of the time (tests/read/test_statistics.py measures it), t keeps its promise. Every
+decision has a p-value that is below 0.05 exactly where its interval decides, so that Holm (1979) can correct a family of them.
 """
 
 import math
@@ -15,6 +16,7 @@ Word = Literal["supported", "contradicted", "undecided"]
 MIN_SEEDS = 3
 """With fewer, any two numbers look like a law."""
 RESAMPLES = 1999
+LEVEL = 0.95
 
 
 class Decision(NamedTuple):
@@ -27,6 +29,17 @@ class Decision(NamedTuple):
     n: int
     boundary: float
     """The nearest value that the interval must leave on one side to decide."""
+    p: float
+    """Two-sided, of the mean being at the boundary."""
+
+
+class Shape(NamedTuple):
+    """What is said about a curve of one peak, and the gains it rests on: up to the peak, down from it, the worst step back."""
+
+    decision: Decision
+    rise: Decision
+    fall: Decision
+    back: Decision
 
 
 def mean(values: Sequence[float]) -> float:
@@ -41,7 +54,7 @@ def std(values: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum((v - middle) ** 2 for v in values) / (len(values) - 1))
 
 
-def bootstrap_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
+def bootstrap_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
     """BCa bootstrap interval of the mean (Efron 1987). None below 2 values; a point when all are equal."""
     if len(values) < 2 or not all(math.isfinite(v) for v in values):
         return None
@@ -61,7 +74,7 @@ def bootstrap_interval(values: Sequence[float], level: float = 0.95) -> Interval
     return None
 
 
-def t_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
+def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
     """Student's interval of the mean; exact for normal values, close for means of differences. None below 2 values."""
     spread = std(values)
     if spread is None:
@@ -70,9 +83,10 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
     return middle - half, middle + half
 
 
-def paired_differences(this: Mapping[int, float], than: Mapping[int, float]) -> list[float]:
-    """this - than for every seed that both have: what the seeds share cancels."""
-    return [this[seed] - than[seed] for seed in sorted(this.keys() & than.keys())]
+def paired_differences(this: Mapping[int, float], than: Mapping[int, float], relative: bool = False) -> dict[int, float]:
+    """this - than (relative: as a fraction of than) for every seed that both have: what the seeds share cancels."""
+    both = [seed for seed in sorted(this.keys() & than.keys()) if not relative or than[seed]]
+    return {seed: (this[seed] - than[seed]) / (abs(than[seed]) if relative else 1.0) for seed in both}
 
 
 def non_inferior(gains: Sequence[float], margin: float) -> Decision:
@@ -89,22 +103,128 @@ def equivalent(differences: Sequence[float], margin: float) -> Decision:
     """Alike: the whole interval lies within +-margin (two one-sided tests, Schuirmann 1987)."""
     effect, low, high = _estimate(differences)
     word: Word = "supported" if -margin < low and high < margin else "contradicted" if low >= margin or high <= -margin else "undecided"
-    return Decision(_enough(word, differences), effect, low, high, len(differences), math.copysign(margin, effect))
+    return _decided(word, differences, low, high, math.copysign(margin, effect))
 
 
-def about(values: Sequence[float], value: float, margin: float) -> Decision:
-    """The mean is within value +- margin, by an interval no wider than that band: a wide one meets everything."""
+def about(values: Sequence[float], value: float, margin: float, slack: float = 0.0) -> Decision:
+    """The mean is within value +- margin, by an interval no wider than that band: a wide one meets everything.
+
+    A truth on the band's edge is contradicted once in 40, one at twice the margin supported at most as often. `slack` widens
+    the interval at both ends: what the values' own steps leave open.
+    """
     effect, low, high = _estimate(values)
-    meets = low <= value + margin and high >= value - margin
-    word: Word = "contradicted" if not meets else "supported" if high - low <= 2 * margin and abs(effect - value) <= margin else "undecided"
-    return Decision(_enough(word, values), effect, low, high, len(values), effect + margin)
+    low, high = low - slack, high + slack
+    inside, meets = abs(effect - value) <= margin, low <= value + margin and high >= value - margin
+    word: Word = "contradicted" if not meets else "supported" if high - low <= 2 * margin and inside else "undecided"
+    return _decided(word, values, low, high, effect + margin if inside else value + math.copysign(margin, effect - value), slack)
 
 
-def more_seeds(decision: Decision, level: float = 0.95, most: int = 1000) -> int | None:
-    """Roughly how many more seeds would decide, were effect and spread to stay as they are; None: more than `most`."""
+def spread_ratio(this: Sequence[Sequence[float]], than: Sequence[Sequence[float]]) -> list[float] | None:
+    """Jackknife pseudo-values over seeds of log(sd of than / sd of this): a list of values a cell, all at the same seeds.
+
+    Within each cell, squares around its own mean are pooled; the t interval of the pseudo-values (Miller 1968) is moved onto the
+    plain estimate. Seeds may be paired: a seed is left out on both sides. Measured coverage of 95 % with 5 and 11 seeds: 0.945 to
+    0.96 of normal values, 0.935 to 0.95 of heavy-tailed ones (t with 5 degrees of freedom), where Pitman-Morgan's falls to 0.87.
+    None where a side does not vary.
+    """
+    seeds = range(len(this[0]))
+    if len(seeds) < MIN_SEEDS:
+        return None
+    left_out = [[_squares(side, [s for s in seeds if s != out]) for side in (this, than)] for out in seeds]
+    whole = [_squares(side, seeds) for side in (this, than)]
+    if any(squares <= 0 for pair in (whole, *left_out) for squares in pair):
+        return None
+    logs = [math.log(b / a) / 2 for a, b in left_out]
+    middle, estimate = mean(logs), math.log(whole[1] / whole[0]) / 2
+    return [estimate - (len(seeds) - 1) * (log - middle) for log in logs]
+
+
+def _squares(cells: Sequence[Sequence[float]], seeds: Sequence[int]) -> float:
+    total = 0.0
+    for values in cells:
+        middle = mean([values[seed] for seed in seeds])
+        squares = math.fsum((values[seed] - middle) ** 2 for seed in seeds)
+        total += squares if squares > (1e-12 * middle) ** 2 else 0.0  # Equal values vary by rounding alone.
+    return total
+
+
+def pooled_std(cells: Sequence[Sequence[float]]) -> float:
+    """The standard deviation over seeds within cells, pooled."""
+    return math.sqrt(_squares(cells, range(len(cells[0]))) / (len(cells) * (len(cells[0]) - 1)))
+
+
+def one_peak(curves: Sequence[Sequence[float]], margin: float = 0.0) -> Shape:
+    """Each seed's curve rises to one peak, then falls. Where, the other seeds say: who chooses a peak among noise finds one.
+
+    Supported: rise and fall both exceed the margin and no step back does. Contradicted: no rise, no fall, or a step back (any
+    earlier fall or later rise) that exceeds the margin; three ways, so p is three times theirs.
+    """
+    rises, falls, backs = list[float](), list[float](), list[float]()
+    for out, curve in enumerate(curves):
+        others = [other for place, other in enumerate(curves) if place != out] or [curve]
+        peak, (start, end) = _peak_and_back([mean(values) for values in zip(*others, strict=True)])
+        rises.append(curve[peak] - curve[0])
+        falls.append(curve[peak] - curve[-1])
+        backs.append((curve[end] - curve[start]) * (-1 if end <= peak else 1))
+    rise, fall, back = superior(rises, margin), superior(falls, margin), superior(backs, margin)
+    lesser = min(rise, fall, key=lambda one: one.effect)
+    against = [one for one in (rise, fall) if one.verdict == "contradicted"] + [back] * (back.verdict == "supported")
+    worst = min(against, key=lambda one: one.p, default=None)
+    if worst and 3 * worst.p < 1 - LEVEL:
+        turned = -1.0 if worst is back else 1.0
+        low, high = sorted((turned * worst.low, turned * worst.high))
+        decision = worst._replace(verdict="contradicted", effect=turned * worst.effect, low=low, high=high,
+                                  boundary=turned * worst.boundary, p=3 * worst.p)
+    else:
+        both = rise.verdict == fall.verdict == "supported" and back.verdict != "supported"
+        decision = lesser._replace(verdict="supported" if both else "undecided", p=max(rise.p, fall.p) if both else max(lesser.p, 1 - LEVEL))
+    return Shape(decision, rise, fall, back)
+
+
+def _peak_and_back(curve: Sequence[float]) -> tuple[int, tuple[int, int]]:
+    """The place of the peak, and between which two places the curve goes back most: falls before the peak or rises after it."""
+    peak = max(range(len(curve)), key=lambda place: curve[place])
+    sides = [(start, end, sign) for span, sign in ((range(peak + 1), -1), (range(peak, len(curve)), 1)) for start in span for end in span
+             if start < end]
+    start, end, _ = max(sides, key=lambda side: side[2] * (curve[side[1]] - curve[side[0]]), default=(peak, peak, 1))
+    return peak, (start, end)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Each p-value, adjusted for the number of them (Holm 1979)."""
+    adjusted, largest = [0.0] * len(ps), 0.0
+    for place, number in enumerate(sorted(range(len(ps)), key=lambda one: ps[one])):
+        largest = max(largest, min(1.0, (len(ps) - place) * ps[number]))
+        adjusted[number] = largest
+    return adjusted
+
+
+def ranks(values: Sequence[float]) -> list[float]:
+    """1 for the largest; ties share the mean of their places."""
+    return [sum(other > one for other in values) + (sum(other == one for other in values) + 1) / 2 for one in values]
+
+
+def friedman(table: Sequence[Sequence[float]]) -> float | None:
+    """p-value of all groups being alike, from their ranks within each seed (Friedman 1937; F of Iman & Davenport 1980)."""
+    from scipy.special import fdtrc
+
+    n, k = len(table), len(table[0]) if table else 0
+    if n < 2 or k < 2:
+        return None
+    rows = [ranks(row) for row in table]
+    means = [mean(column) for column in zip(*rows, strict=True)]
+    between = n * math.fsum((one - (k + 1) / 2) ** 2 for one in means)
+    within = math.fsum((one - (k + 1) / 2) ** 2 for row in rows for one in row) - between
+    if within <= 1e-9:
+        return 0.0 if between > 1e-9 else 1.0
+    return float(fdtrc(k - 1, (k - 1) * (n - 1), (n - 1) * between / within))
+
+
+def more_seeds(decision: Decision, level: float = LEVEL, most: int = 1000) -> int | None:
+    """Roughly how many more seeds would decide at this level, were effect and spread to stay as they are; None: more than `most`."""
     if decision.n < 2:
         return MIN_SEEDS - decision.n
-    spread = (decision.high - decision.low) / 2 / _t(decision.n, level) * math.sqrt(decision.n)
+    spread = (decision.high - decision.low) / 2 / _t(decision.n, LEVEL) * math.sqrt(decision.n)
     distance = abs(decision.effect - decision.boundary)
     for n in range(max(decision.n + 1, MIN_SEEDS), decision.n + most + 1):
         if _t(n, level) * spread / math.sqrt(n) < distance or spread == 0:
@@ -113,12 +233,24 @@ def more_seeds(decision: Decision, level: float = 0.95, most: int = 1000) -> int
 
 
 def _above(gains: Sequence[float], boundary: float, strictly: bool) -> Decision:
-    effect, low, high = _estimate(gains)
+    _, low, high = _estimate(gains)
     if strictly:
         word: Word = "supported" if low > boundary else "contradicted" if high <= boundary else "undecided"
     else:
         word = "supported" if low >= boundary else "contradicted" if high < boundary else "undecided"
-    return Decision(_enough(word, gains), effect, low, high, len(gains), boundary)
+    return _decided(word, gains, low, high, boundary)
+
+
+def _decided(word: Word, values: Sequence[float], low: float, high: float, boundary: float, slack: float = 0.0) -> Decision:
+    word, effect, spread = _enough(word, values), mean(values), std(values)
+    p = _p((abs(effect - boundary) - slack) / (spread / math.sqrt(len(values))), len(values)) if spread else float(word == "undecided")
+    return Decision(word, effect, low, high, len(values), boundary, p)
+
+
+def _p(t: float, n: int) -> float:
+    from scipy.special import stdtr
+
+    return min(1.0, 2 * float(stdtr(n - 1, -t)))
 
 
 def _estimate(values: Sequence[float]) -> tuple[float, float, float]:

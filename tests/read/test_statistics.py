@@ -54,7 +54,7 @@ def test_bootstrap_interval_lies_within_the_values_and_around_the_mean():
 
 
 def test_differences_pair_only_seeds_that_both_sides_have():
-    assert statistics.paired_differences({1: 3.0, 2: 5.0, 9: 1.0}, {2: 4.0, 1: 1.0}) == [2.0, 1.0]
+    assert statistics.paired_differences({1: 3.0, 2: 5.0, 9: 1.0}, {2: 4.0, 1: 1.0}) == {1: 2.0, 2: 1.0}
 
 
 @pytest.mark.parametrize(("gains", "margin", "verdict"), [
