@@ -35,6 +35,7 @@ def table(rows: list[tuple[str, str, str]]) -> str:
 
 def study_file() -> str:
     from sweepstake.base.specs import ClaimSpec, FigureSpec
+    from sweepstake.study.search import SearchSpec
     from sweepstake.study.study import Machine, field_reference
 
     own = [
@@ -44,6 +45,7 @@ def study_file() -> str:
         ("keep_target", "", "The fraction to end at: each of n rounds keeps p^(1/n). In the place of `keep`."),
         ("case", "", "`[[case]]` tables with a `label` and any cell keys: values that vary together, as one axis named `case`."),
         ("plugins", "", 'Files with pieces of your own, relative to the study: `["mine.py"]`.'),
+        ("search", "", "`[search]`: a value that is looked for before the study runs (below)."),
         ("quick", "", "`[quick]`: keys that replace the study's under `--quick`."),
         ("machine", "", "`[machine]`: what cannot change numbers (below)."),
         ("figure", "", "`[[figure]]` tables (below)."),
@@ -78,6 +80,12 @@ not exist (`weight_decay = 0`) is left out, so that adding a key to sweepstake r
 ## `[[claim]]`
 
 {table(described(ClaimSpec))}
+## `[search]`
+
+A value that is not written down but found: `init = ["xavier_normal", "found"]`. Trials train first, as cells of their own, and are
+kept and resumed as all cells are; then the study runs with the best one. Proposals come from Optuna's TPE: `pip install sweepstake[search]`.
+
+{table(described(SearchSpec))}
 ## `[machine]`
 
 {table([(key, default, {"workers": "Processes at a time (default: one a core).", "store": "Where results are kept (default: `runs`).",

@@ -209,6 +209,21 @@ def multiply(a, a_row, b, b_row, out, rows, columns, depth, shapes, block):
     tiles_end()
 
 
+@njit(cache=True)
+def list_pixels(x):
+    """Of images (count, inputs): where each one's list starts, and the inputs and levels of its pixels that are not black."""
+    starts = np.zeros(len(x) + 1, np.int64)
+    for i in range(len(x)):
+        starts[i + 1] = starts[i] + np.count_nonzero(x[i])
+    features, levels, p = np.empty(starts[-1], np.uint16), np.empty(starts[-1], np.uint8), 0
+    for i in range(len(x)):
+        for f in range(x.shape[1]):
+            if x[i, f]:
+                features[p], levels[p] = f, x[i, f]
+                p += 1
+    return starts, features, levels
+
+
 @njit(cache=True, nogil=True)
 def lay_out(chosen, pixels, shift, unit, black, room, seen, by_input, by_image):
     """A batch twice, as `multiply` reads it: two inputs of an image side by side, and two images at an input.
@@ -469,8 +484,8 @@ class HalfTrainer(FastTrainer):
 
     def __init__(self, *given):
         super().__init__(*given)
-        pixels = self.pixels[id(self.images.train)]
-        self.listed, self.labels = (pixels.starts, pixels.features, pixels.levels), pixels.labels
+        train = self.images.train
+        self.listed, self.labels = list_pixels(train.x.flatten(1).numpy()), self.pixels[id(train)].labels
         self.tiles = np.zeros(64, np.uint8)
         self.tiles[0], self.tiles[16:32:2], self.tiles[48:56] = 1, 64, 16  # Palette 1; eight tiles of 16 rows of 64 bytes.
         self.black = np.repeat(_bits((0 - self.shift) * self.unit), 2).view(np.float32)
