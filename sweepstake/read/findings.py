@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sweepstake.base.errors import UserError
 from sweepstake.read.publish import NOTES, cell, effect, reasons, text_hash, verdict, verdict_table
 from sweepstake.read.report import MARKS
+from sweepstake.study.search import in_words
 from sweepstake.study.study import shipped_studies
 
 ORDER = ("prune-ready", "frankle-carbin", "winning-tickets", "random-pruning", "neuron-sparsity", "reduced-parameters", "dense-supermasks",
@@ -120,7 +121,7 @@ def _ran(said: Mapping[str, Any]) -> str:
                               for one in said["made_by"]))
     parts = [f"{said['cells']['planned']} cells ({axes}){f', {rounds} trainings each' if rounds else ''}",
              f"{_told(said['seconds']['all'])} of one core in all", *([" to ".join(days)] if days else []), *filter(None, made)]
-    return f"Run: {'; '.join(parts)}."
+    return f"Run: {'; '.join(parts)}." + (f" Searched: {in_words(said['searched'])}" if said.get("searched") else "")
 
 
 def _told(seconds: float) -> str:

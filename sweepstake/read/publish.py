@@ -71,7 +71,7 @@ def provenance(study: StudyLike, results: Results, drawn: Sequence[Mapping[str, 
                     "all": round(sum(sum(r["seconds"].values()) for r in records), 1)},
         "finished": finished[:1] + finished[-1:],
         "made_by": [{**json.loads(one), "cells": count} for one, count in sorted(made.items(), key=lambda item: (-item[1], item[0]))],
-        "figures": list(drawn),
+        "figures": list(drawn), **({"searched": searched} if (searched := getattr(study, "searched", None)) else {}),
     }
 
 
