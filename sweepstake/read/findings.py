@@ -82,9 +82,9 @@ def _count(studies: Sequence[Published]) -> str:
 
 
 def _every_claim(studies: Sequence[Published]) -> str:
-    lines = ["| study | claim | what is said | verdict | effect (95 % interval) |", "|---|---|---|---|---|"]
-    lines += [f"| [{study.name}](#{study.name}) | {cell(one['claim'])} | {cell(one['says'])} | {verdict(one)} | {effect(one)} |"
-              for study in studies for one in study.verdicts]
+    lines = ["| study | claim | what is said | after | verdict | effect (95 % interval) |", "|---|---|---|---|---|---|"]
+    lines += [f"| [{study.name}](#{study.name}) | {cell(one['claim'])} | {cell(one['says'])} | {cell(one['source'].partition(',')[0])} "
+              f"| {verdict(one)} | {effect(one)} |" for study in studies for one in study.verdicts]
     return "\n".join(lines) + "\n"
 
 
@@ -141,7 +141,7 @@ def _block(studies: Sequence[Published], results: Path, beside: Path, figure: st
     best = figure if figure in figures else next(iter(figures), None)
     shown = f"![{cell(figures[best])}]({up}/{best})\n\n" if best else ""
     lines = ["| study | " + " | ".join(f"{mark} {word}" for word, mark in MARKS.items()) + " |", "|---|" + "---|" * len(MARKS)]
-    lines += [f"| [{study.name}](docs/findings.md#{study.name}){'' if study.provenance['whole'] else ' (not whole)'} | "
+    lines += [f"| [{study.name}](docs/findings.md#{study.name}): {cell(study.provenance['title'])} | "
               + " | ".join(_names(study.verdicts, word) for word in MARKS) + " |" for study in studies]
     return f"{shown}{_count(studies)}. [docs/findings.md](docs/findings.md) says each with its numbers.\n\n" + "\n".join(lines) + "\n"
 

@@ -135,7 +135,7 @@ def test_what_is_not_the_whole_study_is_refused_or_says_so_in_every_title(result
     assert len(drawn) == 2 and all(told in svg for svg in drawn)
     assert all(told in one["title"] for one in said["figures"])
     assert f"**In full ({told})**" in findings.page(tmp_path, tmp_path)
-    assert "[demo](docs/findings.md#demo) (not whole)" in findings.filled(MARKED, tmp_path, tmp_path)
+    assert f"[demo](docs/findings.md#demo): In full ({told}) |" in findings.filled(MARKED, tmp_path, tmp_path)
 
 
 def test_nothing_finished_is_never_published(results: list[dict[str, Any]], tmp_path: Path):
@@ -198,7 +198,7 @@ def test_the_page_tells_every_claim_then_each_study_with_its_notes_verbatim(fold
     over, _, section = page.partition("\n## demo\n")
 
     assert "1 study, 3 claims: 1 supported, 1 contradicted, 1 undecided." in over
-    assert over.count("| [demo](#demo) |") == 3
+    assert over.count("| [demo](#demo) |") == 3 and over.count("| Nobody 1900 |") == 1
     assert "- [demo](#demo) **b**: Xavier ends 30 points above Kaiming." in over.partition("## What did not hold")[2]
     assert "### Why\n\nBecause *so*.\n" in section
     assert publish.verdict_table(json.loads((folder / "verdicts.json").read_text())) in section
@@ -217,12 +217,23 @@ def test_the_page_warns_of_a_study_that_changed_since(folder: Path, monkeypatch:
     assert "> **Stale: the study file has changed" in findings.page(folder.parent, tmp_path)
 
 
+def test_what_a_search_found_is_published_and_told(results: list[dict[str, Any]], tmp_path: Path):
+    trials = [{"params": {"scale": scale}, "cells": ["x"], "value": value} for scale, value in ((0.5, 0.91), (1.5, 0.93))]
+    study = made_up()
+    study.searched = {"name": "found", "field": "init", "metric": "validation_accuracy", "of": 2, "kept": [0.1], "seeds": [100],  # pyright: ignore
+                      "trials": trials, "found": {"name": "xavier_normal", "scale": 1.5}}
+    publish.publish(study, results, tmp_path / "demo")
+
+    assert json.loads((tmp_path / "demo" / "provenance.json").read_text())["searched"]["trials"] == trials
+    assert 'Searched: "found" is init = ' in (page := findings.page(tmp_path, tmp_path)) and "0.9300, best of 2 trials." in page
+
+
 def test_readmes_block_holds_the_figure_its_marker_names_and_a_row_a_study(folder: Path):
     text = findings.filled(MARKED, folder.parent, folder.parent.parent)
 
     assert "old" not in text and text.startswith("above\n") and text.endswith("<!-- /published -->\nbelow\n")
     assert f"![Learning curves: test accuracy]({folder.parent.name}/demo/figures/2-learning_curves.svg)" in text
-    assert "| [demo](docs/findings.md#demo) | a | b | c |" in text
+    assert f"| [demo](docs/findings.md#demo): {made_up().title} | a | b | c |" in text
     assert findings.filled(text, folder.parent, folder.parent.parent) == text
 
 
