@@ -105,7 +105,7 @@ def _draw(study: StudyLike, rows: list[Row], results: Results, folder: Path, sai
                             f"Draw fewer lines or points: say where, or every, in its [[figure]].")
         _write(folder / f"{name}.svg", svg)
         drawn.append({"file": f"figures/{name}.svg", "title": title["text"], "about": " ".join(title["subtitle"])})
-    for old in folder.glob("[0-9]*-*.svg"):
+    for old in folder.glob("*.svg"):
         if f"figures/{old.name}" not in [one["file"] for one in drawn]:
             old.unlink()
     return drawn

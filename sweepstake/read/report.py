@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sweepstake.base.specs import label
-from sweepstake.read import analysis, claims, figures
+from sweepstake.read import analysis, claims, figures, trials
 from sweepstake.read.analysis import Row, StudyLike
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def write_report(study: StudyLike, results: Results, folder: Path | str) -> Path
     (folder / "rows.csv").write_text(analysis.to_csv(rows), encoding="utf-8")
     (folder / "verdicts.json").write_text(json.dumps(claims.table(verdicts), indent=1) + "\n", encoding="utf-8")
     drawn = [_figure(name, spec, folder) for name, spec in drawings(study, rows, analysis.curves(results))]
+    if searched := getattr(study, "searched", None):
+        (folder / "search.json").write_text(json.dumps(searched, indent=1) + "\n", encoding="utf-8")
     page = folder / "report.html"
     page.write_text(_page(study, results, rows, verdicts, drawn), encoding="utf-8")
     return page
@@ -42,6 +44,8 @@ def drawings(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[t
         spec = figures.draw(figure, rows, curves, study.axes) if rows else None
         if spec is not None:
             yield f"{number}-{figure.kind}", spec
+    if (searched := getattr(study, "searched", None)) and (spec := trials.drawn(searched)):
+        yield "search", spec
 
 
 def _figure(name: str, spec: figures.Spec, folder: Path) -> dict[str, Any]:
@@ -69,6 +73,7 @@ def _page(study: StudyLike, results: Results, rows: list[Row], verdicts: list[cl
         study=study, verdicts=[told(verdict) for verdict in verdicts], marks=MARKS, ran=_ran(results), warnings=_warnings(study, results),
         figures=[{**one, "svg": Markup(one["svg"]), "spec": Markup(one["spec"])} for one in drawn],
         library=Markup(_library() if drawn else ""),
+        search=trials.section(searched) if (searched := getattr(study, "searched", None)) else None,
         table=_table(study, rows), checks=_checks(results), provenance=_provenance(results), failures=_failures(results),
         cells=[{"id": result["id"], "who": _who(result), "status": result["status"]} for result in results])
 

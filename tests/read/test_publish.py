@@ -224,7 +224,8 @@ def test_what_a_search_found_is_published_and_told(results: list[dict[str, Any]]
                       "trials": trials, "found": {"name": "xavier_normal", "scale": 1.5}}
     publish.publish(study, results, tmp_path / "demo")
 
-    assert json.loads((tmp_path / "demo" / "provenance.json").read_text())["searched"]["trials"] == trials
+    said = json.loads((tmp_path / "demo" / "provenance.json").read_text())
+    assert said["searched"]["trials"] == trials and said["figures"][-1]["file"] == "figures/search.svg"
     assert 'Searched: "found" is init = ' in (page := findings.page(tmp_path, tmp_path)) and "0.9300, best of 2 trials." in page
 
 
