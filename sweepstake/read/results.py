@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweepstake.read import analysis, claims, report
+from sweepstake.read import analysis, claims, report, summary
 from sweepstake.run import run
 from sweepstake.run.search import settled
 from sweepstake.run.store import Store
@@ -29,6 +29,10 @@ class Results:
     def verdicts(self) -> list[claims.Verdict]:
         """What these runs say of each claim of the study."""
         return claims.verdicts(self.study, self.cells)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """What each setting of the axes comes to: smallest winning ticket, robustness to pruning and rank, with intervals."""
+        return summary.summarise(list(self.study.axes), self.rows())
 
     def report(self, folder: str | Path | None = None) -> Path:
         """Write the one-file report (and its figures) and return its path."""

@@ -140,17 +140,18 @@ def spread_ratio(this: Sequence[Sequence[float]], than: Sequence[Sequence[float]
 
 
 def _squares(cells: Sequence[Sequence[float]], seeds: Sequence[int]) -> float:
+    """Squares around each cell's own mean, in the mean over cells."""
     total = 0.0
     for values in cells:
         middle = mean([values[seed] for seed in seeds])
         squares = math.fsum((values[seed] - middle) ** 2 for seed in seeds)
         total += squares if squares > (1e-12 * middle) ** 2 else 0.0  # Equal values vary by rounding alone.
-    return total
+    return total / len(cells)
 
 
 def pooled_std(cells: Sequence[Sequence[float]]) -> float:
     """The standard deviation over seeds within cells, pooled."""
-    return math.sqrt(_squares(cells, range(len(cells[0]))) / (len(cells) * (len(cells[0]) - 1)))
+    return math.sqrt(_squares(cells, range(len(cells[0]))) / (len(cells[0]) - 1))
 
 
 def one_peak(curves: Sequence[Sequence[float]], margin: float = 0.0) -> Shape:
