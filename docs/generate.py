@@ -1,4 +1,4 @@
-"""Write the reference pages from the code they describe; --check fails when a page is stale.
+"""Write the reference pages from the code they describe, and the findings from results/; --check fails when a page is stale.
 
     python docs/generate.py            (make docs)
     python docs/generate.py --check    (part of make lint)
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
 WRITTEN = "<!-- Written by docs/generate.py from the code: change it there. -->\n"
 
 
@@ -119,7 +120,19 @@ def cli() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"study-file.md": study_file, "pieces.md": pieces, "cli.md": cli}
+def findings() -> str:
+    from sweepstake.read.findings import page
+
+    return page(ROOT / "results", DOCS)
+
+
+def readme() -> str:
+    from sweepstake.read.findings import filled
+
+    return filled((ROOT / "README.md").read_text(encoding="utf-8"), ROOT / "results", ROOT)
+
+
+PAGES = {"study-file.md": study_file, "pieces.md": pieces, "cli.md": cli, "findings.md": findings, "../README.md": readme}
 
 
 def main() -> int:
@@ -129,7 +142,7 @@ def main() -> int:
         if "--check" not in sys.argv[1:]:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            stale.append(name)
+            stale.append(name.removeprefix("../"))
     if stale:
         print(f"docs: {', '.join(stale)} {'are' if len(stale) > 1 else 'is'} stale. Run `make docs`.", file=sys.stderr)
     return bool(stale)

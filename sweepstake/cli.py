@@ -114,6 +114,12 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--timing", action="store_true", help="add the columns of measured seconds")
     add_store(made)
 
+    made = add("publish", publish, "write a study's table, figures, verdicts and provenance as files to keep", """  sweepstake publish demo
+  sweepstake publish demo --store /data/runs --out ~/results""")
+    add_store(made)
+    made.add_argument("--out", metavar="DIR", help="where the study's folder goes (default: results)")
+    made.add_argument("--partial", action="store_true", help="publish even with cells missing or failed, --quick or --set: every title will say so")
+
     made = add("pieces", pieces, "list every init, model, data set, criterion, ... with options and sources", """  sweepstake pieces
   sweepstake pieces criterion
   sweepstake pieces init --plugins mine.py""", study=False)
@@ -340,6 +346,16 @@ def results(options: argparse.Namespace) -> int:
         Path(options.out).write_text(text, encoding="utf-8")
     else:
         sys.stdout.write(text)
+    return 0
+
+
+def publish(options: argparse.Namespace) -> int:
+    from sweepstake.read.publish import publish
+    from sweepstake.read.results import load_results
+
+    study = _study(options)
+    found = load_results(study, options.store or study.machine.store or "runs")
+    print(publish(found.study, found.cells, Path(options.out or "results") / report_name(study), partial=options.partial))
     return 0
 
 

@@ -34,21 +34,21 @@ def write_report(study: StudyLike, results: Results, folder: Path | str) -> Path
     if groups:
         (folder / "summary.csv").write_text(analysis.to_csv(groups), encoding="utf-8")
     (folder / "verdicts.json").write_text(json.dumps(claims.table(verdicts), indent=1) + "\n", encoding="utf-8")
-    drawn = [_figure(name, spec, folder) for name, spec in _specs(study, rows, analysis.curves(results))]
-    searched = getattr(study, "searched", None)
-    if searched:
+    drawn = [_figure(name, spec, folder) for name, spec in drawings(study, rows, analysis.curves(results))]
+    if searched := getattr(study, "searched", None):
         (folder / "search.json").write_text(json.dumps(searched, indent=1) + "\n", encoding="utf-8")
-        drawn += [_figure("search", spec, folder) for spec in [trials.drawn(searched)] if spec]
     page = folder / "report.html"
     page.write_text(_page(study, results, rows, groups, verdicts, drawn), encoding="utf-8")
     return page
 
 
-def _specs(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[tuple[str, figures.Spec]]:
+def drawings(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[tuple[str, figures.Spec]]:
     for number, figure in enumerate(study.figures or figures.default_figures(rows), 1):
         spec = figures.draw(figure, rows, curves, study.axes) if rows else None
         if spec is not None:
             yield f"{number}-{figure.kind}", spec
+    if (searched := getattr(study, "searched", None)) and (spec := trials.drawn(searched)):
+        yield "search", spec
 
 
 def _figure(name: str, spec: figures.Spec, folder: Path) -> dict[str, Any]:
@@ -74,11 +74,11 @@ def _page(study: StudyLike, results: Results, rows: list[Row], groups: list[Row]
                               lstrip_blocks=True)
     environment.filters["code"] = _code
     return environment.get_template("report.html.j2").render(
-        study=study, verdicts=[_told(verdict) for verdict in verdicts], marks=MARKS, ran=_ran(results), warnings=_warnings(study, results),
+        study=study, verdicts=[told(verdict) for verdict in verdicts], marks=MARKS, ran=_ran(results), warnings=_warnings(study, results),
         figures=[{**one, "svg": Markup(one["svg"]), "spec": Markup(one["spec"])} for one in drawn],
         library=Markup(_library() if drawn else ""),
-        table=_table(study, rows), summary=_summary(study, groups), checks=_checks(results),
         search=trials.section(searched) if (searched := getattr(study, "searched", None)) else None,
+        table=_table(study, rows), summary=_summary(study, groups), checks=_checks(results),
         provenance=_provenance(results), failures=_failures(results),
         cells=[{"id": result["id"], "who": _who(result), "status": result["status"]} for result in results])
 
@@ -133,7 +133,7 @@ def _command(study: StudyLike) -> str:
     return shlex.join(["sweepstake", "run", getattr(study, "path", "") or study.name, *(["--quick"] if study.quick else []), *changes])
 
 
-def _told(verdict: claims.Verdict) -> dict[str, Any]:
+def told(verdict: claims.Verdict) -> dict[str, Any]:
     """A verdict with its numbers as they are shown."""
     effect, span = claims.shown(verdict)
     return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span}
