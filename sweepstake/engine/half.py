@@ -25,7 +25,24 @@ from torch import Tensor
 from sweepstake.base.cell import Cell
 from sweepstake.engine import streams
 from sweepstake.engine.fast import FastTrainer, Run, _aligned, _up  # pyright: ignore[reportPrivateUsage]
-from sweepstake.engine.kernels import ADAM, MOMENTUM, SGD, Lanes, fill, fma, load, mixed, root, store, total, where_alive, where_positive, widen
+from sweepstake.engine.kernels import (
+    ADAM,
+    MOMENTUM,
+    SGD,
+    Lanes,
+    fetch,
+    fill,
+    fma,
+    load,
+    mixed,
+    root,
+    store,
+    total,
+    turn_bytes,
+    where_alive,
+    where_positive,
+    widen,
+)
 from sweepstake.engine.train import Start, _order_seed, first_step  # pyright: ignore[reportPrivateUsage]
 
 HALF_FROM = 0.5
@@ -93,17 +110,6 @@ def store_pairs(typing, array, at, low, high):
         builder.store(pairs, builder.bitcast(builder.gep(data, [args[1]]), words.as_pointer())).align = 2
         return context.get_dummy_value()
     return types.none(array, types.int64, low, high), code
-
-
-@intrinsic
-def narrowed(typing, number):
-    """The bits of the nearest bfloat16, ties to even."""
-    def code(context, builder, signature, args):
-        word = ir.IntType(32)
-        bits = builder.bitcast(args[0], word)
-        even = builder.and_(builder.lshr(bits, word(16)), word(1))
-        return builder.trunc(builder.lshr(builder.add(bits, builder.add(even, word(0x7FFF))), word(16)), ir.IntType(16))
-    return types.uint16(types.float32), code
 
 
 def _amx(builder, name, arguments, result=None):
@@ -210,36 +216,30 @@ def multiply(a, a_row, b, b_row, out, rows, columns, depth, shapes, block):
 
 
 @njit(cache=True, nogil=True)
-def lay_out(chosen, pixels, shift, unit, black, room, seen, by_input, by_image):
-    """A batch twice, as `multiply` reads it: two inputs of an image side by side, and two images at an input.
+def lay_out(chosen, following, levels, shift, unit, inputs, room, rows, block, by_input, by_image):
+    """A batch twice, as `multiply` reads it: two inputs of an image side by side, and two images at an input; `following` is the next one.
 
-    `black` is a black image, each pixel twice: a word. The listed pixels, which are not black, are put on it; for the other form they
-    are first set out as bytes, a cache line an input, which the first cache holds.
+    Beyond the batch stands its last image once more: its deltas are 0.
     """
-    starts, features, levels = pixels
-    inputs, images = len(shift), by_image.view(f32)
-    seen[:] = 0
-    for i in range(room // 2):
-        for f in range(0, inputs - 15, 16):
-            store(images, i * inputs + f, load(black, f, 16))
-        for f in range(inputs // 16 * 16, inputs):
-            images[i * inputs + f] = black[f]
-    for i in range(len(chosen)):
-        row = u64(i // 2 * 2 * inputs + i % 2)
-        for p in range(starts[chosen[i]], starts[chosen[i] + 1]):
-            f = u64(features[p])
-            seen[u64(f * u64(room) + u64(i))] = levels[p]
-            by_image[u64(row + u64(2) * f)] = narrowed((f32(levels[p]) - shift[f]) * unit[f])
-    for f in range(0, inputs - 1, 2):
-        for i in range(0, room, 16):
-            low = (widen(seen, f * room + i, 16) - fill(shift[f], 16)) * fill(unit[f], 16)
-            high = (widen(seen, (f + 1) * room + i, 16) - fill(shift[f + 1], 16)) * fill(unit[f + 1], 16)
-            store_pairs(by_input, f * room + 2 * i, low, high)
-    if inputs % 2:
-        f = inputs - 1
-        for i in range(0, room, 16):
-            low = (widen(seen, f * room + i, 16) - fill(shift[f], 16)) * fill(unit[f], 16)
-            store_pairs(by_input, f * room + 2 * i, low, fill(f32(0), 16))
+    width = len(shift)
+    for panel in range(0, room, 64):
+        for i in range(64):
+            rows[i] = chosen[min(panel + i, len(chosen) - 1)] * width
+        for i in range(0, 64, 2):  # Image by image: what a row of whole vectors writes beyond its end is the next row's beginning.
+            for f in range(0, width, 16):
+                low = (widen(levels, rows[i] + f, 16) - load(shift, f, 16)) * load(unit, f, 16)
+                high = (widen(levels, rows[i + 1] + f, 16) - load(shift, f, 16)) * load(unit, f, 16)
+                store_pairs(by_image, (panel + i) * inputs + 2 * f, low, high)
+        for f in range(0, width, 16):
+            if f % 64 == 0:
+                for i in range(panel, min(panel + 64, len(following))):
+                    fetch(levels, following[i] * width + f)
+            for i in range(0, 64, 16):
+                turn_bytes(levels, rows, f, block, i)
+            for c in range(0, 16, 2):
+                low = (widen(block, c * 64, 64) - fill(shift[f + c], 64)) * fill(unit[f + c], 64)
+                high = (widen(block, c * 64 + 64, 64) - fill(shift[f + c + 1], 64)) * fill(unit[f + c + 1], 64)
+                store_pairs(by_input, (f + c) * room + 2 * panel, low, high)
 
 
 @njit(cache=True, nogil=True)
@@ -402,8 +402,8 @@ class HalfRun(Run):
         # Whole vectors of images: those beyond the batch are 0 and have no gradient.
         room = _up(images, 64)
         self.by_input, self.by_image = _halves(_up(inputs, 32) * room + 64), _halves(room * inputs + 64)
-        seen = np.zeros(inputs * room, np.uint8)
-        self.batch = (trainer.listed, trainer.shift, trainer.unit, trainer.black, room, seen, self.by_input, self.by_image)
+        self.batch = (trainer.pixels[id(trainer.images.train)].levels, trainer.shift, trainer.unit, inputs, room, np.zeros(64, np.int64),
+                      np.zeros(16 * 64, np.uint8), self.by_input, self.by_image)
         self.act, self.delta = ([_halves(_up(width, 32) * room) for width in widths] for _ in range(2))
         self.gain = [_aligned(width * room).reshape(width, room) for width in widths]
         weights, gradients = ([flat[begin_of[slot]:begin_of[slot] + slot.size] for slot in net.weights] for flat in (self.half, self.g))
@@ -430,7 +430,7 @@ class HalfRun(Run):
         trainer, hidden, loss = self.trainer, len(self.bias) - 1, 0.0
         for step in range(first, last):
             chosen = self.order[step]
-            lay_out(chosen, *self.batch)
+            lay_out(chosen, self.order[step + 1] if step + 1 < last else chosen[:0], *self.batch)
             for n in range(hidden):
                 multiply(*self.forward[n])
                 activate(self.act[n], self.gain[n], self.bias[n], trainer.slope, self.keys[step * hidden + n], self.below, self.by_unit[n])
@@ -469,11 +469,9 @@ class HalfTrainer(FastTrainer):
 
     def __init__(self, *given):
         super().__init__(*given)
-        pixels = self.pixels[id(self.images.train)]
-        self.listed, self.labels = (pixels.starts, pixels.features, pixels.levels), pixels.labels
+        self.labels = self.pixels[id(self.images.train)].labels
         self.tiles = np.zeros(64, np.uint8)
         self.tiles[0], self.tiles[16:32:2], self.tiles[48:56] = 1, 64, 16  # Palette 1; eight tiles of 16 rows of 64 bytes.
-        self.black = np.repeat(_bits((0 - self.shift) * self.unit), 2).view(np.float32)
 
     def run(self, cell: Cell, start: Start, round_: int) -> Run:
         kept = np.concatenate([slot.of(start.mask).numpy().ravel() for slot in self.net.weights]).mean()
@@ -483,11 +481,6 @@ class HalfTrainer(FastTrainer):
 def _halves(size: int) -> np.ndarray:
     """bfloat16 zeros from a 64-byte boundary, as the bits that they are."""
     return _aligned(_up(size, 2) // 2).view(np.uint16)[:size]
-
-
-def _bits(numbers: np.ndarray) -> np.ndarray:
-    """Their nearest bfloat16."""
-    return torch.from_numpy(numbers).bfloat16().view(torch.uint16).numpy()
 
 
 def _tensor(halves: np.ndarray) -> Tensor:

@@ -177,6 +177,58 @@ def fold(typing, a, b, stride):
     return a(a, b, stride), code
 
 
+def _interleaved(builder: Any, rows: list[Any]) -> list[Any]:
+    """16 vectors of 16, turned over: four times, rows i and i + 8 lane by lane."""
+    low, high = (_mask([o + i // 2 + 16 * (i % 2) for i in range(16)]) for o in (0, 8))
+    for _ in range(4):
+        rows = [builder.shuffle_vector(rows[i // 2], rows[i // 2 + 8], high if i % 2 else low) for i in range(16)]
+    return rows
+
+
+@intrinsic
+def turn_bytes(typing, array, rows, at, out, to):
+    """out[64 c + to + i] = array[rows[to + i] + at + c] for 16 c and 16 i."""
+    def code(context, builder, signature, args):
+        kind, from_ = ir.VectorType(ir.IntType(8), 16), context.make_array(rows)(context, builder, args[1]).data
+        read = []
+        for i in range(16):
+            begin = builder.load(builder.gep(from_, [builder.add(args[4], ir.Constant(ir.IntType(64), i))]))
+            read.append(builder.load(_pointer(context, builder, array, args[0], builder.add(begin, args[2]), kind)))
+            read[-1].align = 1
+        for c, turned in enumerate(_interleaved(builder, read)):
+            place = builder.add(args[4], ir.Constant(ir.IntType(64), 64 * c))
+            builder.store(turned, _pointer(context, builder, out, args[3], place, kind)).align = 1
+        return context.get_dummy_value()
+    return types.none(array, rows, types.int64, out, types.int64), code
+
+
+@intrinsic
+def fetch(typing, array, at):
+    """Ask for the cache line of array[at], to have it in the second cache when it is read; changes no number."""
+    def code(context, builder, signature, args):
+        pointer = builder.bitcast(builder.gep(context.make_array(array)(context, builder, args[0]).data, [args[1]]), ir.IntType(8).as_pointer())
+        said = [ir.Constant(ir.IntType(32), each) for each in (0, 2, 1)]  # To read; into the second cache; data.
+        _call(builder, "llvm.prefetch", ir.VoidType(), [pointer, *said])
+        return context.get_dummy_value()
+    return types.none(array, types.int64), code
+
+
+@intrinsic
+def turn_floats(typing, array, at, row, out, to, out_row):
+    """out[to + out_row c + i] = array[at + row i + c] for 16 c and 16 i."""
+    def code(context, builder, signature, args):
+        def place(begin, stride, i):
+            return builder.add(begin, builder.mul(stride, ir.Constant(ir.IntType(64), i)))
+
+        read = [builder.load(_pointer(context, builder, array, args[0], place(args[1], args[2], i), _vector(16))) for i in range(16)]
+        for each in read:
+            each.align = 4
+        for c, turned in enumerate(_interleaved(builder, read)):
+            builder.store(turned, _pointer(context, builder, out, args[3], place(args[4], args[5], c), turned.type)).align = 4
+        return context.get_dummy_value()
+    return types.none(array, types.int64, types.int64, out, types.int64, types.int64), code
+
+
 @intrinsic
 def where_positive(typing, z, yes, no):
     """`yes` in the lanes where z > 0, else `no`."""
@@ -475,42 +527,31 @@ def drop(layer, panel, key, below, units, act, gain):
 
 @njit
 def turn(layer, images, act, turned):
-    """A hidden layer's activations, image by image: what the gradient of a dense layer reads."""
-    for i in range(images):
+    """A layer's input, image by image: what the gradient of a dense layer reads."""
+    for i in range(0, images, 16):
         x, row = layer.x + i // PANEL * layer.x_panel + i % PANEL, layer.turned + i * layer.turned_row
-        for c in range(layer.columns):
-            turned[row + c] = act[x + c * PANEL]
+        for c in range(0, layer.columns, 16):
+            turn_floats(act, x + c * PANEL, PANEL, turned, row + c, layer.turned_row)
 
 
 @njit
-def show(layer, chosen, first, images, pixels, levels, act):
-    """Lay out a batch: x = (level - shift[c]) * unit[c] for input c, where level is 0 but for the listed pixels."""
-    starts, features, listed, place, shift, unit = pixels
-    # Scattered as bytes, a cache line an input, so that a whole panel stays in the first cache; then widened row by row.
+def show(layer, chosen, first, images, pixels, act):
+    """Lay out a batch: x = (level - shift[f]) * unit[f] for the inputs f that are computed, 16 of them and 64 images at a time."""
+    levels, place, shift, unit, rows, block = pixels
     for panel in range(0, images, PANEL):
         x = layer.x + panel // PANEL * layer.x_panel
-        for at in range(layer.columns * PANEL):
-            levels[at] = 0
-        for i in range(min(PANEL, images - panel)):
-            image = chosen[first + panel + i]
-            for p in range(starts[image], starts[image + 1]):
-                levels[u64(place[features[p]] * PANEL + i)] = listed[p]
-        for c in range(layer.columns):
-            store(act, x + c * PANEL, (widen(levels, c * PANEL, 64) - fill(shift[c], 64)) * fill(unit[c], 64))
-
-
-@njit
-def show_turned(layer, chosen, first, images, pixels, turned):
-    """The same batch image by image: what the gradient of a dense layer reads."""
-    starts, features, listed, place, shift, unit = pixels
-    for i in range(images):
-        row = layer.turned + i * layer.turned_row
-        for c in range(0, layer.columns, 16):
-            store(turned, row + c, (fill(f32(0), 16) - load(shift, c, 16)) * load(unit, c, 16))
-        image = chosen[first + i]
-        for p in range(starts[image], starts[image + 1]):
-            c = place[features[p]]
-            turned[u64(row + c)] = (f32(listed[p]) - shift[c]) * unit[c]
+        for i in range(PANEL):  # Beyond the batch, its last image once more: any numbers would do, nobody's loss has them.
+            rows[i] = chosen[first + min(panel + i, images - 1)] * len(place)
+        for f in range(0, len(place), 16):
+            if f % 64 == 0:  # The next batch's, from memory.
+                for i in range(panel, min(panel + PANEL, images, len(chosen) - first - images)):
+                    fetch(levels, chosen[first + images + i] * len(place) + f)
+            for i in range(0, PANEL, 16):
+                turn_bytes(levels, rows, f, block, i)
+            for c in range(16):
+                if place[f + c] >= 0:
+                    value = (widen(block, c * PANEL, 64) - fill(shift[f + c], 64)) * fill(unit[f + c], 64)
+                    store(act, x + place[f + c] * PANEL, value)
 
 
 @njit
@@ -534,31 +575,16 @@ def cross_entropy(layer, panel, images, labels, chosen, first, act, delta):
     return loss
 
 
-@njit(cache=True)
-def list_pixels(x):
-    """Of images (count, inputs): where each one's list starts, and the inputs and levels of its pixels that are not black."""
-    starts = np.zeros(len(x) + 1, np.int64)
-    for i in range(len(x)):
-        starts[i + 1] = starts[i] + np.count_nonzero(x[i])
-    features, levels, p = np.empty(starts[-1], np.uint16), np.empty(starts[-1], np.uint8), 0
-    for i in range(len(x)):
-        for f in range(x.shape[1]):
-            if x[i, f]:
-                features[p], levels[p] = f, x[i, f]
-                p += 1
-    return starts, features, levels
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
-def train_steps(first, last, images, order, labels, pixels, levels, layers, w, m, v, g, tile_g, still, bias_alive, bits, starts, places,
+def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, tile_g, still, bias_alive, bits, starts, places,
                 sources, targets, units, act, gain, delta, turned, swept, rule, paces, slope, drop_keys, drop_below):
     """Steps first .. last - 1 of a round; returns the sum over steps of the mean loss."""
     panels, depth, loss = (images + PANEL - 1) // PANEL, len(layers), 0.0
     for step in range(first, last):
         pace = paces[step]
-        show(layers[0], order, step * images, images, pixels, levels, act)
+        show(layers[0], order, step * images, images, pixels, act)
         if layers[0].dense:
-            show_turned(layers[0], order, step * images, images, pixels, turned)
+            turn(layers[0], images, act, turned)
         for n in range(depth):
             layer = layers[n]
             for panel in range(panels):
@@ -595,13 +621,13 @@ def train_steps(first, last, images, order, labels, pixels, levels, layers, w, m
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def evaluate(count, everything, labels, pixels, levels, layers, w, still, starts, places, act, gain, slope):
+def evaluate(count, everything, labels, pixels, layers, w, still, starts, places, act, gain, slope):
     """The summed loss and the number of images whose largest output is their label (the first of equals)."""
     depth, loss, correct = len(layers), 0.0, 0
     out = layers[depth - 1]
     for first in range(0, count, PANEL):
         images = min(PANEL, count - first)
-        show(layers[0], everything, first, images, pixels, levels, act)
+        show(layers[0], everything, first, images, pixels, act)
         for n in range(depth):
             if layers[n].dense:
                 dense_forward(layers[n], 0, w, still, act)

@@ -178,7 +178,9 @@ def measure(trainer: Measurer, cell: Cell, state: State, trained: Trained) -> di
     return {
         "round": state.round, "kept": sum(weights.values()), "kept_fraction": sum(weights.values()) / sum(sizes.values()),
         "kept_by_layer": weights, "size_by_layer": sizes, "asked_by_layer": state.asked,
+        "units_by_layer": {slot.layer: slot.shape[0] for slot in net.weights},
         "alive_units": {slot.layer: int(alive_units(net, slot.layer, mask).sum()) for slot in net.weights},
+        "degrees": degrees(net, mask),
         "steps": trained.steps, "diverged": trained.diverged, "end": end, "early": early, "curve": trained.curve,
         "proofs": {**state.proofs, "dead_weights": zero}, "seconds": trained.seconds,
     }
@@ -193,3 +195,21 @@ def alive_units(net: Net, layer: str, mask: Tensor) -> Tensor:
         alive &= following.of(mask).flatten(2).any(2).any(0).view(len(alive), -1).any(1) if following.of(mask).dim() > 2 \
             else following.of(mask).any(0).view(len(alive), -1).any(1)
     return alive
+
+
+def degrees(net: Net, mask: Tensor) -> dict[str, dict[str, dict[str, float]]]:
+    """Of each layer, the live weights into each of its units (`in`) and out of each unit, or pixel, that it reads (`out`)."""
+    said: dict[str, dict[str, dict[str, float]]] = {}
+    for before, slot in zip([None, *net.weights], net.weights, strict=False):
+        live = slot.of(mask).flatten(2).sum(2) if len(slot.shape) > 2 else slot.of(mask).long()
+        units = before.shape[0] if before is not None and net.after(before) is slot else live.shape[1]
+        said[slot.layer] = {"in": _spread(live.sum(1)), "out": _spread(live.sum(0).view(units, -1).sum(1))}
+    return said
+
+
+def _spread(counts: Tensor) -> dict[str, float]:
+    """A few numbers for a layer's degrees; `zero` is how many have none left."""
+    ordered = counts.double().sort().values
+    q1, median, q3 = ordered.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=ordered.dtype, device=ordered.device)).tolist()
+    return {"min": int(ordered[0]), "q1": q1, "median": median, "q3": q3, "max": int(ordered[-1]), "mean": float(ordered.mean()),
+            "zero": int((counts == 0).sum())}

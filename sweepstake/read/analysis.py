@@ -52,12 +52,22 @@ def tidy(results: Iterable[Mapping[str, Any]], timing: bool = False) -> list[Row
 def _row(result: Mapping[str, Any], record: Mapping[str, Any], timing: bool) -> Row:
     row = {**_who(result), "round": record["round"], "kept_fraction": record["kept_fraction"], "kept": record["kept"]}
     row |= {f"kept.{layer}": count for layer, count in record["kept_by_layer"].items()}
-    row |= {f"alive_units.{layer}": count for layer, count in record["alive_units"].items()}
+    units, alive = record.get("units_by_layer", {}), record["alive_units"]
+    row |= {"alive_units": _alive_share(units, alive), **{f"units.{layer}": count for layer, count in units.items()}}
+    row |= {f"alive_units.{layer}": count for layer, count in alive.items()}
+    row |= {f"{way}_degree.{layer}.{what}": number for layer, ways in record.get("degrees", {}).items() for way, spread in ways.items()
+            for what, number in spread.items()}
     row |= {"steps": record["steps"], **_measured("", record["end"]), "early_step": (record["early"] or {}).get("step")}
     row |= {**_measured("early_", record["early"] or {}), "diverged": record["diverged"]}
     if timing:
         row |= {f"seconds.{part}": seconds for part, seconds in record["seconds"].items()}
     return row
+
+
+def _alive_share(units: Mapping[str, int], alive: Mapping[str, int]) -> float | None:
+    """The share of hidden units that are alive; the last layer's units are classes."""
+    hidden = list(units)[:-1]
+    return sum(alive[layer] for layer in hidden) / sum(units[layer] for layer in hidden) if hidden else None
 
 
 def _who(result: Mapping[str, Any]) -> Row:

@@ -7,8 +7,8 @@ import torch
 
 from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
-from sweepstake.engine.network import draw_init
-from sweepstake.engine.rounds import first_state, masks_of, run_rounds
+from sweepstake.engine.network import Net, draw_init
+from sweepstake.engine.rounds import degrees, first_state, masks_of, run_rounds
 from sweepstake.engine.train import Trainer, prepare, steps_in_round
 from sweepstake.pieces import neutral_options
 from sweepstake.pieces.donors import donor_of
@@ -239,3 +239,30 @@ def test_a_cell_that_diverges_ends_there_and_says_so():
     (0.27, 60_000, 60, 270), (1.07, 60_000, 60, 1_070), (10, 1_437, 60, 240), (5, 60_000, 60, 5_000), (0.0001, 60_000, 60, 1)])
 def test_epochs_are_whole_steps_rounded_up_from_the_number_as_it_was_written(epochs, images, batch, steps):
     assert steps_in_round(make_cell(epochs=epochs, batch_size=batch), images) == steps
+
+
+def test_degrees_count_the_live_weights_into_each_unit_and_out_of_what_it_reads():
+    net = Net(make_cell(model=("mlp", {"hidden": [2]})), (1, 1, 4), 3)
+    mask = torch.zeros(net.size, dtype=torch.bool)
+    fc1, fc2 = net.weights
+    fc1.of(mask).copy_(torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]]))
+    fc2.of(mask).copy_(torch.tensor([[0, 1], [0, 1], [0, 1]]))
+    said = degrees(net, mask)
+    assert said["fc1"]["in"] == {"min": 1, "q1": 1.5, "median": 2.0, "q3": 2.5, "max": 3, "mean": 2.0, "zero": 0}
+    assert said["fc1"]["out"] == {"min": 0, "q1": 0.75, "median": 1.0, "q3": 1.25, "max": 2, "mean": 1.0, "zero": 1}
+    assert said["fc2"]["out"] == {"min": 0, "q1": 0.75, "median": 1.5, "q3": 2.25, "max": 3, "mean": 1.5, "zero": 1}
+
+
+def test_a_channels_degree_counts_its_kernels_weights_and_its_block_of_the_next_layer():
+    net = Net(make_cell(model="lenet5"), (1, 28, 28), 10)
+    said = degrees(net, torch.ones(net.size, dtype=torch.bool))
+    sizes = {slot.layer: slot.shape for slot in net.weights}
+    assert said["conv2"]["in"]["median"] == sizes["conv2"][1] * 25 and said["conv2"]["out"]["median"] == sizes["conv2"][0] * 25
+    assert said["fc1"]["out"]["median"] == sizes["fc1"][0] * sizes["fc1"][1] / sizes["conv2"][0]
+    assert said["fc1"]["in"]["max"] == sizes["fc1"][1] and {each["in"]["zero"] for each in said.values()} == {0}
+
+
+def test_every_round_records_its_units_and_their_degrees():
+    record = run_cell(make_cell(keep=0.5, rounds=1), tiny_images())[1]
+    assert record["units_by_layer"] == {"fc1": 300, "fc2": 100, "fc3": 10}
+    assert record["degrees"]["fc2"]["in"]["mean"] * 100 == record["degrees"]["fc2"]["out"]["mean"] * 300 == record["kept_by_layer"]["fc2"]

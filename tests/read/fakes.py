@@ -10,6 +10,7 @@ import numpy as np
 from sweepstake.base.specs import ClaimSpec, FigureSpec
 
 SIZES = {"fc1": 235_200, "fc2": 30_000, "fc3": 1_000}
+UNITS = {"fc1": 300, "fc2": 100, "fc3": 10}
 
 
 @dataclass
@@ -70,10 +71,17 @@ def _record(round_: int, place: int, draw: np.random.Generator, early: bool, spr
     return {
         "round": round_, "kept": sum(kept.values()), "kept_fraction": fraction, "kept_by_layer": kept, "size_by_layer": SIZES,
         "asked_by_layer": {},
-        "alive_units": {"fc1": 300, "fc2": 100, "fc3": 10}, "steps": 400, "diverged": False, "end": splits,
+        "units_by_layer": UNITS, "alive_units": UNITS, "degrees": {layer: {"in": _spread(kept[layer] / units), "out": _spread(kept[layer] / inputs)}
+                                                                  for (layer, units), inputs in zip(UNITS.items(), (784, 300, 100), strict=True)},
+        "steps": 400, "diverged": False, "end": splits,
         "early": {"step": int(120 + 10 * round_ + draw.integers(0, 3) * 40), **splits} if early else None,
         "curve": {"step": steps, "train_loss": [None, *(-np.log(np.array(rise[1:]))).tolist()], "test_accuracy": [float(r) for r in rise],
                   "test_loss": [float(-np.log(r)) for r in rise]},
         "proofs": {"counts": "exact", "reset": "exact", "dead_weights": 0.0} if round_ else {"dead_weights": 0.0},
         "seconds": {"train": 1.5 + float(draw.random()), "evaluate": 0.1},
     }
+
+
+def _spread(mean: float) -> dict[str, float]:
+    """Degrees from half the mean to one and a half of it."""
+    return {"min": round(mean / 2), "q1": 0.75 * mean, "median": mean, "q3": 1.25 * mean, "max": round(1.5 * mean), "mean": mean, "zero": 0}

@@ -28,6 +28,24 @@ def test_one_row_per_cell_and_round_with_plain_columns():
     assert all(type(value) in (str, int, float, bool, type(None)) for row in rows for value in row.values())
 
 
+def test_degrees_and_the_share_of_alive_units_are_columns():
+    results = fake_results({}, seeds=1, rounds=1)
+    results[0]["rounds"][1]["alive_units"] = {"fc1": 200, "fc2": 100, "fc3": 1}
+    row = analysis.tidy(results)[1]
+    assert row["alive_units"] == 0.75 and row["units.fc1"] == 300 and row["alive_units.fc1"] == 200
+    assert row["in_degree.fc1.median"] == pytest.approx(0.8 * 784, abs=1) and row["out_degree.fc2.mean"] == pytest.approx(0.8 * 100)
+
+
+def test_a_result_from_before_units_and_degrees_were_recorded_still_reads():
+    results = fake_results({}, seeds=2, rounds=1)
+    for record in results[0]["rounds"]:
+        del record["units_by_layer"], record["degrees"]
+    rows = analysis.tidy(results)
+    assert rows[0].keys() == rows[2].keys()
+    assert rows[0]["alive_units"] is None and rows[0]["in_degree.fc1.min"] is None and rows[0]["alive_units.fc1"] == 300
+    assert "in_degree.fc1.min" not in analysis.tidy(results[:1])[0]
+
+
 def test_seconds_are_only_there_when_asked_for_so_a_resumed_run_gives_the_same_bytes():
     first, again = fake_results(AXES, seeds=2), fake_results(AXES, seeds=2)
     for result in again:
