@@ -6,7 +6,8 @@ from sweepstake.base.cell import cell_id
 from sweepstake.pieces import neutral_options
 from sweepstake.study.study import load_study
 
-CELLS = {"dense-supermasks": 25, "dense-supermasks-ablation": 21, "reduced-parameters": 50, "prune-ready": 88}
+CELLS = {"dense-supermasks": 25, "dense-supermasks-ablation": 21, "reduced-parameters": 50, "prune-ready": 88,
+         "prune-ready-baselines": 48, "prune-ready-conv": 24}
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -39,3 +40,9 @@ def test_prune_ready_keeps_the_names_of_its_results():
     study = load_study("prune-ready")
     assert [cell_id(cell, neutral_options) for cell in study.cells][:2] == [planned.id for planned in study.planned][:2]
     assert (study.planned[0].id, study.planned[-1].id) == ("7fa0df2b52c5d7d1", "caaf4ca41349609f")
+
+
+def test_the_baselines_train_as_long_as_prune_ready_and_share_its_results():
+    pruned, baselines = load_study("prune-ready"), load_study("prune-ready-baselines")
+    assert len({planned.id for planned in pruned.planned} & {planned.id for planned in baselines.planned}) == 24
+    assert {cell.epochs * (cell.rounds + 1) for cell in baselines.cells} == {100}
