@@ -9,7 +9,7 @@ from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
 from sweepstake.pieces import neutral_options
 from sweepstake.run.store import Store
-from sweepstake.study.search import SAME, Params, Range, Search, levels, with_found
+from sweepstake.study.search import SAME, Params, Range, Search, filled, levels, with_found
 from sweepstake.study.study import Planned, Study
 
 Trial = dict[str, Any]
@@ -129,4 +129,4 @@ def account(search: Search, trials: Sequence[Trial]) -> dict[str, Any]:
     found = found_in(search, trials)
     return {"name": search.spec.name, "field": search.spec.field, "metric": search.spec.metric, "of": search.spec.trials,
             "kept": levels(search.spec), "seeds": list(search.spec.seeds), "trials": list(trials),
-            "found": None if found is None else {"name": search.ref(found).name, **search.ref(found).options}}
+            "found": None if found is None else filled(search.spec.options, found)}

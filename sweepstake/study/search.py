@@ -113,15 +113,17 @@ def with_found(cell: Cell, found: Ref) -> Cell:
 
 
 def piece_of(key: str, options: Mapping[str, Any], params: Params, place: str) -> Ref:
-    given = _filled(options, params, ())
-    return REGISTRIES[SETS[key]].ref(given["name"], {k: v for k, v in given.items() if k != "name"}, place)
+    given, registry = filled(options, params), REGISTRIES[SETS[key]]
+    registry.get(given["name"], f'{place}: name = "{given["name"]}"')
+    return registry.ref(given["name"], {k: v for k, v in given.items() if k != "name"}, place)
 
 
-def _filled(options: Mapping[str, Any], params: Params, path: tuple[str, ...]) -> dict[str, Any]:
+def filled(options: Mapping[str, Any], params: Params, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The options as a study file would say them at a point of the space."""
     made: dict[str, Any] = {}
     for key, given in options.items():
         here = ".".join((*path, key))
-        made[key] = params[here] if here in params else _filled(given, params, (*path, key)) if is_table(given) else given
+        made[key] = params[here] if here in params else filled(given, params, (*path, key)) if is_table(given) else given
     return made
 
 
