@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweepstake.base.errors import UserError
-from sweepstake.read.publish import NOTES, cell, effect, reasons, text_hash, verdict, verdict_table
+from sweepstake.read.publish import NOTES, cell, effect, reasons, summary_table, text_hash, verdict, verdict_table
 from sweepstake.read.report import MARKS
 from sweepstake.study.search import in_words
 from sweepstake.study.study import shipped_studies
@@ -27,6 +27,7 @@ class Published(NamedTuple):
     folder: Path
     provenance: Mapping[str, Any]
     verdicts: Sequence[Mapping[str, Any]]
+    groups: list[dict[str, Any]]
     notes: str
 
     @property
@@ -40,7 +41,8 @@ def published(folder: Path) -> list[Published]:
     """Every study's folder there, in the order of the page."""
     found = [path.parent for path in sorted(folder.glob("*/provenance.json"))]
     place = {name: number for number, name in enumerate(ORDER)}
-    return [Published(each.name, each, _read(each / "provenance.json"), _read(each / "verdicts.json"), _notes(each))
+    return [Published(each.name, each, _read(each / "provenance.json"), _read(each / "verdicts.json"), _read(each / "summary.json"),
+                      _notes(each))
             for each in sorted(found, key=lambda path: (place.get(path.name, len(ORDER)), path.name))]
 
 
@@ -107,7 +109,9 @@ def _section(study: Published, up: str) -> str:
         f"## {study.name}\n", f"**{said['title']}**\n", *(f"> **{warning}**\n" for warning in warned), said["about"] + "\n" * bool(said["about"]),
         _ran(said) + f" Files: {', '.join(f'[{name}]({up}/{name})' for name in files)}.\n",
         verdict_table(study.verdicts),
-        f"<details><summary>What was measured, claim by claim</summary>\n\n{reasons(study.verdicts)}\n</details>\n" * bool(study.verdicts),
+        *(f"<details><summary>{title}</summary>\n\n{text}\n</details>\n" for title, text in (
+            ("What was measured, claim by claim", reasons(study.verdicts)),
+            ("Smallest winning tickets and robustness to pruning", summary_table(study.groups).lstrip("\n"))) if text),
         *([study.notes] if study.notes else []),
         *(f"![{cell(one['title'])}]({up}/{one['file']})\n" for one in said["figures"])])
 

@@ -4,13 +4,13 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import label
-from sweepstake.read import analysis, claims, figures, report
+from sweepstake.read import analysis, claims, figures, report, summary
 from sweepstake.read.analysis import Row, StudyLike
 from sweepstake.read.report import MARKS, Results
 
@@ -40,8 +40,10 @@ def publish(study: StudyLike, results: Results, folder: Path | str, *, partial: 
     drawn = _draw(study, rows, results, folder / "figures", said)
     found = provenance(study, results, drawn, said)
     _write_rows(rows, folder)
+    groups = summary.summarise(list(study.axes), rows)
+    _write(folder / "summary.json", _json(groups))
     _write(folder / "verdicts.json", _json(judged))
-    _write(folder / "verdicts.md", f"# {study.title}{said}\n\n{verdict_table(judged)}\n{reasons(judged)}")
+    _write(folder / "verdicts.md", f"# {study.title}{said}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
     _write(folder / "provenance.json", _json(found))
     return folder
 
@@ -133,6 +135,33 @@ def reasons(judged: Sequence[Mapping[str, Any]]) -> str:
     """In words what was measured, claim by claim."""
     sources = [f" ({one['source']})" if one.get("source") else "" for one in judged]
     return "".join(f"- **{cell(one['claim'])}**: {one['reason']}{source}\n" for one, source in zip(judged, sources, strict=True))
+
+
+def summary_table(groups: Sequence[Row]) -> str:
+    """What each group came to, the most robust first; nothing where no network was pruned from a dense one."""
+    told = sorted((one for one in groups if one["robustness"] is not None), key=lambda one: -one["robustness"])
+    if not told:
+        return ""
+    axes = [axis for axis in list(told[0])[:list(told[0]).index("n")] if len({one[axis] for one in told}) > 1]
+    lines = [f"| {' | '.join([*map(cell, axes), 'smallest winning ticket', 'seeds with one', 'robustness', 'rank'])} |",
+             "|" + "---|" * (len(axes) + 4)]
+    for one in told:
+        ticket = _spread(one, "smallest_winning", lambda kept: figures.percent(100 * kept)) if one["winners"] else "–"
+        winners = "–" if one["winners"] is None else f"{one['winners']} of {one['n']}"
+        lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), ticket, winners, _spread(one, 'robustness', '{:.4f}'.format)])} "
+                     f"| {_spread(one, 'rank', '{:.1f}'.format)} |")
+    p = told[0]["friedman_p"]
+    return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy. Robustness: the area "
+            "under test accuracy over the logarithm of weights remaining, down to "
+            f"{figures.percent(100 * told[0]['down_to'])}, relative to the dense network's; 1 loses nothing. Rank: by robustness within each "
+            f"seed, 1 the best{f'; that all are alike: p = {claims.p_value(p)} (Friedman)' if p is not None else ''}. In brackets 95 % "
+            "intervals over seeds.\n\n" + "\n".join(lines) + "\n")
+
+
+def _spread(one: Row, name: str, amount: Callable[[float], str]) -> str:
+    """A mean with its interval."""
+    mean, low, high = one[name], one[f"{name}_low"], one[f"{name}_high"]
+    return "–" if mean is None else amount(mean) + ("" if low is None else f" ({amount(low)} to {amount(high)})")
 
 
 def verdict(one: Mapping[str, Any]) -> str:

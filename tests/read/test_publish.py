@@ -9,7 +9,7 @@ import pytest
 
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec
-from sweepstake.read import analysis, claims, figures, findings, publish
+from sweepstake.read import analysis, claims, figures, findings, publish, summary
 from tests.read.fakes import FakeStudy, fake_results
 
 pytest.importorskip("pyarrow")
@@ -51,7 +51,7 @@ def test_the_same_results_give_the_same_bytes(folder: Path, results: list[dict[s
 
     assert again == written(folder)
     assert list(again) == ["figures/1-accuracy_by_kept.svg", "figures/2-learning_curves.svg", "provenance.json", "rows.csv", "rows.parquet",
-                           "verdicts.json", "verdicts.md"]
+                           "summary.json", "verdicts.json", "verdicts.md"]
 
 
 def test_the_rows_are_the_tidy_table_in_both_files(folder: Path, results: list[dict[str, Any]]):
@@ -86,12 +86,24 @@ def test_the_table_of_verdicts_reads_as_one_row_a_claim(folder: Path):
     rows = [re.split(r"(?<!\\)\|", line) for line in text.splitlines() if line.startswith("|")]
 
     assert {len(row) for row in rows} == {7}
-    assert [row[3].strip() for row in rows[2:]] == ["✓ supported", "✗ contradicted", "? undecided"]
+    assert [row[3].strip() for row in rows[2:5]] == ["✓ supported", "✗ contradicted", "? undecided"]
     assert re.fullmatch(r" [+-]\d+\.\d\d points \([+-]\d+\.\d\d to [+-]\d+\.\d\d\) ", rows[2][4])
     assert rows[4][4:6] == [" – ", " 0 "]
     assert "matches \\| its" not in text and "ticket \\| matches" in text
     assert "- **c**: No round with about 0.1 % of the weights was measured" in text
     assert "(Nobody 1900, fig. 3)" in text
+
+
+def test_the_summary_of_each_group_is_a_table_the_most_robust_first(folder: Path, results: list[dict[str, Any]], tmp_path: Path):
+    told = json.loads((folder / "summary.json").read_text())
+    text = (folder / "verdicts.md").read_text().partition("Smallest winning ticket: ")[2]
+    rows = [re.split(r"(?<!\\)\|", line) for line in text.splitlines() if line.startswith("|")]
+
+    assert told == json.loads(json.dumps(summary.summarise(["init"], analysis.tidy(results))))
+    assert [row[1].strip() for row in rows[2:]] == [one["init"] for one in sorted(told, key=lambda one: -one["robustness"])]
+    assert {len(row) for row in rows} == {7} and re.fullmatch(r" [01]\.\d{4} \([01]\.\d{4} to [01]\.\d{4}\) ", rows[2][4])
+    assert publish.summary_table(told).strip() in findings.page(folder.parent, tmp_path)
+    assert publish.summary_table([{**one, "robustness": None} for one in told]) == ""
 
 
 def test_corrected_p_values_have_a_column_where_there_are_any():
