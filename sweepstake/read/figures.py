@@ -383,10 +383,11 @@ def _unit_degrees(figure: FigureSpec, rows: list[Row], over: list[str], axes: Ma
 
 def _alive_units(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | None, axes: Mapping[str, Sequence[Any]]) -> Drawn | None:
     """How many whole units are left, a panel a hidden layer."""
-    points, layers = list[Row](), _layers(rows, "units.")[:-1]
+    points, layers = list[Row](), _layers(rows, "units.")
     over = [axis for axis in (by, panel) if axis]
     for layer in layers:
-        for at, values in _each(rows, over, _share(f"alive_units.{layer}", f"units.{layer}")):
+        hidden = [row for row in rows if layer in _layers([row], "units.")[:-1]]
+        for at, values in _each(hidden, over, _share(f"alive_units.{layer}", f"units.{layer}")):
             if at["round"] % (figure.every or 1) == 0:
                 (low, high), mean, group = _bar(values, figure.error), statistics.mean(values), at[by] if by else "all"
                 points.append({**at, "group": group, "mean": mean, "lo": max(0.0, low), "hi": min(100.0, high), "mean_told": percent(mean),

@@ -127,6 +127,16 @@ def test_units_alive_are_a_panel_a_hidden_layer_and_a_line_a_setting():
         (group, *numbers) for group in ONE["init"] for numbers in (("fc1", 90.0, 91.0, 92.0), ("fc2", 50.0, 50.0, 50.0))}
 
 
+def test_an_output_layers_units_are_classes_in_a_shallower_network_too():
+    def shallow(result, record):
+        if result["labels"]["init"] == "kaiming_normal":
+            for field in ("kept_by_layer", "size_by_layer", "units_by_layer", "alive_units", "degrees"):
+                record[field] = {layer: record[field][layer] for layer in ("fc1", "fc2")}
+
+    groups = {panel: {p["group"] for p in points_of("alive_units", shallow)["data"]["values"] if p["panel"] == panel} for panel in ("fc1", "fc2")}
+    assert groups == {"fc1": {"xavier_normal", "kaiming_normal"}, "fc2": {"xavier_normal"}}
+
+
 def test_degrees_are_the_median_unit_and_the_quartiles_into_and_out():
     spec = points_of("unit_degrees", lambda _, __: None)
     assert spec["facet"]["sort"] == [f"{init}, {way}" for init in ONE["init"] for way in ("into each unit", "out of each input")]
