@@ -13,7 +13,7 @@ COLUMNS = re.findall(r"^\| `([a-z_.<>]+)` \|", PAGE, re.MULTILINE)
 
 def pattern(column):
     column = re.sub(r"^((?:in|out)_degree)\..+$", r"\1.<layer>.<summary>", column)
-    return re.sub(r"^seconds\..+$", "seconds.<part>", re.sub(r"^(kept|units|alive_units)\..+$", r"\1.<layer>", column))
+    return re.sub(r"^seconds\..+$", "seconds.<part>", re.sub(r"^(kept|size|units|alive_units)\..+$", r"\1.<layer>", column))
 
 
 def test_every_column_of_the_tidy_table_is_described_in_its_order_and_no_other():
