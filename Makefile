@@ -1,9 +1,17 @@
 # demo: install, run the demo study, print where its report is.  test: everything .ci/run checks.
+# studies: every shipped study in full, then results/ and docs/findings.md (DATA=DIR, STORE=DIR).
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint docs bench clean
+# The shipped studies in the order in which they run; what is in STORE already is not run again.
+STUDIES := prune-ready frankle-carbin winning-tickets random-pruning neuron-sparsity reduced-parameters dense-supermasks \
+	custom-init prune-ready-conv
+STORE ?= runs
+DATASETS := mnist fashion_mnist cifar10
+FROM = $(if $(DATA),--data "$(DATA)")
+
+.PHONY: demo test lint docs bench studies publish data clean
 
 demo: $(STAMP)
 	$(BIN)/sweepstake demo
@@ -21,6 +29,25 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python bench/run.py
+
+# Every study to its end, then its files in results/ and the pages.
+studies: data
+	$(call each,$(BIN)/sweepstake run $$study $(FROM) --store "$(STORE)" && $(BIN)/sweepstake publish $$study --store "$(STORE)")
+
+# The files in results/ and the pages again, from what is in STORE; trains nothing.
+publish: $(STAMP)
+	$(call each,$(BIN)/sweepstake publish $$study --store "$(STORE)")
+
+# A study that fails is told at the end and stops no other; Ctrl-C stops all.
+define each
+@failed=; for study in $(STUDIES); do \
+	{ $(1); } || { [ $$? -ne 130 ] || exit 130; failed="$$failed $$study"; }; \
+done; $(BIN)/python docs/generate.py && [ -z "$$failed" ] || { echo "make $@: not published:$$failed. Why is said above." >&2; exit 1; }
+endef
+
+data: $(STAMP)
+	@for name in $(DATASETS); do $(BIN)/sweepstake data $(FROM) 2>/dev/null | grep -Eq "^$$name	(ready|found)" || { \
+		echo "make studies: $$name is not here. Say where with make studies DATA=DIR, or get it with $(BIN)/sweepstake data fetch $$name." >&2; exit 1; }; done
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sweepstake needs Python 3.11 or newer; say which with make PYTHON=python3.12")'

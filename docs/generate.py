@@ -1,4 +1,4 @@
-"""Write the reference pages from the code they describe; --check fails when a page is stale.
+"""Write the reference pages from the code they describe, and the findings from results/; --check fails when a page is stale.
 
     python docs/generate.py            (make docs)
     python docs/generate.py --check    (part of make lint)
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
 WRITTEN = "<!-- Written by docs/generate.py from the code: change it there. -->\n"
 
 
@@ -34,6 +35,7 @@ def table(rows: list[tuple[str, str, str]]) -> str:
 
 def study_file() -> str:
     from sweepstake.base.specs import ClaimSpec, FigureSpec
+    from sweepstake.study.search import SearchSpec
     from sweepstake.study.study import Machine, field_reference
 
     own = [
@@ -43,6 +45,7 @@ def study_file() -> str:
         ("keep_target", "", "The fraction to end at: each of n rounds keeps p^(1/n). In the place of `keep`."),
         ("case", "", "`[[case]]` tables with a `label` and any cell keys: values that vary together, as one axis named `case`."),
         ("plugins", "", 'Files with pieces of your own, relative to the study: `["mine.py"]`.'),
+        ("search", "", "`[search]`: a value that is looked for before the study runs (below)."),
         ("quick", "", "`[quick]`: keys that replace the study's under `--quick`."),
         ("machine", "", "`[machine]`: what cannot change numbers (below)."),
         ("figure", "", "`[[figure]]` tables (below)."),
@@ -77,6 +80,12 @@ not exist (`weight_decay = 0`) is left out, so that adding a key to sweepstake r
 ## `[[claim]]`
 
 {table(described(ClaimSpec))}
+## `[search]`
+
+A value that is not written down but found: `init = ["xavier_normal", "found"]`. Trials train first, as cells of their own, and are
+kept and resumed as all cells are; then the study runs with the best one. Proposals come from Optuna's TPE: `pip install sweepstake[search]`.
+
+{table(described(SearchSpec))}
 ## `[machine]`
 
 {table([(key, default, {"workers": "Processes at a time (default: one a core).", "store": "Where results are kept (default: `runs`).",
@@ -111,7 +120,19 @@ def cli() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"study-file.md": study_file, "pieces.md": pieces, "cli.md": cli}
+def findings() -> str:
+    from sweepstake.read.findings import page
+
+    return page(ROOT / "results", DOCS)
+
+
+def readme() -> str:
+    from sweepstake.read.findings import filled
+
+    return filled((ROOT / "README.md").read_text(encoding="utf-8"), ROOT / "results", ROOT)
+
+
+PAGES = {"study-file.md": study_file, "pieces.md": pieces, "cli.md": cli, "findings.md": findings, "../README.md": readme}
 
 
 def main() -> int:
@@ -121,7 +142,7 @@ def main() -> int:
         if "--check" not in sys.argv[1:]:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            stale.append(name)
+            stale.append(name.removeprefix("../"))
     if stale:
         print(f"docs: {', '.join(stale)} {'are' if len(stale) > 1 else 'is'} stale. Run `make docs`.", file=sys.stderr)
     return bool(stale)

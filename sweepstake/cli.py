@@ -114,6 +114,12 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--timing", action="store_true", help="add the columns of measured seconds")
     add_store(made)
 
+    made = add("publish", publish, "write a study's table, figures, verdicts and provenance as files to keep", """  sweepstake publish demo
+  sweepstake publish demo --store /data/runs --out ~/results""")
+    add_store(made)
+    made.add_argument("--out", metavar="DIR", help="where the study's folder goes (default: results)")
+    made.add_argument("--partial", action="store_true", help="publish even with cells missing or failed, --quick or --set: every title will say so")
+
     made = add("pieces", pieces, "list every init, model, data set, criterion, ... with options and sources", """  sweepstake pieces
   sweepstake pieces criterion
   sweepstake pieces init --plugins mine.py""", study=False)
@@ -164,9 +170,12 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
 
 
 def _stopped(study: "Study", options: argparse.Namespace, console: "Console") -> int:
+    from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
     store = Store(options.store or study.machine.store or "runs")
+    study = settled(study, store)
+    _tell_search(study, console)
     kept = [store.status(p.id) for p in study.planned]
     begun = [store.rounds_done(p.id) for p, s in zip(study.planned, kept, strict=True) if s == "begun"]
     console.print(f"stopped. Kept in {store.folder}: {sum(s in ('done', 'diverged') for s in kept)} of {len(kept)} cells whole"
@@ -186,15 +195,18 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     from sweepstake.read.analysis import tidy
     from sweepstake.read.claims import verdicts
     from sweepstake.read.report import terminal_table, write_report
+    from sweepstake.run.search import settled
+    from sweepstake.run.store import Store
 
-    rows = tidy(found)
+    store = Path(options.store or study.machine.store or "runs")
+    study, rows = settled(study, Store(store, create=False)), tidy(found)
     if rows:
         console.print(terminal_table(study, rows))
         for verdict in verdicts(study, found):
             colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
             console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
-    store = Path(options.store or study.machine.store or "runs")
+    _tell_search(study, console)
     _bad(found, store, console)
     missing = sum(r["status"] == "missing" for r in found)
     if missing and rows:
@@ -206,6 +218,14 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     console.file.flush()
     print(write_report(study, found, Path(options.out or Path("reports") / report_name(study))), flush=True)
     return 1 if any(r["status"] == "failed" for r in found) else 0
+
+
+def _tell_search(study: "Study", console: "Console") -> None:
+    """What a search has found, or how far it is."""
+    from sweepstake.study.search import in_words
+
+    if study.searched:
+        console.print(f"search: {in_words(study.searched)}", highlight=False, markup=False, soft_wrap=True)
 
 
 def report_name(study: "Study") -> str:
@@ -235,12 +255,15 @@ def show(options: argparse.Namespace) -> int:
     from sweepstake.run.estimate import estimate
     from sweepstake.run.progress import clock
     from sweepstake.run.run import check_study, worker_count
+    from sweepstake.run.search import settled, with_search
     from sweepstake.run.store import Store
     from sweepstake.study.plan import stack_cells
+    from sweepstake.study.search import in_words
 
     study, console = _study(options), _console()
     folder = Path(options.store or study.machine.store or "runs")
     store = Store(folder, create=False) if (folder / "sweepstake-store.json").exists() else None
+    study = settled(study, store) if store else study
     workers = worker_count(study.machine.workers if options.workers is None else options.workers)
     console.print(study.title, style="bold", highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -254,7 +277,11 @@ def show(options: argparse.Namespace) -> int:
         console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {told('model', cell.model)} on {cell.dataset.name}, "
                       f"{_count(cell.rounds, 'round')} after the first, {long} each", highlight=False, markup=False)
     check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
-    cost = estimate(study, workers, store)
+    if study.search:
+        spec = study.search.spec
+        console.print(f"search: {spec.trials} trials of {_count(len(spec.seeds), 'seed')} each, for {spec.field} \"{spec.name}\"; "
+                      + (in_words(study.searched) if study.searched else "not begun."), highlight=False, markup=False)
+    cost = estimate(with_search(study), workers, store)
     console.print(f"{_count(cost.cells, 'cell')} in {_count(cost.stacks, 'stack')}; "
                   f"{cost.cells - cost.missing} are in {folder} already.", highlight=False)
     if cost.seconds is None:
@@ -276,10 +303,13 @@ def status(options: argparse.Namespace) -> int:
     from collections import Counter
 
     from sweepstake.run.run import load_results
+    from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
-    study, console = _study(options), _console()
+    console = _console()
+    study = _study(options)
     store = Store(options.store or study.machine.store or "runs", create=False)
+    study = settled(study, store)
     counts = Counter(store.status(p.id) for p in study.planned)
     for word in ("done", "diverged", "begun", "failed", "missing"):
         if counts[word]:
@@ -288,6 +318,7 @@ def status(options: argparse.Namespace) -> int:
         if store.status(planned.id) == "begun":
             console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
                           f"{store.rounds_done(planned.id)} of {planned.cell.rounds + 1} rounds", highlight=False)
+    _tell_search(study, console)
     _bad(load_results(study, store), store.folder, console)
     return 0
 
@@ -315,6 +346,16 @@ def results(options: argparse.Namespace) -> int:
         Path(options.out).write_text(text, encoding="utf-8")
     else:
         sys.stdout.write(text)
+    return 0
+
+
+def publish(options: argparse.Namespace) -> int:
+    from sweepstake.read.publish import publish
+    from sweepstake.read.results import load_results
+
+    study = _study(options)
+    found = load_results(study, options.store or study.machine.store or "runs")
+    print(publish(found.study, found.cells, Path(options.out or "results") / report_name(study), partial=options.partial))
     return 0
 
 

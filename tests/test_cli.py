@@ -13,7 +13,7 @@ import pytest
 from sweepstake.cli import build_parser, main
 from tests.small import SMALL_TOML, write_small
 
-COMMANDS = ["run", "show", "status", "report", "results", "pieces", "demo", "data"]
+COMMANDS = ["run", "show", "status", "report", "results", "publish", "pieces", "demo", "data"]
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +181,17 @@ def test_results_go_to_a_file_when_asked_and_parquet_only_there(call, elsewhere:
     assert call("results", path, "--store", store, "--format", "parquet", "--out", "t.parquet")[0] == 0
     assert len(pandas.read_parquet(elsewhere / "t.parquet")) == 12
     assert bad(call, "results", path, "--store", store, "--out", "nowhere/t.csv").startswith("nowhere/t.csv: No such file")
+
+
+def test_publish_writes_the_studys_folder_and_refuses_what_is_not_whole(call, elsewhere: Path, finished: tuple[Path, Path, object]):
+    pytest.importorskip("pyarrow")
+    path, store, _ = finished
+    assert call("publish", path, "--store", store) == (0, f"{Path('results', 'small')}\n", "")
+    assert json.loads((elsewhere / "results" / "small" / "provenance.json").read_text())["cells"] == {"planned": 4, "done": 4}
+    assert "2 of 6 cells missing" in bad(call, "publish", path, "--store", store, "--set", "seeds=3")
+    assert "quick run" in bad(call, "publish", path, "--store", store, "--quick")
+    assert call("publish", path, "--store", store, "--quick", "--partial", "--out", "r") == (0, f"{Path('r', 'small-quick')}\n", "")
+    assert sorted(each.name for each in elsewhere.iterdir()) == ["r", "results"]
 
 
 def test_a_reader_that_has_enough_is_no_mistake(finished: tuple[Path, Path, object]):

@@ -8,7 +8,8 @@ from msgspec import Meta, Struct, field
 from sweepstake.base.cell import Keep
 from sweepstake.base.errors import unknown
 
-Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_accuracy", "train_loss", "early_step"]
+Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_accuracy", "train_loss", "early_step",
+                 "alive_units"]
 ClaimMetric = Literal[Metric, "train_seconds", "smallest_winning"]
 Label = str | int | float | bool
 Where = dict[str, Label | list[Label]]
@@ -23,11 +24,14 @@ CURVES = ("peaks_at", "unimodal")
 class FigureSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[[figure]]` of a study file."""
 
-    kind: Annotated[Literal["accuracy_by_kept", "learning_curves", "weights_remaining", "early_stop_by_kept"], Meta(description=(
+    kind: Annotated[Literal["accuracy_by_kept", "learning_curves", "weights_remaining", "early_stop_by_kept", "init_density", "layer_density",
+                            "unit_degrees", "alive_units"], Meta(description=(
         "`accuracy_by_kept`: the metric against weights remaining; `learning_curves`: the metric over the steps of a round, a line a "
         "kept level; `weights_remaining`: what is left after each round; `early_stop_by_kept`: the step of lowest validation loss "
-        "against weights remaining."))] = "accuracy_by_kept"
-    metric: Annotated[Metric, Meta(description="What is drawn.")] = "test_accuracy"
+        "against weights remaining; `init_density`: how each init's weights are distributed, a panel a layer; `layer_density`: what each layer "
+        "keeps against what the whole network keeps; `unit_degrees`: live weights into and out of a unit, by layer; `alive_units`: the share "
+        "of each hidden layer's units alive, a panel a layer."))] = "accuracy_by_kept"
+    metric: Annotated[Metric, Meta(description="What is drawn; `alive_units` is the share of hidden units alive.")] = "test_accuracy"
     at: Annotated[Literal["end", "early"], Meta(description="Measured at the end of a round, or at early stop.")] = "end"
     by: Annotated[str | None, Meta(description="The axis that colours the lines (default: the first axis).")] = None
     panel: Annotated[str | None, Meta(description="The axis of the panels (default: the second axis).")] = None
@@ -35,6 +39,7 @@ class FigureSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     title: Annotated[str, Meta(description="The figure's title (default: what it shows).")] = ""
     error: Annotated[Literal["std", "ci", "range"], Meta(description=(
         "Error bars over seeds: standard deviation, 95 % bootstrap interval of the mean, or minimum to maximum."))] = "std"
+    x: Annotated[Literal["log", "linear"], Meta(description="The scale of weights remaining, where a figure is drawn against them.")] = "log"
     every: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Only every n-th round (default: as many as read well).")] = None
 
 

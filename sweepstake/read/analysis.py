@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec, Where, label, labels_of
 from sweepstake.read import statistics
@@ -18,6 +19,15 @@ Row = dict[str, Any]
 SPLITS, MEASURES = ("train", "validation", "test"), ("loss", "accuracy")
 SAME_LEVEL = 0.02
 """Kept fractions that differ by no more than this, relatively, are one level."""
+
+
+class PlannedLike(Protocol):
+    """A cell of a study, with its place in it."""
+
+    @property
+    def cell(self) -> Cell: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
 
 
 class StudyLike(Protocol):
@@ -38,6 +48,8 @@ class StudyLike(Protocol):
     @property
     def axes(self) -> Mapping[str, Sequence[Any]]: ...
     @property
+    def planned(self) -> Sequence[PlannedLike]: ...
+    @property
     def figures(self) -> Sequence[FigureSpec]: ...
     @property
     def claims(self) -> Sequence[ClaimSpec]: ...
@@ -52,6 +64,7 @@ def tidy(results: Iterable[Mapping[str, Any]], timing: bool = False) -> list[Row
 def _row(result: Mapping[str, Any], record: Mapping[str, Any], timing: bool) -> Row:
     row = {**_who(result), "round": record["round"], "kept_fraction": record["kept_fraction"], "kept": record["kept"]}
     row |= {f"kept.{layer}": count for layer, count in record["kept_by_layer"].items()}
+    row |= {f"size.{layer}": count for layer, count in record["size_by_layer"].items()}
     units, alive = record.get("units_by_layer", {}), record["alive_units"]
     row |= {"alive_units": _alive_share(units, alive), **{f"units.{layer}": count for layer, count in units.items()}}
     row |= {f"alive_units.{layer}": count for layer, count in alive.items()}
@@ -110,7 +123,7 @@ def curves(results: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 def column(metric: str, at: str = "end") -> str:
     """The column that holds a metric at the end of a round or at early stop."""
-    return metric if at == "end" or metric == "early_step" else f"early_{metric}"
+    return metric if at == "end" or metric in ("early_step", "alive_units") else f"early_{metric}"
 
 
 def chosen(rows: Iterable[Row], where: Where) -> list[Row]:

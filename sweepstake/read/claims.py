@@ -228,8 +228,7 @@ def _of_spreads(claim: ClaimSpec, axes: list[str], sides: list[list[Row]], cells
 def _of_curves(claim: ClaimSpec, axes: list[str], rows: list[Row]) -> Found:
     """The metric over all rounds: one curve a seed, the mean of the seed's cells."""
     column, sign = _column(claim), _sign(claim)
-    cells = [[row for row in rounds if row.get(column) is not None and row["kept_fraction"] > 0] for rounds in _cells(rows)
-             if rounds[-1]["status"] == "done"]
+    cells = [[row for row in rounds if row.get(column) is not None and row["kept_fraction"] > 0] for rounds in finished(rows)]
     cells = [rounds for rounds in cells if len(rounds) > 1]
     if not cells:
         return Found(why=_nothing(claim, [rows]) if not rows or all(row.get(column) is None for row in rows) else
@@ -252,12 +251,17 @@ def _of_curves(claim: ClaimSpec, axes: list[str], rows: list[Row]) -> Found:
 
 
 def _peak(rounds: list[Row], column: str, sign: float) -> tuple[float, float]:
-    """The log of the kept fraction with the best metric (ties: their mean), and half the step to its farther neighbour: what levels hide."""
-    logs = [math.log(row["kept_fraction"]) for row in rounds]
+    """The log of the kept fraction with the best metric (ties: their mean), and half a level there."""
     best = max(sign * row[column] for row in rounds)
-    places = [place for place, row in enumerate(rounds) if sign * row[column] == best]
-    halves = [(high - low) / 2 for high, low in pairwise(logs)]
-    return statistics.mean([logs[place] for place in places]), max(max(halves[max(place - 1, 0):place + 1]) for place in places)
+    kept, tied = [row["kept_fraction"] for row in rounds], [row["kept_fraction"] for row in rounds if sign * row[column] == best]
+    return statistics.mean([math.log(one) for one in tied]), max(half_level(kept, one) for one in tied)
+
+
+def half_level(kept: Sequence[float], at: float) -> float:
+    """Half the log step from a level to its farther neighbour: what measuring only at levels hides."""
+    logs = sorted(math.log(one) for one in {*kept} if one > 0)
+    steps, place = [high - low for low, high in pairwise(logs)], logs.index(math.log(at))
+    return max(steps[max(place - 1, 0):place + 1], default=0.0) / 2
 
 
 def _peak_told(claim: ClaimSpec, decision: Decision) -> str:
@@ -298,7 +302,12 @@ def smallest_winning(rounds: Sequence[Row], accuracy: str = "test_accuracy") -> 
     return min(row["kept_fraction"] for row in rounds if row[accuracy] is not None and row[accuracy] >= dense[accuracy])
 
 
-def _cells(rows: list[Row]) -> list[list[Row]]:
+def finished(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rounds of each cell that came to its end."""
+    return [rounds for rounds in _cells(rows) if rounds[-1]["status"] == "done"]
+
+
+def _cells(rows: Sequence[Row]) -> list[list[Row]]:
     cells: dict[str, list[Row]] = {}
     for row in rows:
         if not row["diverged"]:

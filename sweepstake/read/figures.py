@@ -1,13 +1,13 @@
 """Rows become pictures: Vega-Lite specs as plain dicts, the same one for the page (interactive) and for papers (SVG, PDF)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweepstake.base.specs import FigureSpec, label
-from sweepstake.read import analysis
-from sweepstake.read.analysis import Row
+from sweepstake.read import analysis, statistics
+from sweepstake.read.analysis import PlannedLike, Row
 
 Spec = dict[str, Any]
 
@@ -16,7 +16,8 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 """Okabe & Ito (2008), for every kind of colour vision; yellow and black replaced so that it reads on white and on black."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 ERRORS = {"std": "standard deviation over seeds", "ci": "95 % bootstrap interval of the mean", "range": "minimum to maximum over seeds"}
-NAMES = {"early_step": "early-stop step"}
+NAMES = {"early_step": "early-stop step", "alive_units": "hidden units alive"}
+GREY = "#767676"
 WIDTH, HEIGHT = 560, 300
 SHORT = "datum.value >= 99.95 ? '100' : datum.value >= 0.995 ? format(datum.value, '.1f') : format(datum.value, '.2~g')"
 PICKED: Spec = {"name": "picked", "select": {"type": "point", "fields": ["group"]}, "bind": "legend"}
@@ -43,9 +44,15 @@ class Drawn(NamedTuple):
     layers: list[Spec]
     title: str
     subtitle: str
+    panels: Sequence[str] = ()
+    """The panels in their order, where they are not the settings of the axes."""
+    columns: int = 2
+    shared: bool = True
+    """Whether the panels have one scale."""
 
 
-def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: Mapping[str, Sequence[Any]]) -> Spec | None:
+def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: Mapping[str, Sequence[Any]],
+         planned: Sequence[PlannedLike] = ()) -> Spec | None:
     """The Vega-Lite spec of one figure; None when there is nothing to draw yet."""
     by, panel = _axes_of(figure, axes)
     kept = [row for row in analysis.chosen(rows, figure.where) if row["status"] != "failed"]
@@ -53,6 +60,12 @@ def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: M
         drawn = _learning_curves(figure, analysis.chosen(curves, figure.where), [axis for axis in (by, panel) if axis])
     elif figure.kind == "weights_remaining":
         drawn = _weights_remaining(kept, by, panel, axes)
+    elif figure.kind == "init_density":
+        kept, drawn = [], _init_density(figure, planned, axes)
+    elif figure.kind == "alive_units":
+        drawn = _alive_units(figure, kept, by, panel, axes)
+    elif figure.kind in ("layer_density", "unit_degrees"):
+        drawn = (_layer_density if figure.kind == "layer_density" else _unit_degrees)(figure, kept, [axis for axis in (by, panel) if axis], axes)
     else:
         drawn = _by_kept(figure, kept, by, panel, axes)
     if drawn is None:
@@ -63,14 +76,21 @@ def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: M
     body: Spec = {"width": WIDTH, "height": HEIGHT, "layer": drawn.layers}
     present = {point["panel"] for point in drawn.points if "panel" in point}
     if present:
-        over = [axis for axis in (by, panel) if axis] if figure.kind == "learning_curves" else [panel]
-        labels = [one for one in (", ".join(map(label, setting)) for setting in product(*(axes[axis] for axis in over if axis)))
-                  if one in present]
+        over = [axis for axis in (by, panel) if axis] if figure.kind == "learning_curves" else [axis for axis in (panel,) if axis]
+        labels = [one for one in drawn.panels or _settings(over, axes) if one in present]
+        wide = min(drawn.columns, len(labels))
         body = {"facet": {"field": "panel", "type": "nominal", "title": None, "sort": labels},
-                "columns": 2, "spec": {"width": (WIDTH - 40) // 2, "height": HEIGHT - 80, "layer": drawn.layers}}
+                "columns": wide, "spec": {"width": WIDTH // wide - 20 * (wide > 1) - 10 * (wide > 2), "height": HEIGHT - 80,
+                                          "layer": drawn.layers},
+                **({} if drawn.shared else {"resolve": {"scale": {"x": "independent", "y": "independent"}}})}
     return {"$schema": f"https://vega.github.io/schema/vega-lite/v{VEGALITE.split('.')[0]}.json", "config": CONFIG, "padding": 6,
             "title": {"text": title, "subtitle": subtitle}, "description": f"{title}. {' '.join(subtitle)}",
             "data": {"values": drawn.points}, **body}
+
+
+def _settings(over: Sequence[str], axes: Mapping[str, Sequence[Any]]) -> list[str]:
+    """The names of all settings of some axes, in the study's order."""
+    return [", ".join(map(label, setting)) for setting in product(*(axes[axis] for axis in over))]
 
 
 def _axes_of(figure: FigureSpec, axes: Mapping[str, Sequence[Any]]) -> tuple[str | None, str | None]:
@@ -90,12 +110,12 @@ def _by_kept(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | N
         return None
     scale, unit, told = _unit(metric)
     points = [_point(one, by, panel, figure.error, scale, told) for one in summary if one["round"] % (figure.every or 1) == 0]
-    _dodge(points, axes[by] if by else ["all"])
+    _dodge(points, axes[by] if by else ["all"], figure.x)
     low, high = min(point["lo"] for point in points), max(point["hi"] for point in points)
     pad = max((high - low) * 0.04, 1e-9)
     y = {"field": "mean", "type": "quantitative", "title": f"{told}{unit}" + (" at early stop" if figure.at == "early" else ""),
          "scale": {"zero": False, "domain": [low - pad, high + pad]}, "axis": {"tickCount": 6}}
-    x = _kept_axis([point["kept"] for point in points])
+    x = _kept_axis([point["kept"] for point in points], figure.x)
     colour, shape = _colours(by, points, axes)
     layers: list[Spec] = [
         {"transform": [{"filter": "datum.round === 0 && datum.kept >= 100"}],
@@ -147,28 +167,38 @@ def _point(one: Row, by: str | None, panel: str | None, error: str, scale: float
     }
 
 
-def _dodge(points: list[Row], labels: Sequence[Any]) -> None:
+def _dodge(points: list[Row], labels: Sequence[Any], scale: str) -> None:
     """Move the groups apart by up to 3 % of x, so that error bars at one level do not hide each other."""
     place = {label(one): number for number, one in enumerate(labels)}
     step = min(0.012, 0.06 / max(1, len(labels) - 1))
     for point in points:
-        point["x"] = point["kept"] * (1 + step * ((len(labels) - 1) / 2 - place.get(point["group"], 0)))
+        aside = step * ((len(labels) - 1) / 2 - place.get(point["group"], 0))
+        point["x"] = point["kept"] * (1 + aside) if scale == "log" else point["kept"] + 25 * aside
 
 
-def _kept_axis(kept: Sequence[float], most: int = 9) -> Spec:
-    """Weights remaining: log scale, dense on the left, labelled in % at levels that were measured."""
+def _kept_axis(kept: Sequence[float], scale: str, most: int = 9) -> Spec:
+    """Weights remaining, dense on the left; on the log scale labelled in % at levels that were measured."""
+    x = {"field": "x", "type": "quantitative", "title": "weights remaining (%)"}
+    if scale == "linear":
+        return {**x, "scale": {"reverse": True, "domain": [min(0, *kept), max(*kept, 100) + 2], "nice": False},
+                "axis": {"values": list(range(0, 101, 10)), "labelOverlap": "greedy", "grid": False}}
     ticks = [level * 100 for level in analysis.levels((k / 100 for k in kept), most)]
     smallest = min(min(kept), 99.0)
-    return {"field": "x", "type": "quantitative", "title": "weights remaining (%)",
-            "scale": {"type": "log", "reverse": True, "domain": [smallest * 0.93, max(*kept, 100) * 1.06], "nice": False},
+    return {**x, "scale": {"type": "log", "reverse": True, "domain": [smallest * 0.93, max(*kept, 100) * 1.06], "nice": False},
             "axis": {"values": ticks, "labelExpr": SHORT, "labelOverlap": "greedy", "grid": False}}
 
 
 def _colours(by: str | None, points: Sequence[Row], axes: Mapping[str, Sequence[Any]]) -> tuple[Spec, Spec]:
     present = {point["group"] for point in points}
     domain = [one for one in map(label, axes[by]) if one in present] if by else ["all"]
-    legend = {"title": by, "columns": 4, "symbolOpacity": 1, "symbolStrokeWidth": 2} if len(domain) > 1 else None
+    return _keyed(domain, by)
 
+
+def _keyed(domain: Sequence[str], title: str | None) -> tuple[Spec, Spec]:
+    """A colour and a shape for each group, in one legend."""
+    longest = max(map(len, domain), default=0)
+    legend = {"title": title, "columns": 4 if longest <= 22 else 2 if longest > 40 else 3, "symbolOpacity": 1,
+              "symbolStrokeWidth": 2} if len(domain) > 1 else None
     return tuple({"field": "group", "type": "nominal", "scale": {"domain": domain, "range": _cycle(values, len(domain))}, "legend": legend}
                  for values in (PALETTE, SHAPES))  # pyright: ignore[reportReturnType]
 
@@ -255,6 +285,150 @@ def _weights_remaining(rows: list[Row], by: str | None, panel: str | None, axes:
     return Drawn(points, layers, "Weights remaining after each round", subtitle)
 
 
+def _layers(rows: Sequence[Row], prefix: str) -> list[str]:
+    """The layers that rows have a column of, in the network's order."""
+    return [key.removeprefix(prefix) for key in rows[0] if key.startswith(prefix) and any(row[key] is not None for row in rows)] if rows else []
+
+
+def _each(rows: Sequence[Row], over: Sequence[str], value: Callable[[Row], float | None]) -> Iterator[tuple[Row, list[float]]]:
+    """Of each setting and round: where it stands, and the values, one a seed. Diverged rounds are left out."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        if not row["diverged"] and value(row) is not None:
+            groups.setdefault((*(row[axis] for axis in over), row["round"]), []).append(row)
+    for (*setting, round_), members in groups.items():
+        seeds: dict[int, list[float]] = {}
+        for row in members:
+            seeds.setdefault(row["seed"], []).append(value(row) or 0.0)
+        kept = 100 * statistics.mean([row["kept_fraction"] for row in members])
+        yield ({**dict(zip(over, setting, strict=True)), "round": round_, "kept": kept, "x": kept, "kept_told": percent(kept), "n": len(seeds)},
+               [statistics.mean(seeds[seed]) for seed in sorted(seeds)])
+
+
+def _share(part: str, whole: str) -> Callable[[Row], float | None]:
+    """One column in % of another; None in a cell that has no such layer."""
+    return lambda row: None if row[whole] is None else 100 * row[part] / row[whole]
+
+
+def _bar(values: Sequence[float], error: str) -> tuple[float, float]:
+    middle = statistics.mean(values)
+    if error == "std":
+        return middle - (statistics.std(values) or 0.0), middle + (statistics.std(values) or 0.0)
+    return (min(values), max(values)) if error == "range" else statistics.bootstrap_interval(values) or (middle, middle)
+
+
+def _banded(points: Sequence[Row], x: Spec, y: Spec, colour: Spec, shape: Spec, tips: Sequence[tuple[str, str]]) -> list[Spec]:
+    """Lines with a band and their points."""
+    return [
+        {"mark": {"type": "area", "aria": False}, "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": colour,
+                                                               "opacity": {"condition": {"param": "picked", "value": 0.16}, "value": 0.02}}},
+        {"mark": {"type": "line", "strokeWidth": 1.8, "aria": False}, "encoding": {"x": x, "y": y, "color": colour, "opacity": FADED}},
+        {"params": [PICKED], "mark": {"type": "point", "filled": True, "size": 34}, "encoding": {
+            "x": x, "y": y, "color": colour, "shape": shape, "opacity": FADED, "description": {"field": "told"},
+            "tooltip": [{"field": key, "title": title} for key, title in
+                        (("group", "of"), *((("panel", "panel"),) if "panel" in points[0] else ()), ("kept_told", "weights remaining"), *tips,
+                         ("n", "seeds"))]}},
+    ]
+
+
+def _layer_density(figure: FigureSpec, rows: list[Row], over: list[str], axes: Mapping[str, Sequence[Any]]) -> Drawn | None:
+    """What each layer keeps against what the whole network keeps: where a shared ranking makes bottlenecks."""
+    points, whole = list[Row](), "whole network"
+    layers = [layer for layer in _layers(rows, "kept.") if f"size.{layer}" in rows[0]]
+    shares: dict[str, Callable[[Row], float | None]] = {layer: _share(f"kept.{layer}", f"size.{layer}") for layer in layers}
+    for layer, share in {whole: lambda row: 100 * row["kept_fraction"], **shares}.items():
+        for at, values in _each(rows, over, share):
+            if at["round"] % (figure.every or 1) == 0 and (mean := statistics.mean(values)) > 0:
+                low, high = _bar(values, figure.error) if layer != whole else (mean, mean)
+                points.append({**at, "group": layer, "mean": mean, "lo": max(low, mean / 10), "hi": high, "mean_told": percent(mean),
+                               **({"panel": ", ".join(at[axis] for axis in over)} if over else {}),
+                               "told": f"{layer}, {at['kept_told']} of all weights remaining: {percent(mean)} of its own"})
+    if not points:
+        return None
+    colour, shape = _keyed([*layers, whole], None)
+    colour["scale"]["range"][-1] = GREY
+    ticks = [level * 100 for level in analysis.levels((point["mean"] / 100 for point in points), 8)]
+    y = {"field": "mean", "type": "quantitative", "title": "kept of the layer (%)", "scale": {"type": "log", "nice": False},
+         "axis": {"values": ticks, "labelExpr": SHORT, "labelOverlap": "greedy"}}
+    band = f"; band: {ERRORS[figure.error]}" if points[0]["n"] > 1 else ""
+    return Drawn(points, _banded(points, _kept_axis([point["kept"] for point in points], figure.x, 6), y, colour, shape,
+                                 [("mean_told", "of its own")]),
+                 "What each layer keeps against weights remaining", f"{_seeds(points)}{band}; grey: the whole network.", _settings(over, axes))
+
+
+def _unit_degrees(figure: FigureSpec, rows: list[Row], over: list[str], axes: Mapping[str, Sequence[Any]]) -> Drawn | None:
+    """Live weights into a unit and out of what a layer reads: the median unit, and the band of the middle half."""
+    points, layers = list[Row](), list(dict.fromkeys(key.split(".median")[0] for key in _layers(rows, "in_degree.") if key.endswith(".median")))
+    ways = {"in": "into each unit", "out": "out of each input"}
+    for (way, told), layer in product(ways.items(), layers):
+        low, median, high = ([(at, statistics.mean(values)) for at, values in _each(
+            rows, over, lambda row, key=f"{way}_degree.{layer}.{what}": row[key])] for what in ("q1", "median", "q3"))
+        points += [{**at, "group": layer, "mean": middle, "lo": lo, "hi": hi, "mean_told": f"{middle:.4g}", "half_told": f"{lo:.4g} to {hi:.4g}",
+                    "panel": ", ".join([*(at[axis] for axis in over), told]),
+                    "told": f"{layer}, {at['kept_told']} of weights remaining: median {middle:.4g} live weights {told}"}
+                   for (at, middle), (_, lo), (_, hi) in zip(median, low, high, strict=True) if at["round"] % (figure.every or 1) == 0]
+    if not points:
+        return None
+    colour, shape = _keyed(layers, "layer")
+    most = max(point["hi"] for point in points)
+    ticks = [0, *(base * 10**power for power in range(9) for base in (1, 3) if base * 10**power <= most)]
+    y = {"field": "mean", "type": "quantitative", "title": "live weights", "scale": {"type": "symlog", "nice": False},
+         "axis": {"values": ticks, "format": "~s"}}
+    panels = [", ".join(one for one in (setting, told) if one) for setting in _settings(over, axes) for told in ways.values()]
+    return Drawn(points, _banded(points, _kept_axis([point["kept"] for point in points], figure.x, 6), y, colour, shape,
+                                 [("mean_told", "median"), ("half_told", "quartiles")]),
+                 "In- and out-degree of units against weights remaining",
+                 f"{_seeds(points)}; the median over a layer's units, or over its inputs, the dead too; band: the quartiles.", panels)
+
+
+def _alive_units(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | None, axes: Mapping[str, Sequence[Any]]) -> Drawn | None:
+    """How many whole units are left, a panel a hidden layer."""
+    points, layers = list[Row](), _layers(rows, "units.")
+    over = [axis for axis in (by, panel) if axis]
+    for layer in layers:
+        hidden = [row for row in rows if layer in _layers([row], "units.")[:-1]]
+        for at, values in _each(hidden, over, _share(f"alive_units.{layer}", f"units.{layer}")):
+            if at["round"] % (figure.every or 1) == 0:
+                (low, high), mean, group = _bar(values, figure.error), statistics.mean(values), at[by] if by else "all"
+                points.append({**at, "group": group, "mean": mean, "lo": max(0.0, low), "hi": min(100.0, high), "mean_told": percent(mean),
+                               "panel": ", ".join([*([at[panel]] if panel else []), layer]),
+                               "told": f"{f'{group}, ' if by else ''}{layer}, {at['kept_told']} of weights remaining: {percent(mean)} alive"})
+    if not points:
+        return None
+    colour, shape = _colours(by, points, axes)
+    y = {"field": "mean", "type": "quantitative", "title": "units alive (%)", "scale": {"domain": [0, 104], "nice": False},
+         "axis": {"values": [0, 20, 40, 60, 80, 100]}}
+    panels = [", ".join(one for one in (setting, layer) if one) for setting in _settings([panel] if panel else [], axes) for layer in layers]
+    band = f"; band: {ERRORS[figure.error]}" if points[0]["n"] > 1 else ""
+    return Drawn(points, _banded(points, _kept_axis([point["kept"] for point in points], figure.x, 6), y, colour, shape,
+                                 [("mean_told", "units alive")]),
+                 "Units alive against weights remaining", f"{_seeds(points)}{band}.", panels)
+
+
+def _init_density(figure: FigureSpec, planned: Sequence[PlannedLike], axes: Mapping[str, Sequence[Any]]) -> Drawn | None:
+    """How the weights of each init are distributed, a panel a layer (Wijnja et al. 2020, fig. 1)."""
+    from sweepstake.read.densities import densities
+
+    by = figure.by or ("init" if "init" in axes else next(iter(axes), None))
+    cells = {row[by] if by else "all": row["cell"] for row in reversed(
+        analysis.chosen([{**one.labels, "cell": one.cell} for one in planned], figure.where))}
+    points = [{"group": group, "panel": layer, "place": place, "weight": weight, "density": density, "told": f"{group}, {layer}"}
+              for group, cell in reversed(cells.items()) for layer, found in densities(cell).items() for place, (weight, density) in enumerate(found)]
+    if not points:
+        return None
+    layers = list(dict.fromkeys(point["panel"] for point in points))
+    colour, _ = _colours(by, points, axes)
+    if colour["legend"]:
+        colour["legend"] |= {"symbolType": "stroke", "symbolStrokeWidth": 3}
+    x = {"field": "weight", "type": "quantitative", "title": "initial weight", "scale": {"nice": False}, "axis": {"tickCount": 3, "grid": False}}
+    y = {"field": "density", "type": "quantitative", "title": "density", "axis": {"tickCount": 4}}
+    mark = {"type": "line", "strokeWidth": 1.6, "strokeJoin": "round"}
+    lines = [{"params": [PICKED], "mark": mark, "encoding": {"x": x, "y": y, "order": {"field": "place"}, "color": colour, "opacity": FADED,
+                                                             "description": {"field": "told"}}}]
+    return Drawn(points, lines, "How initial weights are distributed in each layer",
+                 "The density of a weight before training; its outermost thousandth is not drawn.", layers, 3, shared=False)
+
+
 def _merged(points: list[Row]) -> dict[str, list[str]]:
     """Name of a line -> the groups that follow it."""
     paths: dict[str, tuple[Any, ...]] = {}
@@ -270,7 +444,7 @@ def _merged(points: list[Row]) -> dict[str, list[str]]:
 def _unit(metric: str) -> tuple[float, str, str]:
     """Scale, unit and name of a metric as it is shown: accuracies in %."""
     told = NAMES.get(metric) or metric.removeprefix("early_").replace("_", " ")
-    return (100, " (%)", told) if metric.endswith("accuracy") else (1, "", told)
+    return (100, " (%)", told) if metric.endswith("accuracy") or metric == "alive_units" else (1, "", told)
 
 
 def _seeds(points: Sequence[Row]) -> str:

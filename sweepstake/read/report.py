@@ -4,7 +4,7 @@ import json
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sweepstake.base.specs import label
-from sweepstake.read import analysis, claims, figures
+from sweepstake.read import analysis, claims, figures, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
 
 if TYPE_CHECKING:
@@ -24,24 +24,31 @@ MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 
 
 def write_report(study: StudyLike, results: Results, folder: Path | str) -> Path:
-    """report.html, figures/*.svg and *.pdf, rows.csv and verdicts.json in the folder; the path of the page."""
+    """report.html, figures/*.svg and *.pdf, rows.csv, summary.csv and verdicts.json in the folder; the path of the page."""
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     rows = analysis.tidy(results)
     verdicts = claims.verdicts(study, results)
     (folder / "rows.csv").write_text(analysis.to_csv(rows), encoding="utf-8")
+    groups = summary.summarise(list(study.axes), rows)
+    if groups:
+        (folder / "summary.csv").write_text(analysis.to_csv(groups), encoding="utf-8")
     (folder / "verdicts.json").write_text(json.dumps(claims.table(verdicts), indent=1) + "\n", encoding="utf-8")
-    drawn = [_figure(name, spec, folder) for name, spec in _specs(study, rows, analysis.curves(results))]
+    drawn = [_figure(name, spec, folder) for name, spec in drawings(study, rows, analysis.curves(results))]
+    if searched := getattr(study, "searched", None):
+        (folder / "search.json").write_text(json.dumps(searched, indent=1) + "\n", encoding="utf-8")
     page = folder / "report.html"
-    page.write_text(_page(study, results, rows, verdicts, drawn), encoding="utf-8")
+    page.write_text(_page(study, results, rows, groups, verdicts, drawn), encoding="utf-8")
     return page
 
 
-def _specs(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[tuple[str, figures.Spec]]:
+def drawings(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[tuple[str, figures.Spec]]:
     for number, figure in enumerate(study.figures or figures.default_figures(rows), 1):
-        spec = figures.draw(figure, rows, curves, study.axes) if rows else None
+        spec = figures.draw(figure, rows, curves, study.axes, study.planned) if rows else None
         if spec is not None:
             yield f"{number}-{figure.kind}", spec
+    if (searched := getattr(study, "searched", None)) and (spec := trials.drawn(searched)):
+        yield "search", spec
 
 
 def _figure(name: str, spec: figures.Spec, folder: Path) -> dict[str, Any]:
@@ -58,7 +65,8 @@ def _script(value: Any) -> str:
     return json.dumps(value).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _page(study: StudyLike, results: Results, rows: list[Row], verdicts: list[claims.Verdict], drawn: list[dict[str, Any]]) -> str:
+def _page(study: StudyLike, results: Results, rows: list[Row], groups: list[Row], verdicts: list[claims.Verdict],
+          drawn: list[dict[str, Any]]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -66,10 +74,12 @@ def _page(study: StudyLike, results: Results, rows: list[Row], verdicts: list[cl
                               lstrip_blocks=True)
     environment.filters["code"] = _code
     return environment.get_template("report.html.j2").render(
-        study=study, verdicts=[_told(verdict) for verdict in verdicts], marks=MARKS, ran=_ran(results), warnings=_warnings(study, results),
+        study=study, verdicts=[told(verdict) for verdict in verdicts], marks=MARKS, ran=_ran(results), warnings=_warnings(study, results),
         figures=[{**one, "svg": Markup(one["svg"]), "spec": Markup(one["spec"])} for one in drawn],
         library=Markup(_library() if drawn else ""),
-        table=_table(study, rows), checks=_checks(results), provenance=_provenance(results), failures=_failures(results),
+        search=trials.section(searched) if (searched := getattr(study, "searched", None)) else None,
+        table=_table(study, rows), summary=_summary(study, groups), checks=_checks(results),
+        provenance=_provenance(results), failures=_failures(results),
         cells=[{"id": result["id"], "who": _who(result), "status": result["status"]} for result in results])
 
 
@@ -123,7 +133,7 @@ def _command(study: StudyLike) -> str:
     return shlex.join(["sweepstake", "run", getattr(study, "path", "") or study.name, *(["--quick"] if study.quick else []), *changes])
 
 
-def _told(verdict: claims.Verdict) -> dict[str, Any]:
+def told(verdict: claims.Verdict) -> dict[str, Any]:
     """A verdict with its numbers as they are shown."""
     effect, span = claims.shown(verdict)
     return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span}
@@ -208,6 +218,26 @@ def _metric_told(metric: str) -> str:
     early = metric.startswith("early_") and metric != "early_step"
     return (figures.NAMES.get(metric) or metric.removeprefix("early_").replace("_", " ")) + (" at early stop" if early
         else "") + (" (%)" if metric.endswith("accuracy") else "")
+
+
+def _summary(study: StudyLike, groups: Sequence[Row]) -> dict[str, Any]:
+    """The groups as they are shown, the most robust first; empty where nothing was pruned from a dense network."""
+    told = [one for one in groups if one["robustness"] is not None]
+    told.sort(key=lambda one: -one["robustness"])
+    p = told[0]["friedman_p"] if told else None
+    return {
+        "axes": ", ".join(study.axes) or "study", "down_to": figures.percent(100 * told[0]["down_to"]) if told else "",
+        "alike": "" if p is None else claims.p_value(p), "rows": [{
+            "group": ", ".join(str(one[axis]) for axis in study.axes) or study.name, "n": one["n"],
+            "winners": f"{one['winners']} of {one['n']}" if one["winners"] is not None else "–",
+            "ticket": _spread(one, "smallest_winning", lambda kept: figures.percent(100 * kept)) if one["winners"] else ("–", ""),
+            "robustness": _spread(one, "robustness", "{:.4f}".format), "rank": _spread(one, "rank", "{:.1f}".format)} for one in told]}
+
+
+def _spread(one: Row, name: str, amount: Callable[[float], str]) -> tuple[str, str]:
+    """A mean and its interval."""
+    mean, low, high = one[name], one[f"{name}_low"], one[f"{name}_high"]
+    return "–" if mean is None else amount(mean), "" if low is None else f"{amount(low)}, {amount(high)}"
 
 
 CHECKS = {"counts": "every layer kept exactly the count it was asked to", "dead_weights": "pruned weights were exactly 0 after training",

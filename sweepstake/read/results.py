@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweepstake.read import analysis, claims, report
+from sweepstake.read import analysis, claims, report, summary
 from sweepstake.run import run
+from sweepstake.run.search import settled
+from sweepstake.run.store import Store
 from sweepstake.study.study import Study, load_study
 
 
@@ -28,6 +30,10 @@ class Results:
         """What these runs say of each claim of the study."""
         return claims.verdicts(self.study, self.cells)
 
+    def summary(self) -> list[dict[str, Any]]:
+        """What each setting of the axes comes to: smallest winning ticket, robustness to pruning and rank, with intervals."""
+        return summary.summarise(list(self.study.axes), self.rows())
+
     def report(self, folder: str | Path | None = None) -> Path:
         """Write the one-file report (and its figures) and return its path."""
         return report.write_report(self.study, self.cells, Path(folder or Path("reports") / self.study.name))
@@ -42,11 +48,12 @@ def run_study(study: Study | str | Path, store: str | Path | None = None, *, dat
     study = study if isinstance(study, Study) else load_study(study)
     shown = display({p.id: " · ".join([*p.labels.values(), f"seed {p.cell.seed}"]) for p in study.planned}) if progress else Quiet()
     with shown:
-        return Results(study, run.run_study(study, store, data=data, workers=workers, device=device, stack=stack,
-                                            engine=engine, retry=retry, on_event=shown))
+        cells = run.run_study(study, store, data=data, workers=workers, device=device, stack=stack, engine=engine, retry=retry, on_event=shown)
+    return Results(settled(study, Store(store or study.machine.store or "runs")), cells)
 
 
 def load_results(study: Study | str | Path, store: str | Path = "runs") -> Results:
     """Read what a store holds of a study; computes nothing."""
     study = study if isinstance(study, Study) else load_study(study)
-    return Results(study, run.load_results(study, store))
+    home = Store(store, create=False)
+    return Results(settled(study, home), run.load_results(study, home))

@@ -140,24 +140,25 @@ def spread_ratio(this: Sequence[Sequence[float]], than: Sequence[Sequence[float]
 
 
 def _squares(cells: Sequence[Sequence[float]], seeds: Sequence[int]) -> float:
+    """Squares around each cell's own mean, in the mean over cells."""
     total = 0.0
     for values in cells:
         middle = mean([values[seed] for seed in seeds])
         squares = math.fsum((values[seed] - middle) ** 2 for seed in seeds)
         total += squares if squares > (1e-12 * middle) ** 2 else 0.0  # Equal values vary by rounding alone.
-    return total
+    return total / len(cells)
 
 
 def pooled_std(cells: Sequence[Sequence[float]]) -> float:
     """The standard deviation over seeds within cells, pooled."""
-    return math.sqrt(_squares(cells, range(len(cells[0]))) / (len(cells) * (len(cells[0]) - 1)))
+    return math.sqrt(_squares(cells, range(len(cells[0]))) / (len(cells[0]) - 1))
 
 
 def one_peak(curves: Sequence[Sequence[float]], margin: float = 0.0) -> Shape:
     """Each seed's curve rises to one peak, then falls. Where, the other seeds say: who chooses a peak among noise finds one.
 
-    Supported: rise and fall both exceed the margin and no step back does. Contradicted: no rise, no fall, or a step back (any
-    earlier fall or later rise) that exceeds the margin; three ways, so p is three times theirs.
+    Supported: rise and fall both exceed the margin and no step back (an earlier fall or later rise) does. Contradicted: no place
+    lies above the start, or above the end, by more than the margin, or a step back does; three ways, so p is three times theirs.
     """
     rises, falls, backs = list[float](), list[float](), list[float]()
     for out, curve in enumerate(curves):
@@ -166,19 +167,29 @@ def one_peak(curves: Sequence[Sequence[float]], margin: float = 0.0) -> Shape:
         rises.append(curve[peak] - curve[0])
         falls.append(curve[peak] - curve[-1])
         backs.append((curve[end] - curve[start]) * (-1 if end <= peak else 1))
-    rise, fall, back = superior(rises, margin), superior(falls, margin), superior(backs, margin)
-    lesser = min(rise, fall, key=lambda one: one.effect)
-    against = [one for one in (rise, fall) if one.verdict == "contradicted"] + [back] * (back.verdict == "supported")
-    worst = min(against, key=lambda one: one.p, default=None)
+    rise, fall, back = (superior(_widened(gains), margin) for gains in (rises, falls, backs))
+    opposite = back._replace(effect=-back.effect, low=-back.high, high=-back.low, boundary=-back.boundary)
+    against = [one for one in (_most_above(curves, 0, margin), _most_above(curves, -1, margin)) if one.verdict == "contradicted"]
+    worst = min(against + [opposite] * (back.verdict == "supported"), key=lambda one: one.p, default=None)
     if worst and 3 * worst.p < 1 - LEVEL:
-        turned = -1.0 if worst is back else 1.0
-        low, high = sorted((turned * worst.low, turned * worst.high))
-        decision = worst._replace(verdict="contradicted", effect=turned * worst.effect, low=low, high=high,
-                                  boundary=turned * worst.boundary, p=3 * worst.p)
-    else:
-        both = rise.verdict == fall.verdict == "supported" and back.verdict != "supported"
-        decision = lesser._replace(verdict="supported" if both else "undecided", p=max(rise.p, fall.p) if both else max(lesser.p, 1 - LEVEL))
-    return Shape(decision, rise, fall, back)
+        return Shape(worst._replace(verdict="contradicted", p=3 * worst.p), rise, fall, back)
+    lesser, p = min(rise, fall, key=lambda one: one.effect), max(rise.p, fall.p)
+    if rise.verdict == fall.verdict == "supported" != back.verdict:
+        return Shape(lesser._replace(p=p), rise, fall, back)
+    return Shape(lesser._replace(verdict="undecided", p=max(p, 1 - LEVEL)), rise, fall, back)
+
+
+def _widened(gains: Sequence[float]) -> list[float]:
+    """Their spread, as wide as that of a mean whose parts were each chosen by the others (Nadeau & Bengio 2003)."""
+    middle, factor = mean(gains), math.sqrt(1 + len(gains) / max(len(gains) - 1, 1))
+    return [middle + factor * (gain - middle) for gain in gains]
+
+
+def _most_above(curves: Sequence[Sequence[float]], place: int, margin: float) -> Decision:
+    """Of all other places, the one that may lie furthest above this one."""
+    places = range(len(curves[0]))
+    gains = ([curve[other] - curve[place] for curve in curves] for other in places if other != places[place])
+    return max((superior(gain, margin) for gain in gains), key=lambda one: one.high)
 
 
 def _peak_and_back(curve: Sequence[float]) -> tuple[int, tuple[int, int]]:

@@ -24,11 +24,13 @@ class Tally:
         self.finished: dict[str, int] = {}
         self.running: dict[str, tuple[int, float]] = {}
         self.rounds: dict[str, int] = {}
-        self.compiling = False
+        self.compiling, self.stage = False, ""
 
     def hear(self, event: Event) -> None:
         kind, id_ = event["kind"], event.get("id", "")
         if kind == "plan":
+            self.labels |= event.get("labels", {})
+            self.stage, self.training, self.done, self.failed, self.diverged = event.get("stage", ""), False, 0, 0, 0
             self.cells, self.kept = event["cells"], event["cells"] - event["missing"]
             self.rounds = event["rounds"]
             self.rounds_total = sum(self.rounds.values())
@@ -84,7 +86,8 @@ class Tally:
             return f"0 of {self.cells} cells · compiling the kernels, once for this machine ..."
         left = self.seconds_left()
         bad = "".join(f" · {n} {word}" for n, word in ((self.failed, "failed"), (self.diverged, "diverged")) if n)
-        return (f"{self.kept + self.done + self.failed} of {self.cells} cells · {self.rounds_done} of {self.rounds_total} rounds · "
+        stage = f"{self.stage} · " if self.stage else ""
+        return (f"{stage}{self.kept + self.done + self.failed} of {self.cells} cells · {self.rounds_done} of {self.rounds_total} rounds · "
                 f"{self.rate():.1f} cells/min · {'' if left is None else clock(left) + ' left'}{bad}").rstrip(" ·")
 
 

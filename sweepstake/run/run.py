@@ -2,7 +2,7 @@
 
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sweepstake.base.values import shown
 from sweepstake.pieces import told
 from sweepstake.pieces.datasets import spec_of
 from sweepstake.run.executors import Event, in_processes
+from sweepstake.run.search import search_first, settled
 from sweepstake.run.store import Store
 from sweepstake.study.plan import stack_cells
 from sweepstake.study.study import Planned, Study
@@ -35,9 +36,6 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     from sweepstake.run.data import data_directories
 
     directories = data_directories(data or study.machine.data)
-    wanted = [planned for planned in study.planned if home.status(planned.id) in ("missing", "begun", *(["failed"] if retry else []))]
-    if wanted:
-        check_study(study, wanted, directories)
     device, stack = device or study.machine.device or "cpu", study.machine.stack if stack is None else stack
     if stack is not None and stack < 1:
         raise UserError(f"--stack {stack}: at least 1.")
@@ -48,11 +46,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     from sweepstake.run.worker import Task, work
 
     text = study.text if not (study.overrides or study.quick) else f"{study.text}\n# run with: {_said_with(study)}\n"
-    tasks = {p.id: Task(p.id, p.cell, str(home.folder.absolute()), [str(d) for d in directories],
-                        [str(Path(plugin).absolute()) for plugin in study.plugins], study.name, text,
-                        engine or study.machine.engine or "fast") for p in wanted}
-    on_event({"kind": "plan", "cells": len(study.planned), "missing": len(wanted), "rounds": {p.id: p.cell.rounds + 1 for p in wanted},
-              "begun": {p.id: home.rounds_done(p.id) for p in wanted}})
+    lacking = ("missing", "begun", *(["failed"] if retry else []))
 
     def heard(event: Event) -> None:
         if event["kind"] == "died" and not event["again"]:
@@ -61,16 +55,31 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
             home.fail(event["id"], event["error"], "", {})
         on_event(event)
 
-    if device != "cpu" or stack:
-        from sweepstake.run.stacks import in_stacks
+    def compute(planned: Sequence[Planned], stage: str = "") -> None:
+        """Train what the store lacks of these cells."""
+        wanted = [each for each in planned if home.status(each.id) in lacking]
+        if wanted:
+            check_study(study, wanted, directories)
+        tasks = {p.id: Task(p.id, p.cell, str(home.folder.absolute()), [str(d) for d in directories],
+                            [str(Path(plugin).absolute()) for plugin in study.plugins], study.name, text,
+                            engine or study.machine.engine or "fast") for p in wanted}
+        on_event({"kind": "plan", "cells": len(planned), "missing": len(wanted), "rounds": {p.id: p.cell.rounds + 1 for p in wanted},
+                  "stage": stage, "labels": {p.id: " · ".join([*p.labels.values(), f"seed {p.cell.seed}"]) for p in planned},
+                  "begun": {p.id: home.rounds_done(p.id) for p in wanted}})
+        if device != "cpu" or stack:
+            from sweepstake.run.stacks import in_stacks
 
-        in_stacks([[tasks[p.id] for p in each.planned] for each in stack_cells(wanted)], device, stack, on_event)
-    else:
-        if not kernels_are_compiled():
-            on_event({"kind": "compiling"})
-        limit = study.machine.timeout_minutes
-        in_processes([(id_, msgspec.json.encode(task)) for id_, task in tasks.items()], work, count, heard,
-                     timeout_seconds=limit * 60 if limit else None)
+            in_stacks([[tasks[p.id] for p in each.planned] for each in stack_cells(wanted)], device, stack, on_event)
+        else:
+            if not kernels_are_compiled():
+                on_event({"kind": "compiling"})
+            limit = study.machine.timeout_minutes
+            in_processes([(id_, msgspec.json.encode(task)) for id_, task in tasks.items()], work, count, heard,
+                         timeout_seconds=limit * 60 if limit else None)
+
+    if study.search:
+        check_study(study, list(study.planned), directories)  # What waits is checked by what stands in for it.
+    compute(search_first(study, home, compute, retry).planned)
     return load_results(study, home)
 
 
@@ -90,7 +99,7 @@ def worker_count(asked: int | None) -> int:
 def load_results(study: Study, store: str | Path | Store) -> list[Result]:
     """What the store holds of a study, a result a planned cell; computes nothing."""
     home = store if isinstance(store, Store) else Store(store, create=False)
-    return [_result(home, planned) for planned in study.planned]
+    return [_result(home, planned) for planned in settled(study, home).planned]
 
 
 def _result(home: Store, planned: Planned) -> Result:

@@ -7,6 +7,7 @@
     STORE/cells/ID/masks.safetensors     when done: each round's mask, a bit a parameter
     STORE/cells/ID/result.json           when done: every round's record and the provenance; it exists = the cell is done
     STORE/cells/ID/failure.json          the traceback of a cell that failed
+    STORE/searches/ID.json               the trials of a search that have ended, each with its value
     STORE/studies/NAME-HASH.toml         the text of every study that ran here
     STORE/locks/ID                       held by whoever computes the cell now; advisory
 
@@ -158,6 +159,14 @@ class Store:
         path.parent.mkdir(exist_ok=True)
         write_whole(path, save({str(round_): pack(mask) for round_, mask in found.items()}))
         return dict(found)
+
+    def search(self, id_: str) -> dict[str, Any] | None:
+        """The trials of a search, as far as it has come; None if it has not begun."""
+        return _read_json(self.folder / "searches" / f"{id_}.json")
+
+    def put_search(self, id_: str, said: Mapping[str, Any]) -> None:
+        (self.folder / "searches").mkdir(exist_ok=True)
+        write_whole(self.folder / "searches" / f"{id_}.json", json.dumps(said, indent=1).encode())
 
     def keep_study(self, name: str, text: str) -> None:
         """The study's text, under the hash of it."""

@@ -23,6 +23,7 @@ from sweepstake.base.values import LARGEST, convert, description, is_list, is_ta
 from sweepstake.pieces import REGISTRIES, load_plugin, neutral_options
 from sweepstake.pieces.datasets import spec_of
 from sweepstake.pieces.donors import donor_of
+from sweepstake.study.search import Search, SearchSpec, check_search, read_space, waits
 
 SHIPPED = Path(__file__).parent.parent / "studies"
 MOST_CELLS = 100_000
@@ -51,6 +52,11 @@ class Planned:
     cell: Cell
     labels: dict[str, str]
 
+    @property
+    def waits(self) -> bool:
+        """Whether a search must find a value of it first."""
+        return waits(self.cell)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -69,6 +75,9 @@ class Study:
     quick: bool
     overrides: tuple[str, ...]
     plugins: tuple[str, ...]
+    search: Search | None = None
+    searched: dict[str, Any] | None = None
+    """What a store holds of the search, where one was read."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -79,7 +88,7 @@ class Study:
         return sorted({planned.cell.seed for planned in self.planned})
 
 
-OWN_KEYS = ("title", "about", "plugins", "seeds", "keep_target", "case", "quick", "machine", "figure", "claim")
+OWN_KEYS = ("title", "about", "plugins", "seeds", "keep_target", "case", "search", "quick", "machine", "figure", "claim")
 FIELDS = {field.name: field for field in msgspec.structs.fields(Cell)}
 CELL_KEYS = tuple(name for name in FIELDS if name != "seed")
 KEYS = (*OWN_KEYS, *CELL_KEYS)
@@ -149,7 +158,10 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
         except UserError as error:
             problems += [f"{place}: {problem}" for problem in error.problems]
     seeds = _seeds(table.get("seeds", 1), place, problems)
-    axes, fixed = _read_keys(table, place, problems)
+    search = _read_search(table, f"{place}: [search]", problems) if "search" in table else None
+    if "search" in table and search is None:
+        raise UserError(*problems)  # What waits for it would be told wrong.
+    axes, fixed = _read_keys(table, place, problems, search)
     cases = _read_cases(table["case"], place, problems) if "case" in table else []
     machine = read_table(table.get("machine", {}), Machine, f"{place}: [machine]", problems) or Machine()
     figures = _specs(table["figure"], FigureSpec, f"{place}: [[figure]]", problems) if "figure" in table else []
@@ -160,12 +172,14 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
         problems.append(f"{place}: that is {count:,} cells; a study holds at most {MOST_CELLS:,}. Take values from its axes.")
     if problems:
         raise UserError(*problems)
+    if search:
+        check_search(search, seeds, f"{place}: [search]")
     planned = list(_expand(fixed, axes, cases, seeds, place))
     labels = {axis: [label for label, _ in values] for axis, values in axes.items()} | ({"case": [label for label, _ in cases]} if cases else {})
     if problems := [f"{place}: {problem}" for problem in check_specs(labels, figures, claims)]:
         raise UserError(*problems)
     return Study(name, path, text, title or name, about, labels, tuple(planned), tuple(figures), tuple(claims), machine, quick,
-                 tuple(overrides), tuple(str(folder / plugin) for plugin in plugins))
+                 tuple(overrides), tuple(str(folder / plugin) for plugin in plugins), search)
 
 
 def expand(study: Study) -> list[Cell]:
@@ -179,14 +193,37 @@ Value = tuple[str, Any]
 """A label for people, and the value itself."""
 
 
-def _read_keys(table: Mapping[str, Any], place: str, problems: list[str]) -> tuple[dict[str, list[Value]], dict[str, Any]]:
+def _read_search(table: Mapping[str, Any], place: str, problems: list[str]) -> Search | None:
+    """`[search]`: the space, and the cells of a trial: the study's fixed keys, and what `cell` says instead."""
+    spec = read_table(table["search"], SearchSpec, place, problems)
+    if spec is None:
+        return None
+    given = table.get(spec.field)
+    if spec.name not in (given if is_list(given) else [given]):
+        problems.append(f'{place}: {spec.field} names no "{spec.name}". Put it where the found value goes: {spec.field} = [..., "{spec.name}"].')
+    ours = {key: value for key, value in table.items() if key in (*CELL_KEYS, "keep_target") and key != spec.field}
+    for key, value in spec.cell.items():
+        if key not in (*CELL_KEYS, "keep_target") or key == spec.field:
+            problems.append(unknown(f"{place}: cell: {key}", "cell key", key, set(CELL_KEYS) - {spec.field}, "docs/study-file.md describes each."))
+        _override(ours, [key], value)
+    axes, fixed = _read_keys(ours, place, problems)
+    problems += [f"{place}: {axis} is an axis, and a trial has one value. Say which in [search.cell]." for axis in axes]
+    knobs = read_space(spec, place, problems)
+    if problems:
+        return None
+    cells = [_cell(fixed, seed, place, problems) for seed in spec.seeds]
+    return Search(spec, knobs, tuple(cell for cell in cells if cell)) if all(cells) else None
+
+
+def _read_keys(table: Mapping[str, Any], place: str, problems: list[str],
+               search: Search | None = None) -> tuple[dict[str, list[Value]], dict[str, Any]]:
     """The keys of a cell, apart: those that vary (an axis of labelled values) and those that are fixed."""
     axes: dict[str, list[Value]] = {}
     fixed: dict[str, Any] = {}
     for key in table:
         if key not in CELL_KEYS and key != "keep_target":
             continue
-        values = list(_values(key, table[key], f"{place}: {key}", problems))
+        values = list(_values(key, table[key], f"{place}: {key}", problems, search if search and search.spec.field == key else None))
         if len(values) == 1 and not _is_axis(key, table[key]):
             fixed[key] = values[0][1]
         elif not values:
@@ -206,8 +243,11 @@ def _is_axis(key: str, given: Any) -> bool:
     return key != "prune_layers" or (bool(given) and all(is_list(each) for each in given))
 
 
-def _values(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Value]:
+def _values(key: str, given: Any, place: str, problems: list[str], search: Search | None) -> Iterator[Value]:
     for each in given if _is_axis(key, given) else [given]:
+        if search and each == search.spec.name:
+            yield each, search.stand_in
+            continue
         if key in SETS:
             yield from _refs(key, each, place, problems)
             continue
@@ -340,7 +380,7 @@ def _override(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
         stand = old if is_list(old) and old else [PIECE_DEFAULTS[key] if old is None else old]
         merged = [{**({"name": each} if isinstance(each, str) else each), **value} if isinstance(each, str | dict) else each for each in stand]
         value = merged if is_list(old) else merged[0]
-    elif is_table(value) and is_table(old) and (inner or key == "machine"):
+    elif is_table(value) and is_table(old) and (inner or key in ("machine", "search")):
         value = {**old, **value}
     table[key] = value
 

@@ -245,6 +245,20 @@ def test_iterative_lfe_lowers_the_loss_of_an_untrained_network_and_random_does_n
     assert lfe["end"]["test"]["loss"] < random["end"]["test"]["loss"]
 
 
+def test_lfe_scored_once_is_one_shot_pruning_to_every_size():
+    data, remove = tiny_images(train=400, test=200), {"fc1": 6, "fc2": 3}
+
+    def ends(options: dict, taken: dict, rounds: int) -> list:
+        cell = make_cell(criterion=("lfe", {"masks": 100, **options}), granularity="unit", init=("normal", {"std": 0.5}), steps=0,
+                         rounds=rounds, remove=taken, model=("mlp", {"hidden": [40, 20]}))
+        return [record["end"]["test"] for record in run_cell(cell, data)]
+
+    once, iterative = ends({"once": True}, remove, 4), ends({}, remove, 4)
+    assert once[:2] == iterative[:2] and once[2:] != iterative[2:]
+    for times in (2, 4):
+        assert once[times] == ends({}, {layer: count * times for layer, count in remove.items()}, 1)[1]
+
+
 # Networks with more in them
 
 class Normed(nn.Module):

@@ -22,6 +22,7 @@ class FakeStudy:
     quick: bool = False
     overrides: list[str] = field(default_factory=list)
     axes: dict[str, list[Any]] = field(default_factory=lambda: {"init": ["xavier_normal", "kaiming_normal"]})
+    planned: list[Any] = field(default_factory=list)
     figures: list[FigureSpec] = field(default_factory=list)
     claims: list[ClaimSpec] = field(default_factory=list)
 

@@ -1,8 +1,11 @@
 """Verdicts on results whose truth is known."""
 
+import msgspec
+import pytest
+
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
 from sweepstake.read import analysis
-from sweepstake.read.claims import judge
+from sweepstake.read.claims import judge, shown, verdicts
 from tests.read.fakes import FakeStudy, fake_results
 
 AXES = {"init": ["good", "bad", "twin"]}
@@ -158,3 +161,195 @@ def test_a_level_beside_the_one_asked_for_is_told():
     asked = {"says": "x", "test": "matches_dense", "margin": 0.01}
     assert "Measured at 64 % of the weights." in judged(ClaimSpec(**asked, kept=0.6, this={"init": "good"})).reason
     assert "easured" not in judged(ClaimSpec(**asked, kept=0.64, this={"init": "good"})).reason
+
+
+def shaped(accuracy, seeds=5, rounds=4, labels=AXES):
+    """accuracy(init, seed, round) in every round of every cell; 80 % kept a round."""
+    results = fake_results(labels, seeds=seeds, rounds=rounds)
+    for result in results:
+        for record in result["rounds"]:
+            record["kept_fraction"] = 0.8 ** record["round"]
+            record["end"]["test"]["accuracy"] = accuracy(result["labels"]["init"], result["seed"], record["round"])
+    return results
+
+
+LUCK = (0.010, -0.013, 0.002, 0.007, -0.006)
+
+
+def test_a_group_of_five_times_the_spread_is_less_stable_and_the_ratio_is_told():
+    """good spreads with LUCK, bad with about five times LUCK, in another order; means differ and do not matter."""
+    results = shaped(lambda init, seed, _: 0.9 + (LUCK[seed] if init != "bad" else 0.05 + 5 * LUCK[(seed + 2) % 5]))
+    verdict = judged(ClaimSpec(says="x", test="more_stable", this={"init": "good"}, than={"init": "bad"}), results)
+    assert verdict.verdict == "supported" and abs(verdict.effect - 0.2) < 1e-9 and verdict.low < 0.2 < verdict.high < 1
+    assert verdict.unit == "ratio" and "standard deviation 0.95 points against 4.73 points, ratio 0.20 (95 % interval" in verdict.reason
+    opposite = judged(ClaimSpec(says="x", test="more_stable", this={"init": "bad"}, than={"init": ["good", "twin"]}), results)
+    assert opposite.verdict == "contradicted" and abs(opposite.effect - 5) < 1e-9
+    assert shown(verdict)[0] == "× 0.20"
+
+
+def test_a_margin_of_more_stable_is_a_fraction_of_the_spread():
+    results = shaped(lambda init, seed, _: 0.9 + LUCK[seed] * (1 if init == "good" else 1.25))
+    claim = {"says": "x", "test": "more_stable", "this": {"init": "good"}, "than": {"init": "bad"}}
+    assert judged(ClaimSpec(**claim, margin=0.1), results).verdict == "supported"  # 0.8 of the spread.
+    assert judged(ClaimSpec(**claim, margin=0.3), results).verdict == "contradicted"
+
+
+def test_sides_that_do_not_vary_and_two_seeds_have_no_ratio():
+    claim = ClaimSpec(says="x", test="more_stable", this={"init": "good"}, than={"init": "bad"})
+    assert "does not vary" in judged(claim, shaped(lambda *_: 0.9)).reason
+    assert "Below 3 seeds nothing is decided." in judged(claim, shaped(lambda _, seed, __: 0.9 + LUCK[seed], seeds=2)).reason
+
+
+def test_the_same_cells_at_another_level_are_paired_with_themselves():
+    results = shaped(lambda init, seed, round_: 0.9 + LUCK[seed] + 0.01 * round_ + (0.3 if init == "bad" else 0))
+    claim = {"says": "x", "test": "better", "this": {"init": ["good", "bad"]}, "kept_than": 1.0}
+    verdict = judged(ClaimSpec(**claim, kept=0.64), results)
+    assert verdict.verdict == "supported" and abs(verdict.effect - 0.02) < 1e-9 and verdict.n == 5
+    assert verdict.reason.startswith("good and bad at 64 % of the weights against itself at 100 %: +2.00 points (")
+    assert judged(ClaimSpec(**claim), results).reason.startswith("good and bad after the last round against itself at 100 %: +4.00 points")
+    assert "easured" not in verdict.reason
+
+
+def test_two_groups_may_be_compared_at_two_levels():
+    results = shaped(lambda init, seed, round_: 0.9 + LUCK[seed] - 0.01 * round_ * (init == "bad"))
+    claim = ClaimSpec(says="x", test="better", this={"init": "good"}, than={"init": "bad"}, kept=0.41, kept_than=0.8)
+    verdict = judged(claim, results)
+    assert abs(verdict.effect - 0.01) < 1e-9 and "good at 41 % of the weights against bad at 80 %: +1.00" in verdict.reason
+
+
+def early(step):
+    results = shaped(lambda *_: 0.9)
+    for result in results:
+        for record in result["rounds"]:
+            record["early"]["step"] = step(result["seed"], record["round"])
+    return results
+
+
+def test_a_relative_gain_is_a_fraction_of_the_other_side():
+    """Early stop at 1000 + 100 seed, and at 62 % of that (give or take a step) in round 2."""
+    results = early(lambda seed, round_: (1000 + 100 * seed) * (0.62 if round_ == 2 else 1) + seed % 2)
+    claim = {"says": "38 % earlier", "metric": "early_step", "kept": 0.64, "kept_than": 1.0, "relative": True}
+    about = judged(ClaimSpec(**claim, test="about", value=0.38, margin=0.05), results)
+    assert about.verdict == "supported" and abs(about.effect - 0.38) < 1e-3 and about.unit == "relative"
+    assert "+38.0 % (95 % interval" in about.reason and "38 % give or take 5 % was said" in about.reason
+    assert judged(ClaimSpec(**claim, test="better", margin=0.3), results).verdict == "supported"
+    assert judged(ClaimSpec(**claim, test="better", margin=0.4), results).verdict == "contradicted"
+
+
+def test_about_with_another_side_is_about_the_gain():
+    claim = ClaimSpec(says="5 points above", test="about", this={"init": "good"}, than={"init": "bad"}, value=0.05, margin=0.01)
+    verdict = judged(claim)
+    assert verdict.verdict == "supported" and abs(verdict.effect - 0.0501) < 1e-9
+    assert "+5.01 points" in verdict.reason and "5.00 points give or take 1.00 points was said" in verdict.reason
+
+
+def test_a_peak_is_found_at_the_level_where_each_seed_is_best():
+    """Best in round 2 (64 %) or, for one seed, 3 (51.2 %): on average exp(mean log) = 61.2 %."""
+    results = shaped(lambda _, seed, round_: 0.95 - 0.01 * abs(round_ - (3 if seed == 4 else 2)))
+    claim = {"says": "x", "test": "peaks_at", "this": {"init": "good"}}
+    verdict = judged(ClaimSpec(**claim, value=0.64, margin=0.5), results)
+    assert verdict.verdict == "supported" and abs(verdict.effect - 0.64 * 0.8**0.2) < 1e-9
+    assert verdict.low < 0.64 * 0.8**0.5 and verdict.high > 0.64 and "highest test_accuracy at 61.2 % of the weights" in verdict.reason
+    assert judged(ClaimSpec(**claim, value=0.1, margin=0.5), results).verdict == "contradicted"
+    assert judged(ClaimSpec(**claim, value=0.64, margin=0.05), results).verdict == "undecided"  # Half a level is wider.
+
+
+def test_a_curve_that_rises_and_falls_has_one_peak_and_one_that_only_falls_has_none():
+    results = shaped(lambda init, seed, round_: 0.95 - 0.01 * abs(round_ - (2 if init == "good" else 0)) + LUCK[(seed + round_) % 5] / 20)
+    one = judged(ClaimSpec(says="x", test="unimodal", this={"init": "good"}, margin=0.002), results)
+    assert one.verdict == "supported" and 0.01 < one.effect < 0.03
+    assert "highest mean test_accuracy at 64 % of the weights" in one.reason and "a fall above 0.20 points" in one.reason
+    assert judged(ClaimSpec(says="x", test="unimodal", this={"init": "bad"}), results).verdict == "contradicted"
+
+
+def test_curves_of_other_levels_have_no_mean():
+    results = shaped(lambda _, seed, round_: 0.9 + LUCK[seed] - 0.01 * round_)
+    results[0]["rounds"][2]["kept_fraction"] = 0.5
+    verdict = judged(ClaimSpec(says="x", test="unimodal"), results)
+    assert verdict.verdict == "undecided" and verdict.reason.startswith("The cells were not measured at the same levels")
+
+
+def test_the_smallest_winning_ticket_is_a_number_of_each_cell():
+    """good matches its dense network down to 41 % (below it at 51 %), bad to 80 %, twin never."""
+    lasts = {"good": (0, 1, 1, -1, 0), "bad": (0, 0, -1, -1, -1), "twin": (0, -1, -1, -1, -1)}
+    results = shaped(lambda init, seed, round_: 0.9 + LUCK[seed] + 0.01 * lasts[init][round_])
+    claim = {"says": "x", "metric": "smallest_winning"}
+    better = judged(ClaimSpec(**claim, test="better", this={"init": "good"}, than={"init": "bad"}), results)
+    assert better.verdict == "supported" and abs(better.effect - (0.8 - 0.4096)) < 1e-9
+    assert better.reason.startswith("good against bad: +39.04 points (")
+    about = judged(ClaimSpec(**claim, test="about", value=1.0, margin=0.01, this={"init": "twin"}), results)
+    assert about.verdict == "supported" and "twin: 100.00 %" in about.reason
+    for result in results:
+        result["rounds"][0]["kept_fraction"] = 0.9
+    assert "dense network to match" in judged(ClaimSpec(**claim, test="about", value=1.0, margin=0.1), results).reason
+
+
+def test_seconds_are_judged_from_results_and_rows_without_them_say_so():
+    results = made()
+    for result in results:
+        for record in result["rounds"]:
+            record["seconds"]["train"] = (4.0 if result["labels"]["init"] == "bad" else 2.0) + 0.01 * result["seed"] * len(result["labels"]["init"])
+    claim = ClaimSpec(says="faster", test="better", metric="train_seconds", this={"init": "good"}, than={"init": "bad"}, relative=True, margin=0.4)
+    study = FakeStudy(axes=AXES, claims=[claim])
+    verdict = verdicts(study, results)[0]
+    assert verdict.verdict == "supported" and 0.48 < verdict.effect < 0.5
+    assert judge(study, analysis.tidy(results))[0].reason == "No train_seconds was measured."
+
+
+def test_a_family_is_corrected_together_and_says_how():
+    """One gain of p = 0.012 by t; beside two that decide nothing it is 0.037 by Holm, beside four 0.061."""
+    gains = (0.01, 0.02, 0.03, 0.04, 0.05)
+    results = shaped(lambda init, seed, _: 0.9 + LUCK[seed] + (gains[seed] - 0.0001 if init == "good" else 0.02 * (-1) ** seed * (init == "twin")))
+    clear = ClaimSpec(says="x", test="better", this={"init": "good"}, than={"init": "bad"}, family="inits")
+    vague = ClaimSpec(says="y", test="better", this={"init": "twin"}, than={"init": "bad"}, family="inits")
+
+    def of(*claims):
+        return judge(FakeStudy(axes=AXES, claims=list(claims)), analysis.tidy(results))
+
+    alone, three, five = of(clear)[0], of(clear, vague, vague)[0], of(vague, vague, clear, vague, vague)[2]
+    assert alone.verdict == three.verdict == "supported" and five.verdict == "undecided"
+    assert alone.p == alone.p_holm and abs(three.p_holm - 3 * alone.p) < 1e-12 and abs(five.p_holm - 5 * alone.p) < 1e-12
+    assert f"Holm over 5 comparisons: p = {five.p_holm:.3f}; alone it would be supported. Roughly 1 more seed would decide" in five.reason
+    other = of(clear, msgspec.structs.replace(vague, family=""))
+    assert other[0].p_holm == alone.p and other[1].p_holm is None and "Holm" not in other[1].reason
+
+
+def test_a_claim_of_a_family_that_is_not_measured_yet_counts_all_the_same():
+    claims = [ClaimSpec(says="x", test="better", this={"init": "good"}, than={"init": "bad"}, family="f"),
+              ClaimSpec(says="y", test="matches_dense", kept=0.01, family="f")]
+    found = judge(FakeStudy(axes=AXES, claims=claims), analysis.tidy(made()))
+    assert found[0].p_holm == 2 * found[0].p and found[1].p is None
+
+
+PAIR = {"this": {"init": "good"}, "than": {"init": "bad"}}
+
+
+@pytest.mark.parametrize(("claim", "problem"), [
+    ({"test": "more_stable", "this": {"init": "good"}}, "or kept_than for the same cells at another level"),
+    ({"test": "better", "kept": 0.5, "kept_than": 0.5}, "the same cells at the same kept"),
+    ({"test": "better", "than": {"init": "bad"}}, "than needs a this"),
+    ({"test": "peaks_at", **PAIR, "value": 0.2, "margin": 0.5}, 'test = "peaks_at" takes no than'),
+    ({"test": "matches_dense", "kept_than": 1.0, "kept": 0.1}, "takes no kept_than"),
+    ({"test": "peaks_at", "margin": 0.5}, "needs value"),
+    ({"test": "peaks_at", "value": 20, "margin": 0.5}, "wants a kept fraction"),
+    ({"test": "peaks_at", "value": 0.2}, "margin above 0"),
+    ({"test": "unimodal", "kept": 0.2}, "about all rounds of a cell. Leave kept out"),
+    ({"test": "unimodal", "relative": True}, "takes no relative"),
+    ({"test": "more_stable", **PAIR, "margin": 1.5}, "a fraction below 1"),
+    ({"test": "about", "value": 0.3, "margin": 0.1, "relative": True}, "relative = true needs another side"),
+    ({"test": "better", **PAIR, "metric": "smallest_winning", "kept": 0.2}, "Leave kept out"),
+    ({"test": "matches_dense", "metric": "smallest_winning"}, "single rounds"),
+    ({"test": "better", **PAIR, "metric": "train_seconds", "at": "early"}, "of a whole round"),
+])
+def test_a_claim_that_cannot_be_judged_is_told_in_one_line(claim, problem):
+    told = check_specs(AXES, [], [ClaimSpec(says="x", **claim)])
+    assert len(told) == 1 and problem in told[0] and told[0].startswith("[[claim]] 1: ") and "\n" not in told[0]
+
+
+@pytest.mark.parametrize("claim", [
+    {"test": "better", "kept": 0.2, "kept_than": 1.0}, {"test": "more_stable", **PAIR, "kept": 0.02}, {"test": "unimodal", "margin": 0.01},
+    {"test": "peaks_at", "value": 0.21, "margin": 0.5, "metric": "early_step"}, {"test": "about", **PAIR, "value": 0.3, "margin": 0.1},
+    {"test": "about", "kept_than": 1.0, "relative": True, "metric": "train_seconds", "value": 0.3, "margin": 0.1},
+    {"test": "better", **PAIR, "metric": "smallest_winning", "family": "x"}])
+def test_claims_that_can_be_judged_are_no_problem(claim):
+    assert check_specs(AXES, [], [ClaimSpec(says="x", **claim)]) == []

@@ -35,11 +35,11 @@ def test_the_page_and_what_lies_beside_it(whole):
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
         *(f"figures/{name}.{kind}" for name in ("1-accuracy_by_kept", "2-learning_curves", "3-early_stop_by_kept")
           for kind in ("pdf", "svg")),
-        "report.html", "rows.csv", "verdicts.json"]
+        "report.html", "rows.csv", "summary.csv", "verdicts.json"]
 
 
 def test_sections_come_in_the_order_a_reader_asks(whole):
-    assert re.findall(r'<section id="(\w+)"', whole[1]) == ["claims", "figures", "numbers", "checks", "reading", "provenance", "study"]
+    assert re.findall(r'<section id="(\w+)"', whole[1]) == ["claims", "figures", "robustness", "numbers", "checks", "reading", "provenance", "study"]
 
 
 def test_the_verdict_and_its_numbers_are_there(whole):
@@ -154,7 +154,7 @@ def test_the_page_shows_no_number_under_a_level_where_it_was_not_measured(tmp_pa
     study = FakeStudy(axes={"how": list(SHARED)}, figures=ONE)
     text = write_report(study, scheduled(SHARED), tmp_path).read_text()
     assert re.findall(r'<th class="n">([\d.]+ %)</th>', text) == ["100 %", "97.8 %", "73.9 %", "33.4 %", "30 %"]
-    units = text.split("<td>units</td>")[1].split("</tr>")[0]
+    units = text.split('id="numbers"')[1].split("<td>units</td>")[1].split("</tr>")[0]
     assert re.findall(r'<td class="n">([\d.–]+) ', units) == ["70.00", "–", "69.00", "–", "–"]
 
 
@@ -182,3 +182,21 @@ def test_the_command_it_names_runs_the_same_cells(tmp_path):
     command = "sweepstake run 'my studies/fail.toml' --quick --set 'lr=[0.1, 0.2]'"
     assert f"<code>{command} --retry</code> (with the same --store, if any)" in text
     assert f"<code>{command}</code> (with the same --store, if any)" in text
+
+
+def test_robustness_is_shown_with_the_best_first_and_lies_beside_the_page(tmp_path):
+    study, results = FakeStudy(figures=ONE), fake_results({"init": ["xavier_normal", "kaiming_normal"]}, seeds=3, rounds=4)
+    for result in results:
+        for record in result["rounds"]:
+            ahead = 0.001 * record["round"] if result["labels"]["init"] == "kaiming_normal" else -0.001 * record["round"]
+            record["end"]["test"]["accuracy"] = 0.9 + ahead * (1 + result["seed"] / 10)
+    text = write_report(study, results, tmp_path).read_text().split('id="robustness"')[1].split("</section>")[0]
+    assert re.findall(r"<tr><td>(\w+)</td>", text) == ["kaiming_normal", "xavier_normal"]
+    assert "from 100 % down to 41 %" in text and "3 of 3" in text and "0 of 3" in text and "p = " in text
+    lines = (tmp_path / "summary.csv").read_text().splitlines()
+    assert lines[0].startswith("init,n,dense,smallest_winning,smallest_winning_low") and len(lines) == 3
+
+
+def test_a_study_that_prunes_nothing_shows_no_robustness(tmp_path):
+    study = FakeStudy(figures=ONE)
+    assert 'id="robustness"' not in write_report(study, fake_results(study.axes, seeds=3, rounds=0), tmp_path).read_text()

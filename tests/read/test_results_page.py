@@ -13,7 +13,7 @@ COLUMNS = re.findall(r"^\| `([a-z_.<>]+)` \|", PAGE, re.MULTILINE)
 
 def pattern(column):
     column = re.sub(r"^((?:in|out)_degree)\..+$", r"\1.<layer>.<summary>", column)
-    return re.sub(r"^seconds\..+$", "seconds.<part>", re.sub(r"^(kept|units|alive_units)\..+$", r"\1.<layer>", column))
+    return re.sub(r"^seconds\..+$", "seconds.<part>", re.sub(r"^(kept|size|units|alive_units)\..+$", r"\1.<layer>", column))
 
 
 def test_every_column_of_the_tidy_table_is_described_in_its_order_and_no_other():
@@ -23,7 +23,7 @@ def test_every_column_of_the_tidy_table_is_described_in_its_order_and_no_other()
 
 def test_every_file_of_the_store_is_described():
     files = re.findall(r"^    (STORE/\S+)", store.__doc__, re.MULTILINE)
-    assert len(files) == 9 and [file for file in files if f"`{file}`" not in PAGE] == []
+    assert len(files) == 10 and [file for file in files if f"`{file}`" not in PAGE] == []
 
 
 def test_the_example_runs_on_the_table_as_printed(tmp_path, monkeypatch, capsys):

@@ -99,3 +99,144 @@ def test_more_seeds_are_about_what_the_spread_asks_for():
     assert more_seeds(superior([0.01, -0.01, 0.02, 0.0])) == pytest.approx(23, abs=6)
     assert more_seeds(superior([0.01])) == 2
     assert more_seeds(superior([0.01, -0.01, 0.0001, 0.0])) is None
+
+
+def rate(decide, draws=1500, seed=5, word="supported", n=5):
+    """How often a decision says the word, each time of n new normal values around 0."""
+    draw = np.random.default_rng(seed)
+    return sum(decide(draw.normal(size=n)).verdict == word for _ in range(draws)) / draws
+
+
+@pytest.mark.parametrize("n", [3, 5, 11])
+def test_at_the_boundary_of_each_test_a_false_word_is_said_in_about_1_of_40_studies(n):
+    """One-sided: half of the 5 % that a 95 % interval leaves. 1,500 studies: 0.025 give or take 0.012."""
+    assert 0.013 <= rate(lambda v: non_inferior((v - 9).tolist(), 9), n=n) <= 0.037
+    assert 0.013 <= rate(lambda v: non_inferior((v - 9).tolist(), 9), n=n, word="contradicted") <= 0.037
+    assert 0.013 <= rate(lambda v: superior((v + 9).tolist(), 9), n=n) <= 0.037
+    assert rate(lambda v: equivalent((v + 9).tolist(), 9), n=n) <= 0.037
+    assert 0.013 <= rate(lambda v: equivalent((v - 9).tolist(), 9), n=n, word="contradicted") <= 0.037
+    assert 0.013 <= rate(lambda v: about((v + 9).tolist(), 0, 9), n=n, word="contradicted") <= 0.037
+    assert rate(lambda v: about((v + 2).tolist(), 0, 1), n=n) <= 0.037  # The truth at twice the margin.
+
+
+@pytest.mark.parametrize("decide", [
+    lambda v: non_inferior(v, 0.5), lambda v: superior(v, 0.5), lambda v: equivalent(v, 1.0), lambda v: about(v, 0.0, 1.0),
+    lambda v: about(v, 0.5, 1.0, slack=0.2)])
+def test_p_is_below_5_percent_exactly_where_the_interval_decides(decide):
+    draw = np.random.default_rng(3)
+    decisions = [decide((draw.normal(size=4) + shift).tolist()) for shift in np.linspace(-4, 4, 300)]
+    decisions += [decide((draw.normal(size=4) / 5 + shift).tolist()) for shift in np.linspace(-2, 2, 300)]
+    assert {decision.verdict for decision in decisions} == {"supported", "contradicted", "undecided"}
+    assert all((decision.p < 0.05) == (decision.verdict != "undecided") for decision in decisions)
+
+
+def test_p_of_known_numbers_is_that_of_a_t_test():
+    assert superior([1.0, 2.0, 3.0, 4.0, 5.0]).p == pytest.approx(0.013235, abs=1e-6)  # t = 4.243 with 4 degrees of freedom.
+    assert superior([0.1] * 5).p == 0.0 and superior([0.0] * 5).verdict == "contradicted"
+
+
+def spreads(draw, n, cells, heavy):
+    """n seeds, which both sides share half of; than varies 3 times as much."""
+    def values(*shape):
+        return draw.standard_t(5, size=shape) / (5 / 3) ** 0.5 if heavy else draw.normal(size=shape)
+
+    both = (values(n, 1) + values(n, 2 * cells)) * 0.5**0.5
+    return both[:, :cells].T.tolist(), (3 * both[:, cells:] + 5).T.tolist()
+
+
+@pytest.mark.parametrize(("n", "cells", "heavy", "least"), [(5, 1, False, 0.935), (5, 1, True, 0.925), (5, 2, False, 0.935), (11, 1, False, 0.93),
+                                                            (11, 2, True, 0.92)])
+def test_the_ratio_of_spreads_is_covered_with_few_seeds_paired_and_heavy_tailed(n, cells, heavy, least):
+    draw, hits, draws = np.random.default_rng(13), 0, 1200
+    for _ in range(draws):
+        low, high = t_interval(statistics.spread_ratio(*spreads(draw, n, cells, heavy)))
+        hits += low <= math.log(3) <= high
+    assert least <= hits / draws <= 0.975
+
+
+def test_of_equal_spreads_one_is_called_more_stable_in_about_1_of_40_studies():
+    draw, draws = np.random.default_rng(17), 1500
+    supported = sum(superior(statistics.spread_ratio([one[0].tolist()], [one[1].tolist()])).verdict == "supported"
+                    for one in draw.normal(size=(draws, 2, 5)))
+    assert 0.01 <= supported / draws <= 0.04
+
+
+def test_the_ratio_of_known_spreads_is_centred_on_itself():
+    values = statistics.spread_ratio([[1.0, 2.0, 3.0, 5.0]], [[2.0, 4.0, 6.0, 10.0]])
+    assert statistics.mean(values) == pytest.approx(math.log(2)) and statistics.std(values) == pytest.approx(0, abs=1e-12)
+    assert statistics.pooled_std([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]) == pytest.approx(0.5**0.5)
+
+
+def test_a_side_that_does_not_vary_has_no_ratio():
+    assert statistics.spread_ratio([[0.1] * 5], [[0.1, 0.2, 0.3, 0.2, 0.4]]) is None
+    assert statistics.spread_ratio([[1.0, 2.0]], [[1.0, 3.0]]) is None
+
+
+@pytest.mark.parametrize("chances", [[0.5, 0.5], [0.9, 0.1], [0.2, 0.6, 0.2], [0.7, 0.2, 0.1], [0.25] * 4, [0.05, 0.1, 0.2, 0.3, 0.2, 0.1, 0.05]])
+@pytest.mark.parametrize("n", [5, 11])
+def test_a_level_chosen_by_each_seed_is_covered_when_half_a_level_is_added(chances, n):
+    """The peak and the smallest winning ticket: few levels, so that all seeds may agree and the plain t interval be a point."""
+    draw, places = np.random.default_rng(19), np.arange(len(chances))
+    truth = float(np.dot(places, chances))
+    hits = 0
+    for chosen in draw.choice(places, p=chances, size=(800, n)):
+        decision = about(chosen.tolist(), 0.0, 1.0, slack=0.5)
+        hits += decision.low <= truth <= decision.high
+    assert hits / 800 >= 0.945
+
+
+RISES = [[0.90, 0.92, 0.93, 0.91, 0.80], [0.91, 0.93, 0.94, 0.92, 0.83], [0.90, 0.91, 0.935, 0.91, 0.81], [0.89, 0.92, 0.93, 0.915, 0.8]]
+
+
+@pytest.mark.parametrize(("change", "verdict"), [
+    ([0, 0, 0, 0, 0], "supported"), ([0.1, 0, 0, 0, 0], "contradicted"), ([0, 0, 0, 0, 0.2], "contradicted"), ([0, 0, 0, -0.2, 0], "contradicted"),
+    ([0, -0.08, 0, 0, 0], "contradicted")])
+def test_one_peak_and_what_contradicts_it(change, verdict):
+    curves = [[value + moved for value, moved in zip(curve, change, strict=True)] for curve in RISES]
+    assert statistics.one_peak(curves).decision.verdict == verdict
+
+
+def test_one_peak_of_known_curves_tells_its_rise_and_fall():
+    shape = statistics.one_peak(RISES, 0.005)
+    assert (shape.rise.effect, shape.fall.effect) == pytest.approx((0.03375, 0.12375))
+    assert shape.decision.effect == shape.rise.effect and shape.decision.verdict == "supported"
+
+
+@pytest.mark.parametrize("n", [5, 11])
+def test_a_curve_that_is_flat_and_then_falls_has_a_peak_only_by_chance_and_a_true_one_is_not_contradicted(n):
+    draw, flat, peak, draws = np.random.default_rng(23), np.array([0.0] * 8 + [-5, -20]), np.array([0, 1, 2, 3, 4, 3, 2, 1, 0, -2]), 300
+    words = [statistics.one_peak((flat + draw.normal(size=(n, 1)) + draw.normal(size=(n, 10))).tolist()).decision.verdict for _ in range(draws)]
+    assert words.count("supported") / draws <= 0.05
+    words = [statistics.one_peak((peak + draw.normal(size=(n, 1)) + draw.normal(size=(n, 10)) / 2).tolist()).decision.verdict for _ in range(draws)]
+    assert words.count("contradicted") / draws <= 0.05 and words.count("supported") / draws >= 0.8
+
+
+def test_holm_of_known_p_values():
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.5, 0.9]) == [1.0, 1.0] and statistics.holm([]) == []
+
+
+def test_of_8_true_nulls_a_family_decides_any_in_at_most_1_of_20_studies_and_uncorrected_in_a_third():
+    draw, draws = np.random.default_rng(29), 1000
+    families = [[superior(values.tolist()).p for values in draw.normal(size=(8, 5))] for _ in range(draws)]
+    assert 0.03 <= sum(min(statistics.holm(ps)) < 0.05 for ps in families) / draws <= 0.065
+    assert sum(min(ps) < 0.05 for ps in families) / draws > 0.27
+
+
+def test_ranks_share_ties_and_the_largest_is_first():
+    assert statistics.ranks([0.3, 0.9, 0.3, 0.1]) == [2.5, 1.0, 2.5, 4.0]
+
+
+def test_friedman_of_known_ranks():
+    """Three groups ranked alike by 3 seeds of 4: chi-square 4.5, so F = 3 x 4.5 / 3.5 with 2 and 6 degrees of freedom."""
+    table = [[3, 2, 1], [3, 2, 1], [3, 2, 1], [1, 2, 3]]
+    chi = 4 * (0.5**2 + 0.5**2)
+    from scipy.stats import f
+
+    assert statistics.friedman(table) == pytest.approx(f.sf(3 * chi / (4 * 2 - chi), 2, 6))
+    assert statistics.friedman([[2, 1]] * 3) == 0.0 and statistics.friedman([[1, 1]] * 3) == 1.0 and statistics.friedman([[1.0, 2.0]]) is None
+
+
+def test_friedman_finds_a_difference_that_is_not_there_in_1_of_20_studies():
+    draw, draws = np.random.default_rng(31), 1000
+    assert 0.025 <= sum(statistics.friedman(table.tolist()) < 0.05 for table in draw.normal(size=(draws, 5, 8))) / draws <= 0.07

@@ -1,0 +1,154 @@
+"""What all published studies came to: the page of findings and README's table, from the files in results/ alone."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sweepstake.base.errors import UserError
+from sweepstake.read.publish import NOTES, cell, effect, reasons, summary_table, text_hash, verdict, verdict_table
+from sweepstake.read.report import MARKS
+from sweepstake.study.search import in_words
+from sweepstake.study.study import shipped_studies
+
+ORDER = ("prune-ready", "frankle-carbin", "winning-tickets", "random-pruning", "neuron-sparsity", "reduced-parameters", "dense-supermasks",
+         "custom-init", "prune-ready-conv")
+"""The shipped studies as `make studies` runs them and the page tells them; any other follows by name."""
+WRITTEN = "<!-- Written by docs/generate.py from results/: its words are in results/*/notes.md, its numbers in the other files there. -->\n"
+BLOCK = re.compile(r"(<!-- published: (\S*) -->\n)(.*?)(<!-- /published -->)", re.DOTALL)
+
+
+class Published(NamedTuple):
+    """One study's folder under results/, read back."""
+
+    name: str
+    folder: Path
+    provenance: Mapping[str, Any]
+    verdicts: Sequence[Mapping[str, Any]]
+    groups: list[dict[str, Any]]
+    notes: str
+
+    @property
+    def stale(self) -> bool:
+        """Whether the shipped study of this name has changed since; one that is not shipped cannot be compared."""
+        path = shipped_studies().get(self.provenance["study"])
+        return path is not None and text_hash(path.read_text(encoding="utf-8-sig")) != self.provenance["study_sha256"]
+
+
+def published(folder: Path) -> list[Published]:
+    """Every study's folder there, in the order of the page."""
+    found = [path.parent for path in sorted(folder.glob("*/provenance.json"))]
+    place = {name: number for number, name in enumerate(ORDER)}
+    return [Published(each.name, each, _read(each / "provenance.json"), _read(each / "verdicts.json"), _read(each / "summary.json"),
+                      _notes(each))
+            for each in sorted(found, key=lambda path: (place.get(path.name, len(ORDER)), path.name))]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}). Write it again with `sweepstake publish {path.parent.name}`.") from error
+
+
+def _notes(folder: Path) -> str:
+    path = folder / NOTES
+    return path.read_text(encoding="utf-8").strip() + "\n" if path.exists() else ""
+
+
+def page(results: Path, beside: Path) -> str:
+    """The page of findings, for the folder `beside`, from which its links lead."""
+    studies, up = published(results), Path(os.path.relpath(results, beside)).as_posix()
+    if not studies:
+        return f"{WRITTEN}# Findings\n\nNothing is published yet. `make studies` runs every study and writes this page.\n"
+    took = _told(sum(study.provenance["seconds"]["all"] for study in studies))
+    return "\n".join([f"""{WRITTEN}# Findings
+
+{_count(studies)}.
+
+A claim is a sentence of a paper with a test and a margin, said before the run ([what a claim can say](study-file.md#claim)). What its
+interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. Training and measuring took {took} of one
+core (a cell that two studies share is counted in each). `make studies` does all of it, going on where it stopped; `sweepstake publish
+STUDY` writes the files of one study again from its store.
+""", *filter(None, [_notes(results)]), "## Every claim\n", _every_claim(studies), "## What did not hold\n", _contradicted(studies),
+        *(_section(study, f"{up}/{study.name}") for study in studies)])
+
+
+def _count(studies: Sequence[Published]) -> str:
+    """How many claims there are and what became of them."""
+    judged = [one["verdict"] for study in studies for one in study.verdicts]
+    said = ", ".join(f"{judged.count(word)} {word}" for word in MARKS)
+    return f"{len(studies)} stud{'ies' if len(studies) != 1 else 'y'}, {len(judged)} claim{'s' * (len(judged) != 1)}: {said}"
+
+
+def _every_claim(studies: Sequence[Published]) -> str:
+    lines = ["| study | claim | what is said | after | verdict | effect (95 % interval) |", "|---|---|---|---|---|---|"]
+    lines += [f"| [{study.name}](#{study.name}) | {cell(one['claim'])} | {cell(one['says'])} | {cell(one['source'].partition(',')[0])} "
+              f"| {verdict(one)} | {effect(one)} |" for study in studies for one in study.verdicts]
+    return "\n".join(lines) + "\n"
+
+
+def _contradicted(studies: Sequence[Published]) -> str:
+    lines = [f"- [{study.name}](#{study.name}) **{cell(one['claim'])}**: {cell(one['says'])} {effect(one)}."
+             for study in studies for one in study.verdicts if one["verdict"] == "contradicted"]
+    return "\n".join(lines or ["No claim was contradicted."]) + "\n"
+
+
+def _section(study: Published, up: str) -> str:
+    said, warned = study.provenance, []
+    if study.stale:
+        warned.append(f"Stale: the study file has changed since these files were written. `sweepstake publish {said['study']}` writes them again.")
+    if not said["whole"]:
+        warned.append(f"Not the whole study as written: {said['title']}.")
+    if lost := said["cells"].get("diverged"):
+        warned.append(f"{lost} of {said['cells']['planned']} cells diverged and are in no mean from that round on.")
+    files = [name for name in ("verdicts.md", "verdicts.json", "rows.csv", "rows.parquet", "provenance.json") if (study.folder / name).exists()]
+    return "\n".join([
+        f"## {study.name}\n", f"**{said['title']}**\n", *(f"> **{warning}**\n" for warning in warned), said["about"] + "\n" * bool(said["about"]),
+        _ran(said) + f" Files: {', '.join(f'[{name}]({up}/{name})' for name in files)}.\n",
+        verdict_table(study.verdicts),
+        *(f"<details><summary>{title}</summary>\n\n{text}\n</details>\n" for title, text in (
+            ("What was measured, claim by claim", reasons(study.verdicts)),
+            ("Smallest winning tickets and robustness to pruning", summary_table(study.groups).lstrip("\n"))) if text),
+        *([study.notes] if study.notes else []),
+        *(f"![{cell(one['title'])}]({up}/{one['file']})\n" for one in said["figures"])])
+
+
+def _ran(said: Mapping[str, Any]) -> str:
+    """In a sentence or two: how much was run, on what, when."""
+    axes = " x ".join([*(f"{len(labels)} {axis}" for axis, labels in said["axes"].items()), f"{len(said['seeds'])} seeds"])
+    rounds = " or ".join(str(count) for count in said["rounds_a_cell"])
+    days = list(dict.fromkeys(moment[:10] for moment in said["finished"]))
+    made = list(dict.fromkeys(", ".join(filter(None, [str(one.get("processor", "")), f"torch {one['torch']}" if "torch" in one else ""]))
+                              for one in said["made_by"]))
+    parts = [f"{said['cells']['planned']} cells ({axes}){f', {rounds} trainings each' if rounds else ''}",
+             f"{_told(said['seconds']['all'])} of one core in all", *([" to ".join(days)] if days else []), *filter(None, made)]
+    return f"Run: {'; '.join(parts)}." + (f" Searched: {in_words(said['searched'])}" if said.get("searched") else "")
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def filled(text: str, results: Path, beside: Path) -> str:
+    """A page's text with what stands between its markers written anew: the figure that the marker names, and a row a study."""
+    return BLOCK.sub(lambda found: found[1] + _block(published(results), results, beside, found[2]) + found[4], text)
+
+
+def _block(studies: Sequence[Published], results: Path, beside: Path, figure: str) -> str:
+    if not studies:
+        return ""
+    up = Path(os.path.relpath(results, beside)).as_posix()
+    figures = {f"{study.name}/{one['file']}": one["title"] for study in studies for one in study.provenance["figures"]}
+    best = figure if figure in figures else next(iter(figures), None)
+    shown = f"![{cell(figures[best])}]({up}/{best})\n\n" if best else ""
+    lines = ["| study | " + " | ".join(f"{mark} {word}" for word, mark in MARKS.items()) + " |", "|---|" + "---|" * len(MARKS)]
+    lines += [f"| [{study.name}](docs/findings.md#{study.name}): {cell(study.provenance['title'])} | "
+              + " | ".join(_names(study.verdicts, word) for word in MARKS) + " |" for study in studies]
+    return f"{shown}{_count(studies)}. [docs/findings.md](docs/findings.md) says each with its numbers.\n\n" + "\n".join(lines) + "\n"
+
+
+def _names(judged: Iterable[Mapping[str, Any]], word: str) -> str:
+    return ", ".join(cell(one["claim"]) for one in judged if one["verdict"] == word) or "–"

@@ -1,0 +1,190 @@
+"""What a study came to, as files to keep beside the code: rows, figures, verdicts, provenance. The same store gives the same bytes."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweepstake.base.errors import UserError
+from sweepstake.base.specs import label
+from sweepstake.read import analysis, claims, figures, report, summary
+from sweepstake.read.analysis import Row, StudyLike
+from sweepstake.read.report import MARKS, Results
+
+SMALL = 1_000_000
+"""Up to so many bytes the rows are written as CSV, too."""
+LARGEST = 300_000
+"""A figure of more bytes than this is no picture for a page."""
+MACHINE, VERSIONS = ("processor", "cores", "python"), ("sweepstake", "commit", "torch", "numpy")
+NOTES = "notes.md"
+
+
+def publish(study: StudyLike, results: Results, folder: Path | str, *, partial: bool = False) -> Path:
+    """Write the folder: rows, figures, verdicts, provenance, and what else was found in them; `notes.md` there is never touched.
+
+    A study that is not as written, or lacks cells, is refused; with `partial` every title says what it is.
+    """
+    folder, rows = Path(folder), analysis.tidy(results, timing=True)
+    lacks = lacking(study, results)
+    if not rows:
+        raise UserError(f"publish {study.name}: no cell is finished in this store. Run it first: `sweepstake run {study.name}`.")
+    if lacks and not partial:
+        raise UserError(f"publish {study.name}: not the whole study as written: {'; '.join(lacks)}. Finish it with `sweepstake run "
+                        f"{study.name}` and the same --store, or publish with --partial: every title will say so.")
+    said = f" ({'; '.join(lacks)})" if lacks else ""
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    judged = [report.told(verdict) for verdict in claims.judge(study, rows)]
+    drawn = _draw(study, rows, results, folder / "figures", said)
+    found = provenance(study, results, drawn, said)
+    _write_rows(rows, folder)
+    groups = summary.summarise(list(study.axes), rows)
+    _write(folder / "summary.json", _json(groups))
+    _write(folder / "verdicts.json", _json(judged))
+    _write(folder / "verdicts.md", f"# {study.title}{said}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
+    _write(folder / "provenance.json", _json(found))
+    return folder
+
+
+def lacking(study: StudyLike, results: Results) -> list[str]:
+    """In what these results are not the whole study as written; nothing when they are."""
+    count = Counter(result["status"] for result in results)
+    return [*(["quick run, not the study's scale"] if study.quick else []), *(f"--set {said}" for said in study.overrides),
+            *(f"{count[word]} of {len(results)} cells {word}" for word in ("missing", "failed") if count[word])]
+
+
+def provenance(study: StudyLike, results: Results, drawn: Sequence[Mapping[str, str]], said: str) -> dict[str, Any]:
+    """What was run, on what, when, from which text of the study; from the store alone, so that it is the same however often it is asked."""
+    from sweepstake import __version__
+
+    finished = sorted(result["provenance"]["finished"] for result in results if result["provenance"].get("finished"))
+    records = [record for result in results for record in result["rounds"]]
+    made = Counter(json.dumps(_made(result["provenance"]), sort_keys=True) for result in results if result["rounds"])
+    return {
+        "study": study.name, "title": study.title + said, "about": study.about.strip(), "study_sha256": text_hash(study.text),
+        "whole": not said, "command": f"sweepstake publish {study.name}", "sweepstake": __version__,
+        "axes": {axis: [label(one) for one in labels] for axis, labels in study.axes.items()},
+        "seeds": sorted({result["seed"] for result in results}),
+        "cells": {"planned": len(results), **dict(sorted(Counter(result["status"] for result in results).items()))},
+        "rounds": len(records), "rounds_a_cell": sorted({len(result["rounds"]) for result in results if result["status"] == "done"}),
+        "seconds": {"training": round(sum(r["seconds"].get("train", 0.0) for r in records), 1),
+                    "all": round(sum(sum(r["seconds"].values()) for r in records), 1)},
+        "finished": finished[:1] + finished[-1:],
+        "made_by": [{**json.loads(one), "cells": count} for one, count in sorted(made.items(), key=lambda item: (-item[1], item[0]))],
+        "figures": list(drawn), **({"searched": searched} if (searched := getattr(study, "searched", None)) else {}),
+    }
+
+
+def text_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _made(found: Mapping[str, Any]) -> dict[str, Any]:
+    machine, versions = found.get("machine") or {}, found.get("versions") or {}
+    return {**{key: machine[key] for key in MACHINE if key in machine}, **{key: versions[key] for key in VERSIONS if key in versions},
+            **{key: found[key] for key in ("engine", "device") if found.get(key)}}
+
+
+def _write_rows(rows: Sequence[Row], folder: Path) -> None:
+    analysis.to_parquet(rows, folder / "rows.parquet")
+    text = analysis.to_csv(rows)
+    if len(text.encode()) <= SMALL:
+        _write(folder / "rows.csv", text)
+    else:
+        (folder / "rows.csv").unlink(missing_ok=True)
+
+
+def _draw(study: StudyLike, rows: list[Row], results: Results, folder: Path, said: str) -> list[dict[str, str]]:
+    """Every figure of the study as a slim SVG; those of an earlier publication that are no more are taken away."""
+    drawn: list[dict[str, str]] = []
+    for name, spec in report.drawings(study, rows, analysis.curves(results)):
+        title = {**spec["title"], "text": spec["title"]["text"] + said}
+        svg = slim(figures.to_svg({**spec, "title": title}))
+        if len(svg.encode()) > LARGEST:
+            raise UserError(f"publish {study.name}: figure {name} has {len(svg.encode()):,} bytes, more than the {LARGEST:,} that a page bears. "
+                            f"Draw fewer lines or points: say where, or every, in its [[figure]].")
+        _write(folder / f"{name}.svg", svg)
+        drawn.append({"file": f"figures/{name}.svg", "title": title["text"], "about": " ".join(title["subtitle"])})
+    for old in folder.glob("*.svg"):
+        if f"figures/{old.name}" not in [one["file"] for one in drawn]:
+            old.unlink()
+    return drawn
+
+
+def slim(svg: str) -> str:
+    """The same picture in fewer bytes: without what only a live page uses, and coordinates to a hundredth of a pixel."""
+    svg = re.sub(r' (?:aria-[a-z]+|role|class|pointer-events)="[^"]*"', "", svg)
+    svg = re.sub(r'<path(?: [a-z-]+="[^"]*")* opacity="0"(?: [a-z-]+="[^"]*")*/>', "", svg)
+    return re.sub(r' (?:d|transform|x2|y2)="[^"]*"', lambda at: re.sub(r"(\.\d\d)\d+(?!\d*e)", r"\1", at[0]), svg)
+
+
+def verdict_table(judged: Sequence[Mapping[str, Any]]) -> str:
+    """The verdicts as Markdown, a row a claim; their reasons stand below it, for they are long."""
+    if not judged:
+        return "This study claims nothing.\n"
+    holm = any(one.get("p_holm") is not None for one in judged)
+    lines = [f"| claim | what is said | verdict | effect (95 % interval) |{' p (Holm) |' * holm} seeds |", f"|---|---|---|---|{'---|' * holm}---|"]
+    lines += [f"| {cell(one['claim'])} | {cell(one['says'])} | {verdict(one)} | {effect(one)} |"
+              f"{f' {p_value(one)} |' * holm} {one['n']} |" for one in judged]
+    return "\n".join(lines) + "\n"
+
+
+def reasons(judged: Sequence[Mapping[str, Any]]) -> str:
+    """In words what was measured, claim by claim."""
+    sources = [f" ({one['source']})" if one.get("source") else "" for one in judged]
+    return "".join(f"- **{cell(one['claim'])}**: {one['reason']}{source}\n" for one, source in zip(judged, sources, strict=True))
+
+
+def summary_table(groups: Sequence[Row]) -> str:
+    """What each group came to, the most robust first; nothing where no network was pruned from a dense one."""
+    told = sorted((one for one in groups if one["robustness"] is not None), key=lambda one: -one["robustness"])
+    if not told:
+        return ""
+    axes = [axis for axis in list(told[0])[:list(told[0]).index("n")] if len({one[axis] for one in told}) > 1]
+    lines = [f"| {' | '.join([*map(cell, axes), 'smallest winning ticket', 'seeds with one', 'robustness', 'rank'])} |",
+             "|" + "---|" * (len(axes) + 4)]
+    for one in told:
+        ticket = _spread(one, "smallest_winning", lambda kept: figures.percent(100 * kept)) if one["winners"] else "–"
+        winners = "–" if one["winners"] is None else f"{one['winners']} of {one['n']}"
+        lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), ticket, winners, _spread(one, 'robustness', '{:.4f}'.format)])} "
+                     f"| {_spread(one, 'rank', '{:.1f}'.format)} |")
+    p = told[0]["friedman_p"]
+    return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy. Robustness: the area "
+            "under test accuracy over the logarithm of weights remaining, down to "
+            f"{figures.percent(100 * told[0]['down_to'])}, relative to the dense network's; 1 loses nothing. Rank: by robustness within each "
+            f"seed, 1 the best{f'; that all are alike: p = {claims.p_value(p)} (Friedman)' if p is not None else ''}. In brackets 95 % "
+            "intervals over seeds.\n\n" + "\n".join(lines) + "\n")
+
+
+def _spread(one: Row, name: str, amount: Callable[[float], str]) -> str:
+    """A mean with its interval."""
+    mean, low, high = one[name], one[f"{name}_low"], one[f"{name}_high"]
+    return "–" if mean is None else amount(mean) + ("" if low is None else f" ({amount(low)} to {amount(high)})")
+
+
+def verdict(one: Mapping[str, Any]) -> str:
+    return f"{MARKS[one['verdict']]} {one['verdict']}"
+
+
+def effect(one: Mapping[str, Any]) -> str:
+    """The effect with its interval, as the claim's metric is told."""
+    return one["shown"] + (f" ({one['range'].replace(', ', ' to ')})" if one["range"] else "")
+
+
+def p_value(one: Mapping[str, Any]) -> str:
+    return "–" if one.get("p_holm") is None else claims.p_value(one["p_holm"])
+
+
+def cell(text: str) -> str:
+    """Text that cannot end the cell of a table it stands in."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,92 @@
+"""What each group of cells comes to: its smallest winning ticket, its robustness to pruning, and its rank."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from sweepstake.read import statistics
+from sweepstake.read.analysis import Row
+from sweepstake.read.claims import finished, half_level, is_dense, smallest_winning
+from sweepstake.read.statistics import Interval
+
+BySeed = dict[int, float]
+
+
+def summarise(axes: Sequence[str], rows: Sequence[Row]) -> list[Row]:
+    """One row a setting of all axes, over the seeds of its finished cells; intervals are 95 %, by Student's t.
+
+    `smallest_winning`: the geometric mean over seeds of the smallest kept fraction that ends at or above the cell's own dense
+    network (1 where none does), its interval half a level wider; `winners`: how many seeds have one below 1. `robustness`: the
+    area under test accuracy over log kept, from 1 down to `down_to`, the smallest level that all cells reached, relative to the
+    dense network's; 1 loses nothing. `rank`: the mean over seeds of its rank by robustness, 1 the best; `friedman_p`: of all
+    groups being alike.
+    """
+    groups: dict[tuple[Any, ...], list[list[Row]]] = {}
+    for rounds in finished(rows):
+        groups.setdefault(tuple(rounds[0][axis] for axis in axes), []).append(rounds)
+    pruned = [rounds for cells in groups.values() for rounds in cells if _has_area(rounds)]
+    down_to = max((min(row["kept_fraction"] for row in rounds if row["kept_fraction"] > 0) for rounds in pruned), default=1.0)
+    areas = {group: {rounds[0]["seed"]: robustness(rounds, down_to) for rounds in cells if _has_area(rounds)}
+             for group, cells in groups.items()}
+    ranked, p = _ranks({group: area for group, area in areas.items() if area})
+    return [{**dict(zip(axes, group, strict=True)), "n": len({rounds[0]["seed"] for rounds in cells}), "dense": _dense(cells),
+             **_tickets(cells), **_spread("robustness", list(areas[group].values())), "down_to": down_to if areas[group] else None,
+             **_spread("rank", ranked.get(group, []), 1.0, float(len(ranked))), "friedman_p": p if group in ranked else None}
+            for group, cells in groups.items()]
+
+
+def robustness(rounds: Sequence[Row], down_to: float, metric: str = "test_accuracy") -> float:
+    """The mean of the metric over log kept, from 1 down to a level, by trapezoids, relative to the dense network's own."""
+    points = [(math.log(row["kept_fraction"]), row[metric] / rounds[0][metric]) for row in rounds
+              if row["kept_fraction"] > 0 and row[metric] is not None]
+    end, area = math.log(down_to), 0.0
+    for (left, high), (right, low) in pairwise(points):
+        if left > end:
+            cut = max(right, end)
+            at_cut = high + (low - high) * (left - cut) / (left - right) if left > right else low
+            area += (left - cut) * (high + at_cut) / 2
+    return area / -end
+
+
+def _has_area(rounds: Sequence[Row]) -> bool:
+    dense = rounds[0]
+    return is_dense(dense) and bool(dense["test_accuracy"]) and any(
+        0 < row["kept_fraction"] < 1 and row["test_accuracy"] is not None for row in rounds)
+
+
+def _dense(cells: Sequence[Sequence[Row]]) -> float | None:
+    found = [rounds[0]["test_accuracy"] for rounds in cells if is_dense(rounds[0]) and rounds[0]["test_accuracy"] is not None]
+    return statistics.mean(found) if found else None
+
+
+def _tickets(cells: Sequence[Sequence[Row]]) -> Row:
+    """The smallest winning ticket over seeds, on a log scale."""
+    smallest: BySeed = {}
+    halves: list[float] = []
+    for rounds in cells:
+        if (kept := smallest_winning(rounds)) is not None and kept > 0:
+            smallest[rounds[0]["seed"]] = math.log(kept)
+            halves.append(half_level([row["kept_fraction"] for row in rounds], kept))
+    told = _spread("smallest_winning", list(smallest.values()), slack=statistics.mean(halves) if halves else 0.0)
+    return {key: None if value is None else min(1.0, math.exp(value)) for key, value in told.items()} | {
+        "winners": sum(log < 0 for log in smallest.values()) if smallest else None}
+
+
+def _ranks(areas: dict[tuple[Any, ...], BySeed]) -> tuple[dict[tuple[Any, ...], list[float]], float | None]:
+    """Each group's ranks, seed by seed, at the seeds that all groups have, and Friedman's p."""
+    seeds = sorted(set[int].intersection(*map(set, areas.values()))) if len(areas) > 1 else []
+    if not seeds:
+        return {}, None
+    table = [[area[seed] for area in areas.values()] for seed in seeds]
+    by_group = zip(*map(statistics.ranks, table), strict=True)
+    return {group: list(own) for group, own in zip(areas, by_group, strict=True)}, statistics.friedman(table)
+
+
+def _spread(name: str, values: Sequence[float], least: float = -math.inf, most: float = math.inf, slack: float = 0.0) -> Row:
+    low, high = _between(statistics.t_interval(values), least, most, slack)
+    return {name: statistics.mean(values) if values else None, f"{name}_low": low, f"{name}_high": high}
+
+
+def _between(interval: Interval | None, least: float, most: float, slack: float) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (max(least, interval[0] - slack), min(most, interval[1] + slack))

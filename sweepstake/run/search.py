@@ -1,0 +1,132 @@
+"""A search: trials are proposed, trained as cells of their own, and what came out is kept beside them as plain JSON."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from math import log
+from typing import Any
+
+from sweepstake.base.cell import cell_id
+from sweepstake.base.errors import UserError
+from sweepstake.pieces import neutral_options
+from sweepstake.run.store import Store
+from sweepstake.study.search import SAME, Params, Range, Search, filled, levels, with_found
+from sweepstake.study.study import Planned, Study
+
+Trial = dict[str, Any]
+"""A point of the space as it is kept: {params, cells, value}; no value where a cell failed or diverged."""
+
+
+def trials_of(study: Study, home: Store) -> list[Trial]:
+    """The trials that have ended, in their order."""
+    return (home.search(study.search.id) or {"trials": []})["trials"] if study.search else []
+
+
+def found_in(search: Search, trials: Sequence[Trial]) -> Params | None:
+    """The best point, once all trials have ended; of equals the first. None before, and where no trial has a value."""
+    whole = [trial for trial in trials if trial["value"] is not None]
+    if len(trials) < search.spec.trials or not whole:
+        return None
+    sign = 1 if search.spec.metric.endswith("accuracy") else -1
+    return max(whole, key=lambda trial: sign * trial["value"])["params"]
+
+
+def settled(study: Study, home: Store) -> Study:
+    """The study with the account of its search, and, once it has ended, with the found value where it was waited for."""
+    search, planned = study.search, list[Planned]()
+    if search is None:
+        return study
+    trials = trials_of(study, home)
+    found = found_in(search, trials)
+    for each in study.planned:
+        cell = with_found(each.cell, search.ref(found)) if found else each.cell
+        planned.append(Planned(cell_id(cell, neutral_options), cell, each.labels))
+    return dataclasses.replace(study, planned=tuple(planned), searched=account(search, trials))
+
+
+def search_first(study: Study, home: Store, compute: Callable[[list[Planned], str], None], again: bool) -> Study:
+    """Run the trials that the store lacks, and return the study with what they found. With `again` failed cells are tried again.
+
+    A batch is proposed from the batches before it and from nothing else, so a search that was stopped goes on as if it had not been.
+    """
+    search = study.search
+    if search is None:
+        return study
+    trials = [] if again else trials_of(study, home)
+    while len(trials) < search.spec.trials:
+        points = propose(search, trials, min(search.spec.batch, search.spec.trials - len(trials)))
+        planned = [planned_trial(search, number, point) for number, point in enumerate(points, len(trials) + 1)]
+        stage = f"search: {len(trials)} of {search.spec.trials} trials ended"
+        compute(list({each.id: each for cells in planned for each in cells}.values()), stage)
+        trials += [{"params": point, "cells": [each.id for each in cells], "value": worth(search, cells, home)}
+                   for point, cells in zip(points, planned, strict=True)]
+        home.put_search(search.id, {"study": study.name, "metric": search.spec.metric, "trials": trials})
+    if found_in(search, trials) is None:
+        raise UserError(f"{study.path or study.name}: [search]: not one of {len(trials)} trials has a value: all failed or diverged. "
+                        f"`sweepstake run ... --retry` tries failed ones again; or change the space.")
+    return settled(study, home)
+
+
+def planned_trial(search: Search, number: int, point: Params) -> list[Planned]:
+    return [Planned(id_, cell, {"search": f"trial {number} of {search.spec.trials}"}) for id_, cell in search.trial(point)]
+
+
+def with_search(study: Study) -> Study:
+    """The study and, as cells of it, the trials that have yet to end, each as the middle of the space: what is still to be paid."""
+    search, ended = study.search, len((study.searched or {"trials": []})["trials"])
+    if search is None:
+        return study
+    more = [Planned(f"{id_}-trial-{number}", cell, {}) for number in range(ended, search.spec.trials) for id_, cell in search.trial(search.middle)]
+    return dataclasses.replace(study, planned=(*study.planned, *more))
+
+
+def worth(search: Search, planned: Sequence[Planned], home: Store) -> float | None:
+    """A trial's value: the mean over its seeds and levels; None if a cell has no number there."""
+    split, measure = search.spec.metric.split("_")
+    values: list[float] = []
+    for each in planned:
+        result = home.get(each.id)
+        if result is None or result["status"] != "done":
+            return None
+        rounds = result["rounds"]
+        for level in levels(search.spec) or [rounds[-1]["kept_fraction"]]:
+            near = min((r for r in rounds if r["kept_fraction"] > 0), key=lambda r: abs(log(r["kept_fraction"] / level)))
+            if abs(near["kept_fraction"] / level - 1) > SAME:
+                raise UserError(f"[search]: kept = {level}: no round of a trial keeps that; the nearest keeps {near['kept_fraction']:.3g}.")
+            values.append(near["end"][split][measure])
+    return sum(values) / len(values)
+
+
+def propose(search: Search, trials: Sequence[Trial], count: int) -> list[Params]:
+    """The next points, by Optuna's TPE over all of the space at once; the same for the same trials, whoever asks and when."""
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("[search]: Optuna is not installed. `pip install sweepstake[search]`, or name a store in which the search "
+                        "has ended.") from None
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+    from optuna.trial import TrialState, create_trial
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        space: dict[str, BaseDistribution] = {
+            path: FloatDistribution(knob.low, knob.high, log=knob.log) if isinstance(knob, Range) else CategoricalDistribution(knob)
+            for path, knob in search.knobs.items()}
+        sampler = optuna.samplers.TPESampler(seed=search.spec.seed + len(trials), n_startup_trials=search.spec.random, multivariate=True)
+        direction = "maximize" if search.spec.metric.endswith("accuracy") else "minimize"
+        asked = optuna.create_study(sampler=sampler, direction=direction)
+        asked.add_trials([create_trial(params=trial["params"], distributions=space, value=trial["value"],
+                                       state=TrialState.PRUNED if trial["value"] is None else TrialState.COMPLETE) for trial in trials])
+        points = [asked.ask(space).params for _ in range(count)]
+    finally:
+        optuna.logging.set_verbosity(before)
+    return [{path: knob.rounded(point[path]) if isinstance(knob, Range) else point[path] for path, knob in search.knobs.items()}
+            for point in points]
+
+
+def account(search: Search, trials: Sequence[Trial]) -> dict[str, Any]:
+    """The search as a report tells it: its trials, each with its value, and what was found."""
+    found = found_in(search, trials)
+    return {"name": search.spec.name, "field": search.spec.field, "metric": search.spec.metric, "of": search.spec.trials,
+            "kept": levels(search.spec), "seeds": list(search.spec.seeds), "trials": list(trials),
+            "found": None if found is None else filled(search.spec.options, found)}

@@ -1,0 +1,152 @@
+"""results/ against the code and the pages: what is published is what the rows and the shipped studies give."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweepstake.base.specs import ClaimSpec
+from sweepstake.read import claims
+from sweepstake.read.findings import BLOCK, ORDER, Published, filled, page, published
+from sweepstake.read.publish import LARGEST, publish, verdict_table
+from sweepstake.study.study import load_study, shipped_studies
+from tests.read.fakes import FakeStudy, fake_results
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+HERE = published(RESULTS)
+SHIPPED = [study for study in HERE if study.provenance["study"] in shipped_studies()]
+
+
+def test_the_pages_are_exactly_what_results_give():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert (ROOT / "docs" / "findings.md").read_text(encoding="utf-8") == page(RESULTS, ROOT / "docs").rstrip() + "\n", "run `make docs`"
+    assert BLOCK.search(readme) and filled(readme, RESULTS, ROOT) == readme, "run `make docs`"
+
+
+def test_every_shipped_study_but_the_demo_is_run_by_make_studies_in_the_pages_order():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    run = re.findall(r"^STUDIES := ((?:.*\\\n)*.*)", makefile, re.MULTILINE)[0].replace("\\", " ").split()
+
+    assert tuple(run) == ORDER
+    assert set(shipped_studies()) - {"demo"} <= set(ORDER)
+
+
+@pytest.mark.parametrize("study", HERE, ids=lambda study: study.name)
+def test_what_is_published_is_whole_and_light(study: Published):
+    assert (study.folder / "verdicts.md").read_text(encoding="utf-8").count(verdict_table(study.verdicts)) == 1
+    assert [path.name for path in study.folder.glob("figures/*.svg") if path.stat().st_size > LARGEST] == []
+    assert sorted(f"figures/{path.name}" for path in study.folder.glob("figures/*")) == sorted(o["file"] for o in study.provenance["figures"])
+
+
+@pytest.mark.parametrize("study", SHIPPED, ids=lambda study: study.name)
+def test_no_published_study_has_changed_since(study: Published):
+    assert not study.stale, f"results/{study.name} is stale: the study file has changed since. Run `sweepstake publish {study.name}`."
+
+
+@pytest.mark.parametrize("study", SHIPPED, ids=lambda study: study.name)
+def test_published_verdicts_are_those_of_the_published_rows(study: Published):
+    if study.stale or not study.provenance["whole"]:
+        pytest.skip("not the shipped study as it is")
+    assert differing(study, load_study(study.provenance["study"])) == []
+
+
+def differing(study: Published, asked: Any) -> list[str]:
+    """The claims whose published verdict is not what judging the published rows gives."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    again = json.loads(json.dumps(claims.table(claims.judge(asked, parquet.read_table(study.folder / "rows.parquet").to_pylist()))))
+    assert [one["claim"] for one in again] == [one["claim"] for one in study.verdicts]
+    return [one["claim"] for one, kept in zip(again, study.verdicts, strict=True)
+            if any(kept.get(key) != (pytest.approx(value, rel=1e-6, abs=1e-9) if isinstance(value, float) else value)
+                   for key, value in one.items())]
+
+
+def test_a_changed_verdict_row_or_figure_would_be_found(tmp_path: Path):
+    asked = FakeStudy(name="demo", axes={"init": ["a", "b"]}, claims=[
+        ClaimSpec(name="a", says="a is above b.", test="better", this={"init": "a"}, than={"init": "b"}, kept=0.0352)])
+    publish(asked, fake_results(asked.axes, seeds=4), tmp_path / "demo")
+    [study] = published(tmp_path)
+    assert differing(study, asked) == []
+    test_what_is_published_is_whole_and_light(study)
+    assert study.stale  # Its text is not the shipped demo's.
+
+    effect = study.verdicts[0]["effect"]
+    assert differing(study._replace(verdicts=[{**study.verdicts[0], "effect": effect + 0.001}]), asked) == ["a"]
+    assert differing(study._replace(verdicts=[{**study.verdicts[0], "n": 5}]), asked) == ["a"]
+    with pytest.raises(AssertionError):
+        test_what_is_published_is_whole_and_light(study._replace(verdicts=[{**study.verdicts[0], "shown": "+9.99 points"}]))
+    with pytest.raises(AssertionError, match="stale"):
+        test_no_published_study_has_changed_since(study)
+    (study.folder / "figures" / "9-old.svg").write_text("<svg/>")
+    with pytest.raises(AssertionError):
+        test_what_is_published_is_whole_and_light(study)
+
+
+def test_a_page_that_says_another_number_would_be_found(tmp_path: Path):
+    asked = FakeStudy(name="demo", axes={"init": ["a", "b"]}, claims=[ClaimSpec(says="It ends at 90 %.", test="about", value=0.9, margin=0.02)])
+    publish(asked, fake_results(asked.axes, seeds=4), tmp_path / "demo")
+    text = page(tmp_path, tmp_path)
+    verdicts = json.loads((tmp_path / "demo" / "verdicts.json").read_text())
+    (tmp_path / "demo" / "verdicts.json").write_text(json.dumps([{**one, "shown": "99.99 %"} for one in verdicts]))
+
+    assert "99.99 %" not in text
+    assert page(tmp_path, tmp_path) != text
+
+
+SHIM = """#!/bin/sh
+echo "$*" >> said.log
+case "$*" in
+    data*) printf 'mnist\\tfound\\t/somewhere\\nfashion_mnist\\t%s\\t\\n' "$FASHION" ;;
+    "run frankle-carbin "*) exit "$CODE" ;;
+esac
+"""
+
+
+def make(folder: Path, *arguments: str, fashion: str = "found", code: int = 0) -> tuple[int, list[str], str]:
+    """Our Makefile with a sweepstake that only writes down what it is asked: the exit code, what was asked, and what make said."""
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    for name in ("pyproject.toml", "constraints.txt"):
+        (folder / name).touch()
+    for name in ("sweepstake", "python"):
+        (folder / ".venv" / "bin" / name).write_text(SHIM)
+        (folder / ".venv" / "bin" / name).chmod(0o755)
+    (folder / ".venv" / ".installed").touch()
+    clean = {key: value for key, value in os.environ.items() if key not in ("DATA", "STORE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    done = subprocess.run(["make", "-f", ROOT / "Makefile", "studies", "DATASETS=mnist fashion_mnist", *arguments], cwd=folder, text=True,
+                          capture_output=True, timeout=60, env={**clean, "FASHION": fashion, "CODE": str(code)})
+    asked = [line for line in (folder / "said.log").read_text().splitlines() if not line.startswith("data")]
+    return done.returncode, asked, done.stderr
+
+
+def test_make_studies_runs_and_publishes_each_in_order_then_writes_the_pages(tmp_path: Path):
+    code, asked, _ = make(tmp_path, "DATA=/my data", "STORE=kept")
+
+    each = [line for name in ORDER for line in (f"run {name} --data /my data --store kept", f"publish {name} --store kept")]
+    assert (code, asked) == (0, [*each, "docs/generate.py"])
+
+
+def test_make_studies_goes_on_past_a_study_that_fails_and_tells_it_at_the_end(tmp_path: Path):
+    code, asked, said = make(tmp_path, code=1)
+
+    assert code != 0 and "make studies: not published: frankle-carbin." in said
+    assert "publish frankle-carbin --store runs" not in asked
+    assert asked[-3:] == [f"run {ORDER[-1]} --store runs", f"publish {ORDER[-1]} --store runs", "docs/generate.py"]
+
+
+def test_make_studies_stops_at_ctrl_c(tmp_path: Path):
+    code, asked, _ = make(tmp_path, code=130)
+
+    assert code != 0 and asked[-1] == "run frankle-carbin --store runs"
+
+
+def test_make_studies_without_the_data_says_so_in_a_line_and_runs_nothing(tmp_path: Path):
+    code, asked, said = make(tmp_path, fashion="missing")
+
+    assert code != 0 and asked == []
+    assert said.splitlines()[0] == ("make studies: fashion_mnist is not here. Say where with make studies DATA=DIR, or get it with "
+                                    ".venv/bin/sweepstake data fetch fashion_mnist.")
