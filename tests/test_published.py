@@ -13,6 +13,7 @@ from sweepstake.base.specs import ClaimSpec
 from sweepstake.read import claims
 from sweepstake.read.findings import BLOCK, ORDER, Published, filled, page, published
 from sweepstake.read.publish import LARGEST, publish, verdict_table
+from sweepstake.read.summary import summarise
 from sweepstake.study.study import load_study, shipped_studies
 from tests.read.fakes import FakeStudy, fake_results
 
@@ -54,6 +55,23 @@ def test_published_verdicts_are_those_of_the_published_rows(study: Published):
     if study.stale or not study.provenance["whole"]:
         pytest.skip("not the shipped study as it is")
     assert differing(study, load_study(study.provenance["study"])) == []
+
+
+@pytest.mark.parametrize("study", SHIPPED, ids=lambda study: study.name)
+def test_published_rows_are_of_the_cells_that_the_shipped_study_names_today(study: Published):
+    """What a piece computes is in its cells' ids, so results of another version of it are stale, too."""
+    if study.stale or not study.provenance["whole"]:
+        pytest.skip("not the shipped study as it is")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    found = set(parquet.read_table(study.folder / "rows.parquet", columns=["id"])["id"].to_pylist())
+    assert found >= {planned.id for planned in load_study(study.provenance["study"]).planned if not planned.waits}
+
+
+@pytest.mark.parametrize("study", HERE, ids=lambda study: study.name)
+def test_the_published_summary_is_that_of_the_published_rows(study: Published):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    again = summarise(list(study.provenance["axes"]), parquet.read_table(study.folder / "rows.parquet").to_pylist())
+    assert study.groups == [pytest.approx(one, rel=1e-6, abs=1e-9) for one in json.loads(json.dumps(again))]
 
 
 def differing(study: Published, asked: Any) -> list[str]:

@@ -139,7 +139,7 @@ def reasons(judged: Sequence[Mapping[str, Any]]) -> str:
 
 def summary_table(groups: Sequence[Row]) -> str:
     """What each group came to, the most robust first; nothing where no network was pruned from a dense one."""
-    told = sorted((one for one in groups if one["robustness"] is not None), key=lambda one: -one["robustness"])
+    told = summary.ordered(groups)
     if not told:
         return ""
     axes = [axis for axis in list(told[0])[:list(told[0]).index("n")] if len({one[axis] for one in told}) > 1]
