@@ -52,12 +52,16 @@ def covers(cell: Cell, module: nn.Module) -> bool:
 
 
 def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engine: str = "fast") -> Trainer:
-    """The fast trainer of the cell's precision where there is one, the reference trainer elsewhere, or always if that is asked for."""
+    """The fast trainer of the cell's precision where there is one, the reference trainer elsewhere, thinned where it can be;
+    plain, always, if that is asked for."""
+    from sweepstake.engine import thin
     from sweepstake.engine.half import HalfTrainer
 
     plain = Trainer(cell, images, watch)
-    if engine != "fast" or not covers(cell, plain.net.module):
+    if engine != "fast":
         return plain
+    if not covers(cell, plain.net.module):
+        return thin.ThinTrainer(cell, images, watch) if thin.covers(plain.net) else plain
     return (HalfTrainer if cell.precision == "bfloat16" else FastTrainer)(cell, images, watch)
 
 

@@ -171,13 +171,16 @@ def _allocate(net: Net, cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor]
         joined = keep_top(best, living, total, tie)
         return [int(part.sum()) for part in joined.split(sizes)]
 
-    def top_by(name: str, options: Mapping[str, Any]) -> list[int]:
+    def top_by(name: str, options: Mapping[str, Any], once: bool = False) -> list[int]:
         """What another criterion would leave of each layer, pruning as it prunes: in parts, if it has iterations."""
         resolved = criterion.resolve(name, options, "allocation = like")
-        parts, begun, under, living = resolved.get("iterations", 1), sum(room), mask, {slot: alive[slot] for slot in pool}
+        under = torch.ones_like(mask) if once else mask
+        living = {slot: alive_in(net, cell, slot, under) for slot in pool}
+        parts, begun = resolved.get("iterations", 1), sum(int(each.sum()) for each in living.values())
         tie = torch.cat([ties[slot] for slot in pool])
         for part in range(1, parts + 1):
-            best = scorer(under, name, resolved).scores(pool)
+            scored = scorer(under, name, resolved)
+            best = (scored.at_first(under) if once else scored).scores(pool)
             count = total if part == parts else round(begun * (total / begun) ** (part / parts))
             joined = keep_top(*(torch.cat([each[slot] for slot in pool]) for each in (best, living)), count, tie)
             living = dict(zip(pool, joined.split(sizes), strict=True))

@@ -49,7 +49,7 @@ class Scorer:
     def scores(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
         """Each layer's scores, flat: one a weight (and bias), or one a unit."""
         if self.done and self.options.get("once"):
-            return self._at_first().scores(slots)
+            return self.at_first(torch.ones_like(self.mask)).scores(slots)
         if self.piece.traits.get("joint"):
             found = self._jointly(slots)
         else:
@@ -59,10 +59,10 @@ class Scorer:
                 raise UserError(f'criterion = "{self.piece.name}": a score of {slot.layer} is not a finite number.')
         return found
 
-    def _at_first(self) -> "Scorer":
-        """The scorer of the first pruning of an untrained network: everything alive, the same draws."""
+    def at_first(self, mask: Tensor) -> "Scorer":
+        """The scorer of the first pruning of an untrained network: the same draws, of what this mask leaves alive."""
         drawn = dict.fromkeys(self.stations, self.stations["w_init"])
-        return Scorer(self.net, self.cell, drawn, torch.ones_like(self.mask), 0, self.images, self.piece.name, self.options)
+        return Scorer(self.net, self.cell, drawn, mask, 0, self.images, self.piece.name, self.options)
 
     def _jointly(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
         sizes = [slot.shape[0] for slot in slots]

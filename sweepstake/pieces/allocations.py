@@ -25,7 +25,7 @@ allocation = Registry("allocation", offers={
     "scores": "each layer's scores, flat",
     "alive": "each layer's mask, flat",
     "top": "how many of each layer are among the `total` best of all these layers, ties broken by the cell's draw",
-    "top_by": "a function of a criterion's name and options: `top` by that criterion's scores",
+    "top_by": "a function of a criterion's name and options: `top` by that criterion's scores (of the whole network as drawn, if asked)",
 })
 
 
@@ -41,10 +41,13 @@ def everywhere(top):
     return top
 
 
-@allocation
-def like(top_by, *, criterion: str, options: dict[str, Any] = {}):  # noqa: B006 (never written)
-    """The layer counts another criterion's one ranking gives; which weights is the cell's criterion's affair (Frankle et al. 2021)."""
-    return top_by(criterion, options)
+@allocation(neutral={"once": False})
+def like(top_by, *, criterion: str, options: dict[str, Any] = {}, once: bool = False):  # noqa: B006 (never written)
+    """The layer counts another criterion's one ranking gives; which weights is the cell's criterion's affair (Frankle et al. 2021).
+
+    `once`: in every round a ranking of the whole network as it was drawn, so that round r is one pruning to its size.
+    """
+    return top_by(criterion, options, once)
 
 
 @allocation

@@ -76,6 +76,8 @@ def _cost(planned: Planned) -> tuple[int, tuple[list[float], list[float]], float
     import torch
 
     from sweepstake.engine.fast import trainer_for
+    from sweepstake.engine.prune import pruned_slots
+    from sweepstake.engine.scores import without_units
     from sweepstake.engine.train import Start, Trainer, prepare, steps_in_round
     from sweepstake.pieces.datasets import Data
 
@@ -98,6 +100,9 @@ def _cost(planned: Planned) -> tuple[int, tuple[list[float], list[float]], float
 
     def timed(trainer: Trainer, kept: float) -> float:
         mask = torch.from_numpy(np.random.default_rng(0).random(trainer.net.size) < kept)
+        if cell.granularity == "unit":
+            units = {slot: torch.arange(slot.shape[0]) < max(1, round(kept * slot.shape[0])) for slot in pruned_slots(trainer.net, cell)}
+            mask = without_units(trainer.net, torch.ones_like(mask), units)
         began = time.process_time()  # Of this process: what neighbours do to the clock is not the study's cost.
         trainer.train(trainer.net.cell, Start(begin * mask, mask), 0)
         return time.process_time() - began

@@ -149,6 +149,17 @@ def test_like_takes_the_counts_of_another_criterion_and_not_its_places():
         assert both == pytest.approx(share, abs=0.05), "random places meet by chance alone"
 
 
+def test_like_once_is_one_ranking_of_the_whole_drawn_network_at_every_size():
+    def asked(once, rounds):
+        like = ("like", {"criterion": "snip", "options": {"images": 30}, "once": once})
+        return run_cell(make_cell(allocation=like, criterion="random", keep=0.5, prune_when="before", rounds=rounds, steps=1),
+                        tiny_images())[-1]["asked_by_layer"]
+
+    snip = cut(allocation="everywhere", criterion=("snip", {"images": 30}), keep=0.125)[1].asked
+    assert asked(True, 2) == snip != asked(False, 2)
+    assert asked(True, 0) == asked(False, 0)
+
+
 def test_like_with_an_unknown_or_unfit_criterion_is_one_clear_line():
     with pytest.raises(UserError, match=r'allocation: criterion = "snipp": no criterion of that name'):
         run_cell(make_cell(allocation=("like", {"criterion": "snipp"})), tiny_images())

@@ -45,7 +45,7 @@ def offers(set_: str, name: str) -> dict[str, Any]:
         return {"sizes": [360, 600, 50], "shapes": [(20, 2, 3, 3), (30, 20), (5, 10)], "density": [0.5, 0.6, 0.9], "total": 600,
                 "first": [True, False, False], "output": [False, False, True],
                 "scores": [some(n, seed=n) for n in (360, 600, 50)], "alive": [torch.ones(n) > 0 for n in (360, 600, 50)],
-                "top": [300, 270, 30], "top_by": lambda name, options: [len(name), 300, 30]}
+                "top": [300, 270, 30], "top_by": lambda name, options, once: [len(name), 300, 30]}
     if set_ == "model":
         return {"inputs": (3, 32, 32), "classes": 10}
     return {}

@@ -1,0 +1,24 @@
+"""What a study will cost is timed on networks pruned as its cells will be."""
+
+import pytest
+
+from sweepstake.engine.rounds import alive_units
+from sweepstake.engine.thin import ThinTrainer
+from sweepstake.run.estimate import TIMED, _cost
+from sweepstake.study.study import Planned
+from tests.helpers import make_cell
+
+
+@pytest.mark.parametrize(("granularity", "criterion"), [("unit", "unit_l2"), ("weight", "magnitude")])
+def test_a_cell_that_loses_units_is_timed_without_them(monkeypatch, granularity, criterion):
+    left, train = set(), ThinTrainer.train
+
+    def seen(trainer, cell, start, *rest):
+        left.add(int(alive_units(trainer.net, "conv2", start.mask).sum()))
+        return train(trainer, cell, start, *rest)
+
+    monkeypatch.setattr(ThinTrainer, "train", seen)
+    cell = make_cell(model=("conv2", {"width": 0.25}), granularity=granularity, criterion=criterion, batch_size=10)
+    steps, (_, seconds), measured, size = _cost(Planned("id", cell, {}))
+    assert steps == 20 and len(seconds) == len(TIMED) and min(seconds) > 0 and measured > 0 and size > 20_000
+    assert (left == {max(1, round(16 * kept)) for kept in TIMED}) == (granularity == "unit")
