@@ -173,7 +173,7 @@ def _column(claim: ClaimSpec) -> str:
 
 
 def _values(claim: ClaimSpec, axes: list[str], cells: list[list[tuple[Row, Row]]]) -> list[float]:
-    """One number a seed: the metric itself (about), or the gain over round 0 or over the other side."""
+    """One number a seed: the metric itself (about), or the gain over round 0, over the other side or over the number said."""
     column, sign = _column(claim), _sign(claim)
     if claim.test == "matches_dense":
         pairs = [(at["seed"], at[column], dense[column]) for dense, at in cells[0]
@@ -181,7 +181,8 @@ def _values(claim: ClaimSpec, axes: list[str], cells: list[list[tuple[Row, Row]]
         return list(_mean_by_seed([(seed, sign * gain) for seed, this, than in pairs
                                    for gain in statistics.paired_differences({seed: this}, {seed: than}, claim.relative).values()]).values())
     if not _paired(claim):
-        return list(_mean_by_seed([(at["seed"], at[column]) for _, at in cells[0]]).values())
+        levels = _mean_by_seed([(at["seed"], at[column]) for _, at in cells[0]]).values()
+        return [sign * (level - (claim.value or 0.0)) if claim.test == "better" else level for level in levels]
     # Paired within a seed and within every axis that the claim leaves open; the same cells each with themselves.
     open_axes = [axis for axis in axes if not claim.than or (axis not in claim.this and axis not in claim.than)]
     by_setting = [_by_setting(side, open_axes) for side in cells]
@@ -413,7 +414,7 @@ def _against(claim: ClaimSpec) -> str:
     if claim.test == "matches_dense":
         return " against its own dense network" + level
     if not _paired(claim):
-        return level
+        return level + (f" against {_amount_of(claim, claim.value or 0.0, False)}" if claim.test == "better" else "")
     other = f" against {_names(claim.than) if claim.than else 'itself'}"
     return other + level if claim.kept_than is None else f"{level}{other} at {100 * claim.kept_than:.3g} %"
 

@@ -65,6 +65,18 @@ def test_about_compares_the_mean_with_the_printed_number():
     assert judged(ClaimSpec(says="50 %", test="about", value=0.5, margin=0.03, this={"init": "good"})).verdict == "contradicted"
 
 
+def test_better_may_be_than_a_number_and_its_interval_must_clear_it():
+    """good is at 0.95 to 0.99: its mean is above 96 %, its interval is not; `about` with a wide band would say supported."""
+    claim = {"says": "x", "test": "better", "this": {"init": "good"}}
+    above, unsure, below = (judged(ClaimSpec(**claim, value=value)) for value in (0.93, 0.96, 0.999))
+    assert [one.verdict for one in (above, unsure, below)] == ["supported", "undecided", "contradicted"]
+    assert above.unit == "gain" and abs(above.effect - unsure.effect - 0.03) < 1e-9 and unsure.low < 0 < unsure.effect
+    assert above.reason.startswith("good after the last round against 93.00 %: +3.")
+    less = judged(ClaimSpec(**claim, value=400.0, metric="early_step"))
+    assert less.verdict == "supported" and less.reason.startswith("good after the last round against 400: +")
+    assert judged(ClaimSpec(**claim, value=1.0, metric="smallest_winning", margin=0.1)).reason.startswith("good against 100.00 %: +")
+
+
 def test_two_seeds_decide_nothing():
     verdict = judged(ClaimSpec(says="good beats bad", test="better", this={"init": "good"}, than={"init": "bad"}), seeds=2)
     assert verdict.verdict == "undecided" and verdict.more_seeds == 1 and "Below 3 seeds nothing is decided" in verdict.reason
@@ -355,6 +367,9 @@ PAIR = {"this": {"init": "good"}, "than": {"init": "bad"}}
     ({"test": "peaks_at", **PAIR, "value": 0.2, "margin": 0.5}, 'test = "peaks_at" takes no than'),
     ({"test": "matches_dense", "kept_than": 1.0, "kept": 0.1}, "takes no kept_than"),
     ({"test": "peaks_at", "margin": 0.5}, "needs value"),
+    ({"test": "better", "value": 0.6, "kept_than": 1.0}, "takes value in the place of another side"),
+    ({"test": "better", "value": 0.6, "relative": True}, "relative = true needs another side"),
+    ({"test": "matches_dense", "value": 0.6}, 'value is for test = "about", "peaks_at" or "better"'),
     ({"test": "peaks_at", "value": 20, "margin": 0.5}, "wants a kept fraction"),
     ({"test": "peaks_at", "value": 0.2}, "margin above 0"),
     ({"test": "unimodal", "kept": 0.2}, "about all rounds of a cell. Leave kept out"),
