@@ -85,7 +85,7 @@ def _verdict(claim: ClaimSpec, name: str, found: Found, p_holm: float | None, to
     more = statistics.more_seeds(decision, 1 - ALPHA / max(together, 1)) if word == "undecided" else None
     parts = [found.told()]
     if p_holm is not None and decision.n >= statistics.MIN_SEEDS:
-        parts.append(f"Holm over {together} comparison{'s' * (together != 1)}: p = {p_value(p_holm)}"
+        parts.append(f"Holm over {together} comparison{'s' * (together != 1)}: p {'' if p_holm < 0.0001 else '= '}{p_value(p_holm)}"
                      + (f"; alone it would be {alone}." if alone != word else "."))
     if word == "undecided":
         parts.append(_undecided(decision, more))

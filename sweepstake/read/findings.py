@@ -151,4 +151,4 @@ def _block(studies: Sequence[Published], results: Path, beside: Path, figure: st
 
 
 def _names(judged: Iterable[Mapping[str, Any]], word: str) -> str:
-    return ", ".join(cell(one["claim"]) for one in judged if one["verdict"] == word) or "–"
+    return " · ".join(cell(one["claim"]) for one in judged if one["verdict"] == word) or "–"
