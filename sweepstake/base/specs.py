@@ -50,9 +50,9 @@ class ClaimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     test: Annotated[Literal["matches_dense", "better", "similar", "about", "more_stable", "peaks_at", "unimodal"], Meta(description=(
         "`matches_dense`: not worse by more than `margin` than the same cell's round 0; `better`: `this` beats `than`, or the number "
         "`value`, by more than `margin`; `similar`: they differ by less than `margin`; `about`: the mean (or, with `than` or `kept_than`, the "
-        "gain) is `value`, give or take `margin`; `more_stable`: over seeds `this` varies less than `than`, its standard deviation by more than the fraction "
-        "`margin`; `peaks_at`: over the rounds the metric is best at the kept fraction `value`, within a factor of 1 + `margin`; `unimodal`: "
-        "as weights go it gets better to one peak and then worse, each by more than `margin`."))]
+        "gain) is `value`, give or take `margin`; `more_stable`: over seeds `this` varies less than `than`, its standard deviation by more "
+        "than the fraction `margin`; `peaks_at`: over the rounds the metric is best at the kept fraction `value`, within a factor of "
+        "1 + `margin`; `unimodal`: as weights go it gets better to one peak and then worse, each by more than `margin`."))]
     name: Annotated[str, Meta(description="A short name for the claim (default: its number).")] = ""
     metric: Annotated[ClaimMetric, Meta(description=(
         "What is compared; of losses, steps, seconds and weights, less is better. `train_seconds`: measured seconds of a round's training; "

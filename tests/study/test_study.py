@@ -274,10 +274,10 @@ def test_bad_input_is_one_clear_message(table: dict[str, Any], fragment: str):
 def test_all_mistakes_of_a_file_are_told_at_once():
     with pytest.raises(UserError) as caught:
         read_study({"runds": 1, "lr": -1, "criterion": "x", "init": {"name": "zeros", "k": 1, "label": "z"}, "seeds": [1, 1], "machine": {"x": 1},
-                    "case": 3, "figure": [{"x": 1, "every": 0}], "claim": [{"test": "bettr"}], "title": 1, "quick": {"y": 1}}, name="s.toml")
+                    "case": 3, "figure": [{"z": 1, "every": 0}], "claim": [{"test": "bettr"}], "title": 1, "quick": {"y": 1}}, name="s.toml")
     said = str(caught.value)
     for start in ("runds: no", "lr = -1:", 'criterion = "x": no', "init: k: no option", "1 stands twice", "[machine]: x: no key", "[[case]]: write",
-                  "[[figure]] 1: x: no key", "[[figure]] 1: every = 0:", '[[claim]] 1: test = "bettr"', "[[claim]] 1: needs says", "title = 1:",
+                  "[[figure]] 1: z: no key", "[[figure]] 1: every = 0:", '[[claim]] 1: test = "bettr"', "[[claim]] 1: needs says", "title = 1:",
                   "[quick] y: no"):
         assert start in said
     assert len(caught.value.problems) == 13
