@@ -5,8 +5,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 # The shipped studies in the order in which they run; what is in STORE already is not run again.
-STUDIES := prune-ready prune-ready-baselines frankle-carbin winning-tickets random-pruning neuron-sparsity reduced-parameters \
-	dense-supermasks dense-supermasks-ablation custom-init prune-ready-conv
+STUDIES := prune-ready prune-ready-output prune-ready-baselines frankle-carbin winning-tickets random-pruning neuron-sparsity \
+	reduced-parameters dense-supermasks dense-supermasks-ablation custom-init prune-ready-conv
 STORE ?= runs
 DATASETS := mnist fashion_mnist cifar10
 FROM = $(if $(DATA),--data "$(DATA)")

@@ -172,3 +172,16 @@ def test_make_studies_without_the_data_says_so_in_a_line_and_runs_nothing(tmp_pa
     assert code != 0 and asked == []
     assert said.splitlines()[0] == ("make studies: fashion_mnist is not here. Say where with make studies DATA=DIR, or get it with "
                                     ".venv/bin/sweepstake data fetch fashion_mnist.")
+
+
+@pytest.mark.skipif(not (ROOT / "results/prune-ready/notes.md").exists(), reason="prune-ready is not published here")
+def test_the_table_in_prune_readys_notes_counts_what_its_rows_say():
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = parquet.read_table(ROOT / "results/prune-ready/rows.parquet").to_pylist()
+    notes = (ROOT / "results/prune-ready/notes.md").read_text(encoding="utf-8")
+    for round_ in (16, 17, 18, 19):
+        at = [row for row in rows if row["round"] == round_]
+        groups = [[row["test_accuracy"] for row in at if row["in_degree.fc3.zero"] == without] for without in range(4)]
+        told = [f"{100 * sum(group) / len(group):.1f} % ({len(group)})" if group else "" for group in groups]
+        line = f"| {100 * at[0]['kept_fraction']:.1f} % | " + " | ".join(told)
+        assert line.rstrip(" |") in notes, line
