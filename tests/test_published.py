@@ -13,6 +13,7 @@ from sweepstake.base.specs import ClaimSpec
 from sweepstake.read import claims
 from sweepstake.read.findings import BLOCK, ORDER, Published, filled, page, published
 from sweepstake.read.publish import LARGEST, publish, verdict_table
+from sweepstake.read.summary import summarise
 from sweepstake.study.study import load_study, shipped_studies
 from tests.read.fakes import FakeStudy, fake_results
 
@@ -56,14 +57,35 @@ def test_published_verdicts_are_those_of_the_published_rows(study: Published):
     assert differing(study, load_study(study.provenance["study"])) == []
 
 
+@pytest.mark.parametrize("study", SHIPPED, ids=lambda study: study.name)
+def test_published_rows_are_of_the_cells_that_the_shipped_study_names_today(study: Published):
+    """What a piece computes is in its cells' ids, so results of another version of it are stale, too."""
+    if study.stale or not study.provenance["whole"]:
+        pytest.skip("not the shipped study as it is")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    found = set(parquet.read_table(study.folder / "rows.parquet", columns=["id"])["id"].to_pylist())
+    assert found >= {planned.id for planned in load_study(study.provenance["study"]).planned if not planned.waits}
+
+
+@pytest.mark.parametrize("study", HERE, ids=lambda study: study.name)
+def test_the_published_summary_is_that_of_the_published_rows(study: Published):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    again = summarise(list(study.provenance["axes"]), parquet.read_table(study.folder / "rows.parquet").to_pylist())
+    assert [sorted(one) for one in study.groups] == [sorted(one) for one in again]
+    assert all(kept[key] == alike(value) for kept, one in zip(study.groups, again, strict=True) for key, value in one.items())
+
+
 def differing(study: Published, asked: Any) -> list[str]:
     """The claims whose published verdict is not what judging the published rows gives."""
     parquet = pytest.importorskip("pyarrow.parquet")
     again = json.loads(json.dumps(claims.table(claims.judge(asked, parquet.read_table(study.folder / "rows.parquet").to_pylist()))))
     assert [one["claim"] for one in again] == [one["claim"] for one in study.verdicts]
     return [one["claim"] for one, kept in zip(again, study.verdicts, strict=True)
-            if any(kept.get(key) != (pytest.approx(value, rel=1e-6, abs=1e-9) if isinstance(value, float) else value)
-                   for key, value in one.items())]
+            if any(kept.get(key) != alike(value) for key, value in one.items())]
+
+
+def alike(value: Any) -> Any:
+    return pytest.approx(value, rel=1e-6, abs=1e-9) if isinstance(value, float) else value
 
 
 def test_a_changed_verdict_row_or_figure_would_be_found(tmp_path: Path):

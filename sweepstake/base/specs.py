@@ -48,11 +48,11 @@ class ClaimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     says: Annotated[str, Meta(min_length=1, description="The sentence, as the paper says it.")]
     test: Annotated[Literal["matches_dense", "better", "similar", "about", "more_stable", "peaks_at", "unimodal"], Meta(description=(
-        "`matches_dense`: not worse by more than `margin` than the same cell's round 0; `better`: `this` beats `than` by more than "
-        "`margin`; `similar`: they differ by less than `margin`; `about`: the mean (or, with `than` or `kept_than`, the gain) is `value`, "
-        "give or take `margin`; `more_stable`: over seeds `this` varies less than `than`, its standard deviation by more than the fraction "
-        "`margin`; `peaks_at`: over the rounds the metric is best at the kept fraction `value`, within a factor of 1 + `margin`; `unimodal`: "
-        "as weights go it gets better to one peak and then worse, each by more than `margin`."))]
+        "`matches_dense`: not worse by more than `margin` than the same cell's round 0; `better`: `this` beats `than`, or the number "
+        "`value`, by more than `margin`; `similar`: they differ by less than `margin`; `about`: the mean (or, with `than` or `kept_than`, the "
+        "gain) is `value`, give or take `margin`; `more_stable`: over seeds `this` varies less than `than`, its standard deviation by more "
+        "than the fraction `margin`; `peaks_at`: over the rounds the metric is best at the kept fraction `value`, within a factor of "
+        "1 + `margin`; `unimodal`: as weights go it gets better to one peak and then worse, each by more than `margin`."))]
     name: Annotated[str, Meta(description="A short name for the claim (default: its number).")] = ""
     metric: Annotated[ClaimMetric, Meta(description=(
         "What is compared; of losses, steps, seconds and weights, less is better. `train_seconds`: measured seconds of a round's training; "
@@ -65,7 +65,7 @@ class ClaimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kept_than: Annotated[Keep | None, Meta(description=(
         "The other side's fraction of weights remaining (default: `kept`). Without `than`, the same cells at that fraction: 1.0 is their own "
         "dense network."))] = None
-    value: Annotated[float | None, Meta(description="The printed number (`about`, `peaks_at`).")] = None
+    value: Annotated[float | None, Meta(description="The printed number (`about`, `peaks_at`; `better`, in the place of another side).")] = None
     margin: Annotated[float, Meta(ge=0, description=(
         "What does not matter, in the metric's own unit (0.01 is one point); a fraction with `relative`, `more_stable` and `peaks_at`."))] = 0.0
     relative: Annotated[bool, Meta(description="Gains are fractions of the other side's value: 0.38 of `early_step` is 38 % earlier.")] = False
@@ -117,7 +117,7 @@ def _check_where(place: str, where: Where, axes: Mapping[str, Sequence[Any]]) ->
 
 def _check_test(claim: ClaimSpec) -> list[str]:
     said, problems = f'test = "{claim.test}"', list[str]()
-    if claim.test in PAIRS and not claim.than and claim.kept_than is None:
+    if claim.test in PAIRS and not claim.than and claim.kept_than is None and not (claim.test == "better" and claim.value is not None):
         problems.append(f"{said} compares two groups. Say this = {{axis = label}} and than = {{axis = label}}, or kept_than for the same cells "
                         "at another level.")
     if claim.than and not claim.this:
@@ -133,9 +133,12 @@ def _check_test(claim: ClaimSpec) -> list[str]:
 
 def _check_numbers(claim: ClaimSpec, said: str) -> list[str]:
     problems = list[str]()
-    if (claim.test in ("about", "peaks_at")) != (claim.value is not None):
-        problems.append(f"{said} needs value." if claim.value is None else f'value is for test = "about" or "peaks_at", not "{claim.test}". '
-                        "Leave it out.")
+    alone = not claim.than and claim.kept_than is None
+    if claim.test in ("about", "peaks_at") and claim.value is None:
+        problems.append(f"{said} needs value.")
+    if claim.value is not None and claim.test not in ("about", "peaks_at", *(["better"] if alone else [])):
+        problems.append(f"{said} takes value in the place of another side. Leave one out." if claim.test == "better" else
+                        f'value is for test = "about", "peaks_at" or "better", not "{claim.test}". Leave it out.')
     if claim.test == "peaks_at" and claim.value is not None and not 0 < claim.value <= 1:
         problems.append(f"value = {claim.value:g}: {said} wants a kept fraction, above 0 and at most 1.")
     if claim.test in ("similar", "about", "peaks_at") and claim.margin == 0:
@@ -144,7 +147,7 @@ def _check_numbers(claim: ClaimSpec, said: str) -> list[str]:
         problems.append(f"margin = {claim.margin:g}: {said} wants a fraction below 1; 0.2 is a fifth less spread.")
     if claim.relative and claim.test in ("more_stable", *CURVES):
         problems.append(f"{said} takes no relative. Leave it out.")
-    if claim.relative and claim.test == "about" and not claim.than and claim.kept_than is None:
+    if claim.relative and alone and (claim.test == "about" or (claim.test == "better" and claim.value is not None)):
         problems.append(f"relative = true needs another side. Leave it out, or give {said} than or kept_than.")
     return problems
 

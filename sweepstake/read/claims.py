@@ -137,12 +137,21 @@ def _of_levels(claim: ClaimSpec, axes: list[str], sides: list[list[Row]]) -> Fou
     values = _values(claim, axes, cells)
     if not values:
         return Found(why=_nothing(claim, sides))
+    late = _late(claim, cells)
+    if late and all(late):
+        return Found(why="Every training ended at its lowest validation loss, so its early stop lies beyond its end. Train longer.")
     decision = {
         "matches_dense": lambda: statistics.non_inferior(values, claim.margin), "better": lambda: statistics.superior(values, claim.margin),
         "similar": lambda: statistics.equivalent(values, claim.margin),
         "about": lambda: statistics.about(values, claim.value or 0.0, claim.margin),
     }[claim.test]()
-    return Found(decision, lambda: _reason(claim, decision, _levels(claim, cells)))
+    said = f"{sum(late)} of {len(late)} trainings ended at their lowest validation loss: they stop early there or later." if any(late) else ""
+    return Found(decision, lambda: " ".join(filter(None, [_reason(claim, decision, _levels(claim, cells)), said])))
+
+
+def _late(claim: ClaimSpec, cells: list[list[tuple[Row, Row]]]) -> list[bool]:
+    """Of each training, whether its early stop is its last step: it may lie anywhere beyond."""
+    return [at["early_step"] == at["steps"] for side in cells for _, at in side] if claim.metric == "early_step" else []
 
 
 def _measured(claim: ClaimSpec, sides: list[list[Row]]) -> list[list[tuple[Row, Row]]]:
@@ -164,7 +173,7 @@ def _column(claim: ClaimSpec) -> str:
 
 
 def _values(claim: ClaimSpec, axes: list[str], cells: list[list[tuple[Row, Row]]]) -> list[float]:
-    """One number a seed: the metric itself (about), or the gain over round 0 or over the other side."""
+    """One number a seed: the metric itself (about), or the gain over round 0, over the other side or over the number said."""
     column, sign = _column(claim), _sign(claim)
     if claim.test == "matches_dense":
         pairs = [(at["seed"], at[column], dense[column]) for dense, at in cells[0]
@@ -172,7 +181,8 @@ def _values(claim: ClaimSpec, axes: list[str], cells: list[list[tuple[Row, Row]]
         return list(_mean_by_seed([(seed, sign * gain) for seed, this, than in pairs
                                    for gain in statistics.paired_differences({seed: this}, {seed: than}, claim.relative).values()]).values())
     if not _paired(claim):
-        return list(_mean_by_seed([(at["seed"], at[column]) for _, at in cells[0]]).values())
+        levels = _mean_by_seed([(at["seed"], at[column]) for _, at in cells[0]]).values()
+        return [sign * (level - (claim.value or 0.0)) if claim.test == "better" else level for level in levels]
     # Paired within a seed and within every axis that the claim leaves open; the same cells each with themselves.
     open_axes = [axis for axis in axes if not claim.than or (axis not in claim.this and axis not in claim.than)]
     by_setting = [_by_setting(side, open_axes) for side in cells]
@@ -319,9 +329,12 @@ def _at(rounds: list[Row], claim: ClaimSpec, kept: float | None) -> Row | None:
     if claim.metric == "smallest_winning":
         smallest = smallest_winning(rounds, analysis.column("test_accuracy", claim.at))
         return None if smallest is None else {**rounds[-1], claim.metric: smallest}
-    if kept is not None:
-        return analysis.nearest(rounds, kept)
-    return rounds[-1] if rounds[-1]["status"] == "done" else None
+    whole = rounds[-1]["status"] == "done"
+    if kept is None:
+        return rounds[-1] if whole else None
+    near = analysis.nearest(rounds, kept)
+    came = whole or near is not rounds[-1] or rounds[-1]["kept_fraction"] <= kept * (1 + analysis.SAME_LEVEL)
+    return near if came else None  # A cell that diverged before this level is not measured a level above it.
 
 
 def _mean_by_seed(pairs: list[tuple[int, float]]) -> BySeed:
@@ -401,7 +414,7 @@ def _against(claim: ClaimSpec) -> str:
     if claim.test == "matches_dense":
         return " against its own dense network" + level
     if not _paired(claim):
-        return level
+        return level + (f" against {_amount_of(claim, claim.value or 0.0, False)}" if claim.test == "better" else "")
     other = f" against {_names(claim.than) if claim.than else 'itself'}"
     return other + level if claim.kept_than is None else f"{level}{other} at {100 * claim.kept_than:.3g} %"
 

@@ -139,7 +139,7 @@ def reasons(judged: Sequence[Mapping[str, Any]]) -> str:
 
 def summary_table(groups: Sequence[Row]) -> str:
     """What each group came to, the most robust first; nothing where no network was pruned from a dense one."""
-    told = sorted((one for one in groups if one["robustness"] is not None), key=lambda one: -one["robustness"])
+    told = summary.ordered(groups)
     if not told:
         return ""
     axes = [axis for axis in list(told[0])[:list(told[0]).index("n")] if len({one[axis] for one in told}) > 1]
@@ -151,8 +151,8 @@ def summary_table(groups: Sequence[Row]) -> str:
         lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), ticket, winners, _spread(one, 'robustness', '{:.4f}'.format)])} "
                      f"| {_spread(one, 'rank', '{:.1f}'.format)} |")
     p = told[0]["friedman_p"]
-    return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy. Robustness: the area "
-            "under test accuracy over the logarithm of weights remaining, down to "
+    return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy (at one level, if "
+            "only by luck). Robustness: the area under test accuracy over the logarithm of weights remaining, down to "
             f"{figures.percent(100 * told[0]['down_to'])}, relative to the dense network's; 1 loses nothing. Rank: by robustness within each "
             f"seed, 1 the best{f'; that all are alike: p = {claims.p_value(p)} (Friedman)' if p is not None else ''}. In brackets 95 % "
             "intervals over seeds.\n\n" + "\n".join(lines) + "\n")

@@ -222,8 +222,7 @@ def _metric_told(metric: str) -> str:
 
 def _summary(study: StudyLike, groups: Sequence[Row]) -> dict[str, Any]:
     """The groups as they are shown, the most robust first; empty where nothing was pruned from a dense network."""
-    told = [one for one in groups if one["robustness"] is not None]
-    told.sort(key=lambda one: -one["robustness"])
+    told = summary.ordered(groups)
     p = told[0]["friedman_p"] if told else None
     return {
         "axes": ", ".join(study.axes) or "study", "down_to": figures.percent(100 * told[0]["down_to"]) if told else "",

@@ -19,8 +19,8 @@ def summarise(axes: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     `smallest_winning`: the geometric mean over seeds of the smallest kept fraction that ends at or above the cell's own dense
     network (1 where none does), its interval half a level wider; `winners`: how many seeds have one below 1. `robustness`: the
     area under test accuracy over log kept, from 1 down to `down_to`, the smallest level that all cells reached, relative to the
-    dense network's; 1 loses nothing. `rank`: the mean over seeds of its rank by robustness, 1 the best; `friedman_p`: of all
-    groups being alike.
+    dense network's; 1 loses nothing; none of cells pruned once, or to more than half. `rank`: the mean over seeds of its rank by
+    robustness, 1 the best; `friedman_p`: of all groups being alike.
     """
     groups: dict[tuple[Any, ...], list[list[Row]]] = {}
     for rounds in finished(rows):
@@ -34,6 +34,12 @@ def summarise(axes: Sequence[str], rows: Sequence[Row]) -> list[Row]:
              **_tickets(cells), **_spread("robustness", list(areas[group].values())), "down_to": down_to if areas[group] else None,
              **_spread("rank", ranked.get(group, []), 1.0, float(len(ranked))), "friedman_p": p if group in ranked else None}
             for group, cells in groups.items()]
+
+
+def ordered(groups: Sequence[Row]) -> list[Row]:
+    """The groups that were pruned from a dense network, the most robust first, those without a curve last; none if no group has one."""
+    told = sorted((one for one in groups if one["winners"] is not None), key=lambda one: -(one["robustness"] or -math.inf))
+    return told if told and told[0]["robustness"] is not None else []
 
 
 def robustness(rounds: Sequence[Row], down_to: float, metric: str = "test_accuracy") -> float:
@@ -50,9 +56,9 @@ def robustness(rounds: Sequence[Row], down_to: float, metric: str = "test_accura
 
 
 def _has_area(rounds: Sequence[Row]) -> bool:
-    dense = rounds[0]
-    return is_dense(dense) and bool(dense["test_accuracy"]) and any(
-        0 < row["kept_fraction"] < 1 and row["test_accuracy"] is not None for row in rounds)
+    """Whether there is a curve: a dense network, and two levels or more down to half of the weights or fewer."""
+    pruned = {row["kept_fraction"] for row in rounds if 0 < row["kept_fraction"] < 1 and row["test_accuracy"] is not None}
+    return is_dense(rounds[0]) and bool(rounds[0]["test_accuracy"]) and len(pruned) > 1 and min(pruned) <= 0.5
 
 
 def _dense(cells: Sequence[Sequence[Row]]) -> float | None:

@@ -1,5 +1,6 @@
 """Known answers, and the coverage of every interval by simulation with fixed seeds."""
 
+import itertools
 import math
 
 import numpy as np
@@ -227,14 +228,17 @@ def test_ranks_share_ties_and_the_largest_is_first():
     assert statistics.ranks([0.3, 0.9, 0.3, 0.1]) == [2.5, 1.0, 2.5, 4.0]
 
 
-def test_friedman_of_known_ranks():
-    """Three groups ranked alike by 3 seeds of 4: chi-square 4.5, so F = 3 x 4.5 / 3.5 with 2 and 6 degrees of freedom."""
+def test_friedman_of_known_ranks_is_that_of_all_their_orders():
+    """Two groups and n seeds: 2 of 2^n orders agree. Three groups, ranked alike by 3 seeds of 4: a count of all 6^4 orders."""
     table = [[3, 2, 1], [3, 2, 1], [3, 2, 1], [1, 2, 3]]
-    chi = 4 * (0.5**2 + 0.5**2)
-    from scipy.stats import f
+    columns = np.array([np.sum(orders, 0) for orders in itertools.product(itertools.permutations((1, 2, 3)), repeat=4)])
+    exact = float((((columns - 8) ** 2).sum(1) >= 8).mean())
 
-    assert statistics.friedman(table) == pytest.approx(f.sf(3 * chi / (4 * 2 - chi), 2, 6))
-    assert statistics.friedman([[2, 1]] * 3) == 0.0 and statistics.friedman([[1, 1]] * 3) == 1.0 and statistics.friedman([[1.0, 2.0]]) is None
+    assert statistics.friedman(table) == pytest.approx(exact, abs=0.03)
+    assert [statistics.friedman([[2, 1]] * n) for n in (3, 5)] == pytest.approx([0.25, 0.0625], abs=0.02)
+    assert statistics.friedman([[3, 2, 1]] * 11) == 1 / 2000
+    assert statistics.friedman([[1, 1]] * 3) == 1.0 and statistics.friedman([[1.0, 2.0]]) is None
+    assert statistics.friedman(table) == statistics.friedman(table)
 
 
 def test_friedman_finds_a_difference_that_is_not_there_in_1_of_20_studies():
