@@ -185,3 +185,21 @@ def test_the_table_in_prune_readys_notes_counts_what_its_rows_say():
         told = [f"{100 * sum(group) / len(group):.1f} % ({len(group)})" if group else "" for group in groups]
         line = f"| {100 * at[0]['kept_fraction']:.1f} % | " + " | ".join(told)
         assert line.rstrip(" |") in notes, line
+
+
+@pytest.mark.skipif(not (ROOT / "results/random-pruning/notes.md").exists(), reason="random-pruning is not published here")
+def test_the_numbers_in_random_prunings_notes_are_its_rows():
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [row for row in parquet.read_table(ROOT / "results/random-pruning/rows.parquet").to_pylist() if abs(row["kept_fraction"] - 0.018) < 8e-4]
+    notes = (ROOT / "results/random-pruning/notes.md").read_text(encoding="utf-8")
+
+    def mean(model: str, case: str, column: str) -> float:
+        found = [row[column] for row in rows if (row["model"], row["case"]) == (model, case)]
+        return sum(found) / len(found)
+
+    gaps = {model: 100 * (mean(model, "random, ERK", "test_accuracy") - mean(model, "random, SNIP ratios", "test_accuracy"))
+            for model in {row["model"] for row in rows}}
+    assert f"ERK is {-gaps.pop('75-25'):.0f} points below" in notes and f"by {min(gaps.values()):.1f} to {max(gaps.values()):.1f} points" in notes
+    assert f"Of the {mean('75-25', 'random, ERK', 'kept'):,.0f} weights" in notes
+    assert (f"ERK gives {mean('75-25', 'random, ERK', 'kept.fc3'):.0f} to the output layer, "
+            f"SNIP's ratios {mean('75-25', 'random, SNIP ratios', 'kept.fc3'):.0f}") in " ".join(notes.split())
