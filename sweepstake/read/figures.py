@@ -203,6 +203,10 @@ def _keyed(domain: Sequence[str], title: str | None) -> tuple[Spec, Spec]:
                  for values in (PALETTE, SHAPES))  # pyright: ignore[reportReturnType]
 
 
+EARLY = 0.05
+"""The share of a round's steps that may lie outside the picture, so that the rest can be told apart."""
+
+
 def _learning_curves(figure: FigureSpec, curves: list[Row], panels: list[str]) -> Drawn | None:
     """A metric over the steps of a round, a line a kept level, the band its standard deviation (Frankle & Carbin 2019, fig. 3)."""
     rows = [row for row in curves if row["status"] != "failed" and row.get(figure.metric) is not None]
@@ -233,20 +237,26 @@ def _learning_curves(figure: FigureSpec, curves: list[Row], panels: list[str]) -
     x = {"field": "step", "type": "quantitative", "title": "training step of the round",
          "axis": {"format": "~s", "grid": False, "tickCount": 6},
          "scale": {"nice": False}}
-    y = {"field": "mean", "type": "quantitative", "title": f"{told}{unit}", "scale": {"zero": False}}
+    late = [point for point in means if point["step"] >= EARLY * max(point["step"] for point in means)]
+    span = [min(point["lo"] for point in late), max(point["hi"] for point in late)]
+    room = 0.05 * (span[1] - span[0])
+    y = {"field": "mean", "type": "quantitative", "title": f"{told}{unit}",
+         "scale": {"domain": [span[0] - room, span[1] + room], "nice": False} if room else {"zero": False}}
+    out = any(point["mean"] < span[0] or point["mean"] > span[1] for point in means)
     layers: list[Spec] = [
-        {"mark": {"type": "area", "aria": False}, "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": colour,
+        {"mark": {"type": "area", "aria": False, "clip": True}, "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": colour,
                                                                "opacity": {
             "condition": {"param": "picked", "value": 0.14}, "value": 0.02}}},
-        {"mark": {"type": "line", "strokeWidth": 1.8, "aria": False}, "encoding": {"x": x, "y": y, "color": colour, "opacity": FADED}},
-        {"params": [PICKED], "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0}, "encoding": {
+        {"mark": {"type": "line", "strokeWidth": 1.8, "aria": False, "clip": True}, "encoding": {"x": x, "y": y, "color": colour, "opacity": FADED}},
+        {"params": [PICKED], "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0, "clip": True}, "encoding": {
             "x": x, "y": y, "color": colour, "opacity": {"value": 0}, "description": {"field": "told"}, "tooltip": [
                 *([{"field": "panel", "title": ", ".join(panels)}] if panels else []), {"field": "group", "title": "weights remaining"},
                 {"field": "step", "title": "step", "format": ","},
                 {"field": "mean", "title": told, "format": ".4~g"}, {"field": "n", "title": "seeds"}]}},
     ]
     band = "; band: standard deviation over seeds" if means[0]["n"] > 1 else ""
-    return Drawn(means, layers, f"Learning curves: {told}", f"{_seeds(means)}{band}.")
+    begin = f" Parts of the first {100 * EARLY:.0f} % of the steps lie outside." if out else ""
+    return Drawn(means, layers, f"Learning curves: {told}", f"{_seeds(means)}{band}.{begin}")
 
 
 def _weights_remaining(rows: list[Row], by: str | None, panel: str | None, axes: Mapping[str, Sequence[Any]]) -> Drawn | None:

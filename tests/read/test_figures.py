@@ -184,3 +184,14 @@ def test_a_density_moves_no_global_random_state():
     before = torch.random.get_rng_state()
     densities(init_study("xavier_normal").planned[0].cell)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_learning_curves_first_steps_may_lie_outside_and_are_said_to():
+    results = fake_results({}, seeds=3, rounds=0)
+    steps = list(range(0, 2100, 100))
+    for result, end in zip(results, (0.97, 0.98, 0.99), strict=True):
+        result["rounds"][0]["curve"] = {"step": steps, "test_accuracy": [0.1, *(end - 0.001 * (20 - n) for n in range(1, 21))]}
+    spec = figures.draw(FigureSpec(kind="learning_curves"), analysis.tidy(results), analysis.curves(results), {})
+    low, high = spec["layer"][1]["encoding"]["y"]["scale"]["domain"]
+    assert (low, high) == (pytest.approx(95.1 - 0.195), pytest.approx(99.0 + 0.195))  # Mean and deviation from step 100 on, and a twentieth.
+    assert all(layer["mark"]["clip"] for layer in spec["layer"]) and "5 % of the steps lie outside" in " ".join(spec["title"]["subtitle"])
