@@ -244,9 +244,9 @@ def _learning_curves(figure: FigureSpec, curves: list[Row], panels: list[str]) -
          "scale": {"domain": [span[0] - room, span[1] + room], "nice": False} if room else {"zero": False}}
     out = any(point["mean"] < span[0] or point["mean"] > span[1] for point in means)
     layers: list[Spec] = [
-        {"mark": {"type": "area", "aria": False, "clip": True}, "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": colour,
-                                                               "opacity": {
-            "condition": {"param": "picked", "value": 0.14}, "value": 0.02}}},
+        {"mark": {"type": "area", "aria": False, "clip": True},
+         "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": colour,
+                      "opacity": {"condition": {"param": "picked", "value": 0.14}, "value": 0.02}}},
         {"mark": {"type": "line", "strokeWidth": 1.8, "aria": False, "clip": True}, "encoding": {"x": x, "y": y, "color": colour, "opacity": FADED}},
         {"params": [PICKED], "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0, "clip": True}, "encoding": {
             "x": x, "y": y, "color": colour, "opacity": {"value": 0}, "description": {"field": "told"}, "tooltip": [

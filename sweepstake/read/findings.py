@@ -90,8 +90,8 @@ def _every_claim(studies: Sequence[Published]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _contradicted(studies: Sequence[Published]) -> str:
-    lines = [f"- [{study.name}](#{study.name}) **{cell(one['claim'])}**: {cell(one['says'])} {effect(one)}."
+def _contradicted(studies: Sequence[Published], page: str = "") -> str:
+    lines = [f"- [{study.name}]({page}#{study.name}) **{cell(one['claim'])}**: {cell(one['says'])} {effect(one)}."
              for study in studies for one in study.verdicts if one["verdict"] == "contradicted"]
     return "\n".join(lines or ["No claim was contradicted."]) + "\n"
 
@@ -146,9 +146,11 @@ def _block(studies: Sequence[Published], results: Path, beside: Path, figure: st
     shown = f"![{cell(figures[best])}]({up}/{best})\n\n" if best else ""
     lines = ["| study | " + " | ".join(f"{mark} {word}" for word, mark in MARKS.items()) + " |", "|---|" + "---|" * len(MARKS)]
     lines += [f"| [{study.name}](docs/findings.md#{study.name}): {cell(study.provenance['title'])} | "
-              + " | ".join(_names(study.verdicts, word) for word in MARKS) + " |" for study in studies]
-    return f"{shown}{_count(studies)}. [docs/findings.md](docs/findings.md) says each with its numbers.\n\n" + "\n".join(lines) + "\n"
+              + " | ".join(_many(study.verdicts, word) for word in MARKS) + " |" for study in studies]
+    against = _contradicted(studies, "docs/findings.md")
+    return (f"{shown}{_count(studies)}. [docs/findings.md](docs/findings.md) says each with its numbers.\n\n" + "\n".join(lines)
+            + f"\n\nWhat did not hold:\n\n{against}")
 
 
-def _names(judged: Iterable[Mapping[str, Any]], word: str) -> str:
-    return " · ".join(cell(one["claim"]) for one in judged if one["verdict"] == word) or "–"
+def _many(judged: Iterable[Mapping[str, Any]], word: str) -> str:
+    return str(sum(one["verdict"] == word for one in judged) or "–")

@@ -244,9 +244,9 @@ def test_what_a_search_found_is_published_and_told(results: list[dict[str, Any]]
 def test_readmes_block_holds_the_figure_its_marker_names_and_a_row_a_study(folder: Path):
     text = findings.filled(MARKED, folder.parent, folder.parent.parent)
 
-    assert "old" not in text and text.startswith("above\n") and text.endswith("<!-- /published -->\nbelow\n")
+    assert "\nold" not in text and text.startswith("above\n") and text.endswith("<!-- /published -->\nbelow\n")
     assert f"![Learning curves: test accuracy]({folder.parent.name}/demo/figures/2-learning_curves.svg)" in text
-    assert f"| [demo](docs/findings.md#demo): {made_up().title} | a | b | c |" in text
+    assert f"| [demo](docs/findings.md#demo): {made_up().title} | 1 | 1 | 1 |" in text and "Xavier ends 30 points above Kaiming." in text
     assert findings.filled(text, folder.parent, folder.parent.parent) == text
 
 
