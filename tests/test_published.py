@@ -203,3 +203,12 @@ def test_the_numbers_in_random_prunings_notes_are_its_rows():
     assert f"Of the {mean('75-25', 'random, ERK', 'kept'):,.0f} weights" in notes
     assert (f"ERK gives {mean('75-25', 'random, ERK', 'kept.fc3'):.0f} to the output layer, "
             f"SNIP's ratios {mean('75-25', 'random, SNIP ratios', 'kept.fc3'):.0f}") in " ".join(notes.split())
+
+
+@pytest.mark.skipif(not (ROOT / "results/prune-ready-output/notes.md").exists(), reason="prune-ready-output is not published here")
+def test_at_half_the_rate_the_output_layer_keeps_what_the_notes_say_and_no_class_loses_its_last_weight():
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [row for row in parquet.read_table(ROOT / "results/prune-ready-output/rows.parquet").to_pylist() if row["case"] == "half the rate"]
+    assert {row["kept.fc3"] for row in rows if row["round"] == 18} == {150} and {row["in_degree.fc3.zero"] for row in rows} == {0}
+    [stable] = [one for one in json.loads((ROOT / "results/prune-ready-output/verdicts.json").read_text(encoding="utf-8")) if one["claim"] == "stable"]
+    assert round(stable["effect"], 2) == 0.02
