@@ -181,11 +181,11 @@ def _kept_axis(kept: Sequence[float], scale: str, most: int = 9) -> Spec:
     x = {"field": "x", "type": "quantitative", "title": "weights remaining (%)"}
     if scale == "linear":
         return {**x, "scale": {"reverse": True, "domain": [min(0, *kept), max(*kept, 100) + 2], "nice": False},
-                "axis": {"values": list(range(0, 101, 10)), "labelOverlap": "greedy", "grid": False}}
+                "axis": {"values": list(range(0, 101, 10)), "labelOverlap": "greedy", "labelSeparation": 5, "grid": False}}
     ticks = [level * 100 for level in analysis.levels((k / 100 for k in kept), most)]
     smallest = min(min(kept), 99.0)
     return {**x, "scale": {"type": "log", "reverse": True, "domain": [smallest * 0.93, max(*kept, 100) * 1.06], "nice": False},
-            "axis": {"values": ticks, "labelExpr": SHORT, "labelOverlap": "greedy", "grid": False}}
+            "axis": {"values": ticks, "labelExpr": SHORT, "labelOverlap": "greedy", "labelSeparation": 5, "grid": False}}
 
 
 def _colours(by: str | None, points: Sequence[Row], axes: Mapping[str, Sequence[Any]]) -> tuple[Spec, Spec]:
