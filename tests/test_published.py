@@ -212,3 +212,13 @@ def test_at_half_the_rate_the_output_layer_keeps_what_the_notes_say_and_no_class
     assert {row["kept.fc3"] for row in rows if row["round"] == 18} == {150} and {row["in_degree.fc3.zero"] for row in rows} == {0}
     verdicts = json.loads((ROOT / "results/prune-ready-output/verdicts.json").read_text(encoding="utf-8"))
     assert [round(one["effect"], 2) for one in verdicts if one["claim"] == "stable"] == [0.02]
+
+
+@pytest.mark.skipif(not (ROOT / "results/custom-init/notes.md").exists(), reason="custom-init is not published here")
+def test_as_many_networks_of_custom_init_lack_classes_as_its_notes_say():
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [row for row in parquet.read_table(ROOT / "results/custom-init/rows.parquet").to_pylist()
+            if row["case"] == "magnitude" and abs(row["kept_fraction"] - 0.022) < 1e-3]
+    lacking = [row["init"] for row in rows if row["in_degree.fc3.zero"] >= 2]
+    assert (len(lacking), len(rows), lacking.count("found")) == (12, 45, 0)
+    assert "12 of the 45 networks" in (ROOT / "results/custom-init/notes.md").read_text(encoding="utf-8")
