@@ -173,15 +173,22 @@ def _dodge(points: list[Row], labels: Sequence[Any], scale: str) -> None:
     step = min(0.012, 0.06 / max(1, len(labels) - 1))
     for point in points:
         aside = step * ((len(labels) - 1) / 2 - place.get(point["group"], 0))
-        point["x"] = point["kept"] * (1 + aside) if scale == "log" else point["kept"] + 25 * aside
+        point["x"] = point["kept"] * (1 + aside) if scale == "log" else point["kept"] + 0.25 * aside * _span(points)
+
+
+def _span(points: Sequence[Row]) -> float:
+    """How far a linear axis goes from 100 % down: to 0, but where most weights always stay only a little below the fewest."""
+    fewest = min((point["kept"] for point in points), default=0)
+    return 100 if fewest < 50 else max(1.05 * (100 - fewest), 1)
 
 
 def _kept_axis(kept: Sequence[float], scale: str, most: int = 9) -> Spec:
     """Weights remaining, dense on the left; on the log scale labelled in % at levels that were measured."""
     x = {"field": "x", "type": "quantitative", "title": "weights remaining (%)"}
     if scale == "linear":
-        return {**x, "scale": {"reverse": True, "domain": [min(0, *kept), max(*kept, 100) + 2], "nice": False},
-                "axis": {"values": list(range(0, 101, 10)), "labelOverlap": "greedy", "labelSeparation": 5, "grid": False}}
+        least = 100 - _span([{"kept": one} for one in kept])
+        return {**x, "scale": {"reverse": True, "domain": [least, 100 + 0.02 * (100 - least)], "nice": False},
+                "axis": {"tickCount": 10, "labelOverlap": "greedy", "labelSeparation": 5, "grid": False}}
     ticks = [level * 100 for level in analysis.levels((k / 100 for k in kept), most)]
     smallest = min(min(kept), 99.0)
     return {**x, "scale": {"type": "log", "reverse": True, "domain": [smallest * 0.93, max(*kept, 100) * 1.06], "nice": False},
