@@ -1,8 +1,6 @@
 """`python -m sweepstake`: the same as the command."""
 
-import sys
-
-from sweepstake.cli import main
+from sweepstake.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

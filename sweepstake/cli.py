@@ -25,6 +25,16 @@ first steps:
 """
 
 
+def command() -> None:
+    """The command itself: main, and after Ctrl-C an end at once, for Python takes a second or two to put torch away."""
+    code = main()
+    if code == 130:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0, or 2 for a mistake in what was given, 1 for cells that failed, 130 after Ctrl-C."""
     parser = build_parser()
