@@ -165,11 +165,10 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
     from sweepstake.run.run import run_study
 
     console = _console()
-    labels = {p.id: " · ".join([*p.labels.values(), f"seed {p.cell.seed}"]) for p in study.planned}
     if study.quick or study.overrides:
         said = " and ".join([*(["--quick"] if study.quick else []), *(f"--set {o}" for o in study.overrides)])
         console.print(f"{study.name}: not the study as written, but with {said}.", style="yellow", highlight=False)
-    shown = display(labels, console)
+    shown = display(console)
     try:
         with shown:
             found = run_study(study, options.store, data=options.data, workers=options.workers, device=options.device, stack=options.stack,

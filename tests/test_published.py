@@ -174,11 +174,17 @@ def test_make_studies_without_the_data_says_so_in_a_line_and_runs_nothing(tmp_pa
                                     ".venv/bin/sweepstake data fetch fashion_mnist.")
 
 
-@pytest.mark.skipif(not (ROOT / "results/prune-ready/notes.md").exists(), reason="prune-ready is not published here")
+def kept(study: str) -> tuple[list[dict[str, Any]], str]:
+    """A published study's rows, and its notes as one line; skips where it is not published."""
+    folder = ROOT / "results" / study
+    if not (folder / "notes.md").exists():
+        pytest.skip(f"{study} is not published here")
+    rows = pytest.importorskip("pyarrow.parquet").read_table(folder / "rows.parquet").to_pylist()
+    return rows, " ".join((folder / "notes.md").read_text(encoding="utf-8").split())
+
+
 def test_the_table_in_prune_readys_notes_counts_what_its_rows_say():
-    parquet = pytest.importorskip("pyarrow.parquet")
-    rows = parquet.read_table(ROOT / "results/prune-ready/rows.parquet").to_pylist()
-    notes = (ROOT / "results/prune-ready/notes.md").read_text(encoding="utf-8")
+    rows, notes = kept("prune-ready")
     for round_ in (16, 17, 18, 19):
         at = [row for row in rows if row["round"] == round_]
         groups = [[row["test_accuracy"] for row in at if row["in_degree.fc3.zero"] == without] for without in range(4)]
@@ -187,11 +193,9 @@ def test_the_table_in_prune_readys_notes_counts_what_its_rows_say():
         assert line.rstrip(" |") in notes, line
 
 
-@pytest.mark.skipif(not (ROOT / "results/random-pruning/notes.md").exists(), reason="random-pruning is not published here")
 def test_the_numbers_in_random_prunings_notes_are_its_rows():
-    parquet = pytest.importorskip("pyarrow.parquet")
-    rows = [row for row in parquet.read_table(ROOT / "results/random-pruning/rows.parquet").to_pylist() if abs(row["kept_fraction"] - 0.018) < 8e-4]
-    notes = (ROOT / "results/random-pruning/notes.md").read_text(encoding="utf-8")
+    rows, notes = kept("random-pruning")
+    rows = [row for row in rows if abs(row["kept_fraction"] - 0.018) < 8e-4]
 
     def mean(model: str, case: str, column: str) -> float:
         found = [row[column] for row in rows if (row["model"], row["case"]) == (model, case)]
@@ -202,23 +206,19 @@ def test_the_numbers_in_random_prunings_notes_are_its_rows():
     assert f"ERK is {-gaps.pop('75-25'):.0f} points below" in notes and f"by {min(gaps.values()):.1f} to {max(gaps.values()):.1f} points" in notes
     assert f"Of the {mean('75-25', 'random, ERK', 'kept'):,.0f} weights" in notes
     assert (f"ERK gives {mean('75-25', 'random, ERK', 'kept.fc3'):.0f} to the output layer, "
-            f"SNIP's ratios {mean('75-25', 'random, SNIP ratios', 'kept.fc3'):.0f}") in " ".join(notes.split())
+            f"SNIP's ratios {mean('75-25', 'random, SNIP ratios', 'kept.fc3'):.0f}") in notes
 
 
-@pytest.mark.skipif(not (ROOT / "results/prune-ready-output/notes.md").exists(), reason="prune-ready-output is not published here")
 def test_at_half_the_rate_the_output_layer_keeps_what_the_notes_say_and_no_class_loses_its_last_weight():
-    parquet = pytest.importorskip("pyarrow.parquet")
-    rows = [row for row in parquet.read_table(ROOT / "results/prune-ready-output/rows.parquet").to_pylist() if row["case"] == "half the rate"]
+    rows = [row for row in kept("prune-ready-output")[0] if row["case"] == "half the rate"]
     assert {row["kept.fc3"] for row in rows if row["round"] == 18} == {150} and {row["in_degree.fc3.zero"] for row in rows} == {0}
     verdicts = json.loads((ROOT / "results/prune-ready-output/verdicts.json").read_text(encoding="utf-8"))
     assert [round(one["effect"], 2) for one in verdicts if one["claim"] == "stable"] == [0.02]
 
 
-@pytest.mark.skipif(not (ROOT / "results/custom-init/notes.md").exists(), reason="custom-init is not published here")
 def test_as_many_networks_of_custom_init_lack_classes_as_its_notes_say():
-    parquet = pytest.importorskip("pyarrow.parquet")
-    rows = [row for row in parquet.read_table(ROOT / "results/custom-init/rows.parquet").to_pylist()
-            if row["case"] == "magnitude" and abs(row["kept_fraction"] - 0.022) < 1e-3]
+    rows, notes = kept("custom-init")
+    rows = [row for row in rows if row["case"] == "magnitude" and abs(row["kept_fraction"] - 0.022) < 1e-3]
     lacking = [row["init"] for row in rows if row["in_degree.fc3.zero"] >= 2]
     assert (len(lacking), len(rows), lacking.count("found")) == (12, 45, 0)
-    assert "12 of the 45 networks" in (ROOT / "results/custom-init/notes.md").read_text(encoding="utf-8")
+    assert "12 of the 45 networks" in notes

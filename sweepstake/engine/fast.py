@@ -77,7 +77,7 @@ class Pixels:
 
     def __init__(self, split: Split):
         x = split.x.flatten(1).numpy()
-        self.levels = np.ascontiguousarray(np.pad(x, ((0, 0), (0, -x.shape[1] % 16))) if x.shape[1] % 16 else x).ravel()
+        self.levels = np.ascontiguousarray(_padded(x)).ravel()
         self.labels = split.y.numpy()
         self.everything = np.arange(len(x), dtype=np.int32)
         self.same, self.first = x.min(0) == x.max(0), x[0]
@@ -434,9 +434,10 @@ def _aligned(size: int) -> np.ndarray:
     return raw[skip:skip + size]
 
 
-def _padded(row: np.ndarray) -> np.ndarray:
-    """With 0 up to a multiple of 16."""
-    return np.pad(row, (0, -len(row) % 16))
+def _padded(rows: np.ndarray) -> np.ndarray:
+    """Rows filled up with 0 to a multiple of 16; no copy where they are one."""
+    short = -rows.shape[-1] % 16
+    return np.pad(rows, [*[(0, 0)] * (rows.ndim - 1), (0, short)]) if short else rows
 
 
 def _up(n: int, to: int) -> int:

@@ -83,9 +83,14 @@ def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: M
                 "columns": wide, "spec": {"width": WIDTH // wide - 20 * (wide > 1) - 10 * (wide > 2), "height": HEIGHT - 80,
                                           "layer": drawn.layers},
                 **({} if drawn.shared else {"resolve": {"scale": {"x": "independent", "y": "independent"}}})}
+    return framed(title, subtitle, drawn.points, body)
+
+
+def framed(title: str, subtitle: list[str], points: Sequence[Row], body: Spec) -> Spec:
+    """What every figure has around its marks."""
     return {"$schema": f"https://vega.github.io/schema/vega-lite/v{VEGALITE.split('.')[0]}.json", "config": CONFIG, "padding": 6,
             "title": {"text": title, "subtitle": subtitle}, "description": f"{title}. {' '.join(subtitle)}",
-            "data": {"values": drawn.points}, **body}
+            "data": {"values": points}, **body}
 
 
 def _settings(over: Sequence[str], axes: Mapping[str, Sequence[Any]]) -> list[str]:

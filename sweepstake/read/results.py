@@ -46,7 +46,7 @@ def run_study(study: Study | str | Path, store: str | Path | None = None, *, dat
     from sweepstake.run.progress import Quiet, display
 
     study = study if isinstance(study, Study) else load_study(study)
-    shown = display({p.id: " · ".join([*p.labels.values(), f"seed {p.cell.seed}"]) for p in study.planned}) if progress else Quiet()
+    shown = display() if progress else Quiet()
     with shown:
         cells = run.run_study(study, store, data=data, workers=workers, device=device, stack=stack, engine=engine, retry=retry, on_event=shown)
     return Results(settled(study, Store(store or study.machine.store or "runs")), cells)

@@ -42,10 +42,10 @@ def ordered(groups: Sequence[Row]) -> list[Row]:
     return told if told and told[0]["robustness"] is not None else []
 
 
-def robustness(rounds: Sequence[Row], down_to: float, metric: str = "test_accuracy") -> float:
-    """The mean of the metric over log kept, from 1 down to a level, by trapezoids, relative to the dense network's own."""
-    points = [(math.log(row["kept_fraction"]), row[metric] / rounds[0][metric]) for row in rounds
-              if row["kept_fraction"] > 0 and row[metric] is not None]
+def robustness(rounds: Sequence[Row], down_to: float) -> float:
+    """The mean of test accuracy over log kept, from 1 down to a level, by trapezoids, relative to the dense network's own."""
+    points = [(math.log(row["kept_fraction"]), row["test_accuracy"] / rounds[0]["test_accuracy"]) for row in rounds
+              if row["kept_fraction"] > 0 and row["test_accuracy"] is not None]
     end, area = math.log(down_to), 0.0
     for (left, high), (right, low) in pairwise(points):
         if left > end:

@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import Any
 
 from sweepstake.read import figures
-from sweepstake.study.search import in_words
+from sweepstake.study.search import in_words, sign
 
 SHOWN = 10
 """Trials in the table: the best ones."""
@@ -15,7 +15,7 @@ def section(searched: Mapping[str, Any]) -> dict[str, Any]:
     """What the page tells of a search: how far it is, and its best trials."""
     scale, digits = (100, 2) if searched["metric"].endswith("accuracy") else (1, 4)
     numbered = list(enumerate(searched["trials"], 1))
-    better = sorted((each for each in numbered if each[1]["value"] is not None), key=lambda each: _sign(searched) * -each[1]["value"])
+    better = sorted((each for each in numbered if each[1]["value"] is not None), key=lambda each: -sign(searched["metric"]) * each[1]["value"])
     knobs = list(searched["trials"][0]["params"]) if numbered else []
     rows = [(number, f"{trial['value'] * scale:.{digits}f}", [_told(trial["params"][knob]) for knob in knobs]) for number, trial in better[:SHOWN]]
     lost = len(numbered) - len(better)
@@ -33,7 +33,7 @@ def drawn(searched: Mapping[str, Any]) -> figures.Spec | None:
     worth = [(number, trial) for number, trial in enumerate(searched["trials"], 1) if trial["value"] is not None]
     if len(worth) < 2:
         return None
-    best = accumulate((trial["value"] for _, trial in worth), max if scale == 100 else min)
+    best = accumulate((trial["value"] for _, trial in worth), max if sign(searched["metric"]) > 0 else min)
     points = [{"trial": number, "value": trial["value"] * scale, "best": so_far * scale,
                "told": f"trial {number}: {trial['value'] * scale:.2f}; " + ", ".join(f"{k} {_told(v)}" for k, v in trial["params"].items())}
               for (number, trial), so_far in zip(worth, best, strict=True)]
@@ -46,17 +46,11 @@ def drawn(searched: Mapping[str, Any]) -> figures.Spec | None:
         {"mark": {"type": "point", "filled": True, "size": 45, "color": figures.PALETTE[1]},
          "encoding": {"x": x, "y": {**y, "field": "value"}, "description": {"field": "told"}, "tooltip": {"field": "told", "title": "trial"}}},
     ]
-    return {"$schema": f"https://vega.github.io/schema/vega-lite/v{figures.VEGALITE.split('.')[0]}.json", "config": figures.CONFIG, "padding": 6,
-            "title": {"text": title, "subtitle": subtitle}, "description": f"{title}. {' '.join(subtitle)}", "data": {"values": points},
-            "width": figures.WIDTH, "height": figures.HEIGHT - 60, "layer": layers}
+    return figures.framed(title, subtitle, points, {"width": figures.WIDTH, "height": figures.HEIGHT - 60, "layer": layers})
 
 
 def _metric(searched: Mapping[str, Any]) -> str:
     return str(searched["metric"]).replace("_", " ")
-
-
-def _sign(searched: Mapping[str, Any]) -> int:
-    return 1 if searched["metric"].endswith("accuracy") else -1
 
 
 def _told(value: Any) -> str:

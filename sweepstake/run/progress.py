@@ -16,8 +16,8 @@ from sweepstake.run.executors import Event
 class Tally:
     """The counts behind every display: cells, rounds, rate and time left, from the events of a run."""
 
-    def __init__(self, labels: dict[str, str]):
-        self.labels = labels
+    def __init__(self):
+        self.labels: dict[str, str] = {}
         self.began, self.training = time.monotonic(), False
         self.cells = self.kept = self.done = self.failed = self.diverged = 0
         self.rounds_total = self.rounds_before = 0
@@ -199,9 +199,9 @@ class NotebookDisplay:
                 f"<span>{tally.line()}</span>")
 
 
-def display(labels: dict[str, str], console: Console | None = None) -> Any:
+def display(console: Console | None = None) -> Any:
     """The display that fits where we are."""
-    tally = Tally(labels)
+    tally = Tally()
     if "IPython" in sys.modules and _in_notebook():
         return NotebookDisplay(tally)
     console = console or Console(stderr=True)

@@ -9,7 +9,7 @@ from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
 from sweepstake.pieces import neutral_options
 from sweepstake.run.store import Store
-from sweepstake.study.search import SAME, Params, Range, Search, filled, levels, with_found
+from sweepstake.study.search import SAME, Params, Range, Search, filled, levels, sign, with_found
 from sweepstake.study.study import Planned, Study
 
 Trial = dict[str, Any]
@@ -26,8 +26,7 @@ def found_in(search: Search, trials: Sequence[Trial]) -> Params | None:
     whole = [trial for trial in trials if trial["value"] is not None]
     if len(trials) < search.spec.trials or not whole:
         return None
-    sign = 1 if search.spec.metric.endswith("accuracy") else -1
-    return max(whole, key=lambda trial: sign * trial["value"])["params"]
+    return max(whole, key=lambda trial: sign(search.spec.metric) * trial["value"])["params"]
 
 
 def settled(study: Study, home: Store) -> Study:
@@ -113,7 +112,7 @@ def propose(search: Search, trials: Sequence[Trial], count: int) -> list[Params]
             path: FloatDistribution(knob.low, knob.high, log=knob.log) if isinstance(knob, Range) else CategoricalDistribution(knob)
             for path, knob in search.knobs.items()}
         sampler = optuna.samplers.TPESampler(seed=search.spec.seed + len(trials), n_startup_trials=search.spec.random, multivariate=True)
-        direction = "maximize" if search.spec.metric.endswith("accuracy") else "minimize"
+        direction = "maximize" if sign(search.spec.metric) > 0 else "minimize"
         asked = optuna.create_study(sampler=sampler, direction=direction)
         asked.add_trials([create_trial(params=trial["params"], distributions=space, value=trial["value"],
                                        state=TrialState.PRUNED if trial["value"] is None else TrialState.COMPLETE) for trial in trials])

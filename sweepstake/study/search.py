@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from sweepstake.base.cell import SETS, Cell, Keep, Ref, cell_id
 from sweepstake.base.errors import UserError
+from sweepstake.base.specs import LOWER_IS_BETTER
 from sweepstake.base.values import convert, is_list, is_table, shown
 from sweepstake.pieces import REGISTRIES, neutral_options
 
@@ -203,11 +204,16 @@ def levels(spec: SearchSpec) -> list[float]:
     return spec.kept if isinstance(spec.kept, list) else [spec.kept]
 
 
+def sign(metric: str) -> int:
+    """1 where more of the metric is better, -1 where less is."""
+    return -1 if metric in LOWER_IS_BETTER else 1
+
+
 def in_words(searched: Mapping[str, Any]) -> str:
     """An account of a search in one line: what was found, or how far it is."""
     trials, of = len(searched["trials"]), searched["of"]
     if searched["found"] is None:
         return f'{trials} of {of} trials have ended; "{searched["name"]}" is not found yet.'
-    best = max if searched["metric"].endswith("accuracy") else min
+    best = max if sign(searched["metric"]) > 0 else min
     value = best(trial["value"] for trial in searched["trials"] if trial["value"] is not None)
     return f'"{searched["name"]}" is {searched["field"]} = {shown(searched["found"])}: {searched["metric"]} {value:.4f}, best of {of} trials.'

@@ -14,14 +14,14 @@ from sweepstake.run.progress import LineDisplay, NotebookDisplay, Quiet, Tally, 
 
 LABELS = {"a" * 16: "init = xavier · seed 0", "b" * 16: "x" * 200}
 A, B = LABELS
-PLAN = {"kind": "plan", "cells": 5, "missing": 2, "rounds": {A: 4, B: 4}, "begun": {A: 0, B: 2}}
+PLAN = {"kind": "plan", "cells": 5, "missing": 2, "rounds": {A: 4, B: 4}, "begun": {A: 0, B: 2}, "labels": LABELS}
 
 
 @pytest.fixture
 def tally(monkeypatch: pytest.MonkeyPatch) -> Tally:
     now = iter(range(10**6))
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
-    made = Tally(LABELS)
+    made = Tally()
     made.hear(PLAN)
     return made
 
@@ -87,7 +87,7 @@ def test_lines_are_few_and_tell_every_failure(tally: Tally):
 
 def test_nothing_to_do_says_nothing():
     stream = io.StringIO()
-    with LineDisplay(Tally({}), stream) as shown:
+    with LineDisplay(Tally(), stream) as shown:
         shown({"kind": "plan", "cells": 3, "missing": 0, "rounds": {}, "begun": {}})
     assert stream.getvalue() == ""
 
@@ -130,7 +130,7 @@ def test_a_notebook_gets_a_bar_that_is_redrawn(tally: Tally, monkeypatch: pytest
     ipython_display.HTML, ipython_display.display = str, show  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", ipython_display)
-    shown = display(LABELS)
+    shown = display()
     assert isinstance(shown, NotebookDisplay)
     with shown:
         shown(PLAN)
@@ -141,8 +141,8 @@ def test_a_notebook_gets_a_bar_that_is_redrawn(tally: Tally, monkeypatch: pytest
 
 
 def test_a_pipe_gets_lines_and_a_terminal_a_live_display():
-    assert isinstance(display({}, Console(file=io.StringIO())), LineDisplay)
-    assert isinstance(display({}, Console(file=io.StringIO(), force_terminal=True)), TerminalDisplay)
+    assert isinstance(display(Console(file=io.StringIO())), LineDisplay)
+    assert isinstance(display(Console(file=io.StringIO(), force_terminal=True)), TerminalDisplay)
 
 
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]):

@@ -16,6 +16,7 @@ from sweepstake.run.search import found_in, propose, settled, worth
 from sweepstake.run.store import Store
 from sweepstake.study.search import Search
 from sweepstake.study.study import Study
+from tests.small import write_small
 from tests.study.test_search import study
 
 TRIALS = {"trials": 5, "batch": 2, "random": 2, "cell": {"steps": 5}}
@@ -170,8 +171,7 @@ seeds = [100]
 
 
 def test_the_commands_tell_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    path, store = tmp_path / "small.toml", str(tmp_path / "runs")
-    path.write_text(FILE)
+    path, store = write_small(tmp_path, FILE), str(tmp_path / "runs")
     assert main(["show", str(path), "--store", store]) == 0
     assert 'search: 3 trials of 1 seed each, for init "found"; not begun.' in capsys.readouterr().err
     assert main(["run", str(path), "--store", store, "--out", str(tmp_path / "out")]) == 0
