@@ -7,7 +7,7 @@ from sweepstake.pieces import neutral_options
 from sweepstake.study.study import load_study
 
 CELLS = {"dense-supermasks": 20, "dense-supermasks-wide": 3, "dense-supermasks-ablation": 21, "reduced-parameters": 50, "prune-ready": 88,
-         "prune-ready-baselines": 48, "prune-ready-conv": 24}
+         "prune-ready-baselines": 48, "prune-ready-conv": 40}
 
 
 @pytest.mark.parametrize("name", CELLS)
