@@ -216,6 +216,23 @@ def test_at_half_the_rate_the_output_layer_keeps_what_the_notes_say_and_no_class
     assert [round(one["effect"], 2) for one in verdicts if one["claim"] == "stable"] == [0.02]
 
 
+def test_the_table_in_prune_ready_baselines_notes_is_its_rows():
+    rows, notes = kept("prune-ready-baselines")
+
+    def line(name: str, case: str, level: float) -> str:
+        at = [row for row in rows if row["case"] == case and abs(row["kept_fraction"] - level) < 6e-4]
+        accuracy, loss, seconds = (sum(row[key] for row in at) / len(at) for key in ("test_accuracy", "test_loss", "seconds.train"))
+        return f"| {name} | {100 * accuracy:.2f} % | {loss:.3f} | {seconds:.2f} |"
+
+    table = [line("unpruned, 5 epochs", "pruned", 1), line("unpruned, 100 epochs", "unpruned", 1),
+             *(line(f"ticket of {100 * level:.1f} %, 5 epochs", "pruned", level) for level in (0.107, 0.069, 0.035))]
+    assert [each for each in table if each not in notes] == []
+    long = [row for row in rows if row["case"] == "unpruned"]
+    accuracies = [row["test_accuracy"] for row in long]
+    assert f"from {100 * min(accuracies):.2f} to {100 * max(accuracies):.2f}" in notes
+    assert f"({100 * sum(row['train_accuracy'] for row in long) / len(long):.2f} %)" in notes
+
+
 def test_as_many_networks_of_custom_init_lack_classes_as_its_notes_say():
     rows, notes = kept("custom-init")
     rows = [row for row in rows if row["case"] == "magnitude" and abs(row["kept_fraction"] - 0.022) < 1e-3]
