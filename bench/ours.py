@@ -25,7 +25,8 @@ from sweepstake.pieces import REGISTRIES
 from sweepstake.pieces.datasets import dataset, find_files
 
 NAMES = {**PIECE_DEFAULTS, "dataset": "mnist"}
-LENET = Cell(**{field: Ref(name, REGISTRIES[SETS[field]].resolve(name, {}, SETS[field])) for field, name in NAMES.items()}, steps=100, rounds=19)
+LENET = Cell(**{field: Ref(name, REGISTRIES[SETS[field]].resolve(name, {}, SETS[field])) for field, name in NAMES.items()},
+             normalise="unit", steps=100, rounds=19)
 """prune-ready's cell: LeNet-300-100, batches of 60, Adam at 0.0012, keep 0.8; 20 trainings of 5 epochs."""
 
 

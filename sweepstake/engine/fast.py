@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sweepstake.base.cell import Cell
 from sweepstake.engine import kernels, streams
-from sweepstake.engine.kernels import ADAM, COLUMNS, LAYER, MOMENTUM, PACE, PANEL, ROWS, RULE, SGD, TILE
+from sweepstake.engine.kernels import ACROSS, ADAM, COLUMNS, LAYER, MOMENTUM, PACE, PANEL, ROWS, RULE, SGD, TALL, TILE
 from sweepstake.engine.network import Net, Slot
 from sweepstake.engine.train import (
     Images,
@@ -32,7 +32,7 @@ from sweepstake.engine.train import (
 from sweepstake.pieces import lr_schedule
 from sweepstake.pieces.networks import MLP
 
-DENSE_FROM = 0.6
+DENSE_FROM = 0.45
 """Kept fraction of a layer's computed block from which dense tiles are faster than sparse rows."""
 
 CHUNK, CHUNKED_FROM = 192, 0.1
@@ -80,17 +80,30 @@ class Pixels:
         self.levels = np.ascontiguousarray(_padded(x)).ravel()
         self.labels = split.y.numpy()
         self.everything = np.arange(len(x), dtype=np.int32)
-        self.same, self.first = x.min(0) == x.max(0), x[0]
+        self.same, self.some = x.min(0) == x.max(0), x[:1000]
 
 
 @dataclass(frozen=True)
 class Still:
     """Pixels that are the same in every training image: those that are `silent` (0 once normalised) teach nothing;
-    a unit's weights from the `pooled` ones, all at one `value`, share one gradient, so they move as one number."""
+    a unit's weights from the `pooled` ones, all at one `value`, share one gradient, so they move as one number.
+    """
 
     silent: np.ndarray
     pooled: np.ndarray
     value: float = 0.0
+
+
+class Dark:
+    """The commonest level of the training images (MNIST's black), and each pixel's `value` there, once normalised.
+
+    `order`: all pixels, those that most images light first, so that what is dark in a batch lies together.
+    """
+
+    def __init__(self, x: np.ndarray, shift: np.ndarray, unit: np.ndarray):
+        self.level = np.bincount(x.ravel()).argmax()
+        self.order = np.argsort(-(x != self.level).sum(0), kind="stable")
+        self.value = ((np.float32(self.level) - shift) * unit)[:x.shape[1]]
 
 
 class Plan:
@@ -100,8 +113,9 @@ class Plan:
     first; from `swept` on (sparse layers, biases, what has no gradient) parameters are stepped in one sweep.
     """
 
-    def __init__(self, net: Net, w: Tensor, mask: Tensor, images: int, still: Still, moves: bool):
+    def __init__(self, net: Net, w: Tensor, mask: Tensor, images: int, still: Still, dark: Dark, moves: bool):
         units = computed_units(net, w, mask, still, moves)
+        units[0] = dark.order[np.isin(dark.order, units[0])]
         self.inputs, self.units, self.images = units[0], np.concatenate(units[1:]), images
         self.place = np.full(_up(net.weights[0].shape[1], 16), -1, np.int32)
         self.place[units[0]] = np.arange(len(units[0]))
@@ -129,12 +143,11 @@ class Plan:
             idle = mask.numpy().copy()
             idle[np.concatenate(self._of)] = False
             self._put(np.arange(idle.sum()), np.flatnonzero(idle), int(idle.sum()))
-        self._finish()
+        self._finish(dark)
 
     def _measure(self, net: Net, units: list[np.ndarray], alive: list[np.ndarray]) -> None:
         """How large each layer is, which kernel takes it, and where its activations lie."""
-        # Room for the rows of a last tile.
-        heights = [_up(len(u), 16) for u in units]
+        heights = [_up(_up(len(u), ROWS), 16) for u in units]  # Room for the rows of a last tile.
         rooms = np.cumsum([0, *(height * PANEL * -(-self.images // PANEL) for height in heights)])
         self.act_size = int(rooms[-1])
         for n, layer in enumerate(self.layers):
@@ -191,10 +204,18 @@ class Plan:
             self.layers[0]["drift"] = drift = self._put(np.zeros(0, np.int64), np.zeros(0, np.int64), padded)
             self.pooled_of, self.pooled_at = slot.start + units[rows] * slot.shape[1] + columns, drift + rows
 
-    def _finish(self) -> None:
+    def _finish(self, dark: Dark) -> None:
         self.size = _up(self.size, 16)
         self.at, self.of = np.concatenate(self._at), np.concatenate(self._of)
         self.bits, self.starts = self._bits.whole(), self._starts.whole()
+        broadest, value = int(max(self.layers["column_tiles"])) * COLUMNS, dark.value[self.inputs]
+        self.darks = _aligned(2 * broadest)
+        self.darks[:len(value)] = value
+        self.layers["dark"] = broadest
+        self.layers["dark"][0] = 0 if value.any() else broadest
+        self.ends = np.zeros(broadest // ACROSS, np.int64)
+        self.seen = np.zeros(max(broadest, len(self.ends) * self.images) + 1, np.int32)
+        self.back_size = (_up(self.images, 16) + 1) * max(map(int, self.layers["z_panel"])) // PANEL if self.turned_size else 0
         self.places = np.zeros(self.size + 8, np.int32)
         for begin, columns in self._rows:
             self.places[begin:begin + len(columns)] = columns
@@ -247,12 +268,14 @@ class FastTrainer(Trainer):
         self.module: MLP = self.net.module  # pyright: ignore[reportAttributeAccessIssue]
         nothing = np.zeros(self.module.sizes[0], bool)
         self.anything = Still(nothing, nothing)
+        self.dark = Dark(self.pixels[id(images.train)].some, self.shift[:len(nothing)], self.unit[:len(nothing)])
+        self.dark_shift = np.full_like(self.shift, self.dark.level)
         self.seen: Plan | None = None
         self.known: tuple[Tensor, dict[int, dict[str, float]]] | None = None
 
     def still(self, moves: bool) -> Still:
         train = self.pixels[id(self.images.train)]
-        value = (train.first - self.shift[:len(train.first)]) * self.unit[:len(train.first)]
+        value = (train.some[0] - self.shift[:train.some.shape[1]]) * self.unit[:train.some.shape[1]]
         silent = train.same & (value == 0)
         left = value[train.same & ~silent]
         if moves or not len(left):
@@ -266,7 +289,7 @@ class FastTrainer(Trainer):
         began, measuring = time.perf_counter(), 0.0
         with flushed_denormals():
             run = self.run(cell, start, round_)
-            self.seen = Plan(self.net, start.w, start.mask, PANEL, self.anything, moves=True)  # For all points of this round's curve.
+            self.seen = Plan(self.net, start.w, start.mask, PANEL, self.anything, self.dark, moves=True)  # For all points of this round's curve.
             rewind_at = cell.reset.options.get("step") if round_ == 0 else None
             first = first_step(cell, round_)
             stops = sorted({step for step in (*self.grid, first, rewind_at) if step is not None and first <= step <= self.steps})
@@ -303,7 +326,7 @@ class FastTrainer(Trainer):
 
     def measure(self, w: Tensor) -> dict[str, dict[str, float] | None]:
         """As the reference measures; every split through one plan."""
-        self.seen = Plan(self.net, w, w != 0, PANEL, self.anything, moves=False)
+        self.seen = Plan(self.net, w, w != 0, PANEL, self.anything, self.dark, moves=False)
         try:
             return super().measure(w)
         finally:
@@ -320,14 +343,15 @@ class FastTrainer(Trainer):
         act, gain = _aligned(plan.act_size), _aligned(plan.act_size)
         loss, correct = kernels.evaluate(
             len(split.y), pixels.everything, pixels.labels, self.shown(plan, pixels), plan.layers, plan.gather(w),
-            plan.still, plan.starts, plan.places, act, gain, self.slope)
+            plan.still, plan.darks, plan.starts, plan.places, act, gain, plan.seen, self.slope)
         found = {"loss": loss / len(split.y), "accuracy": correct / len(split.y), "correct": correct, "count": len(split.y)}
         self.known[1][id(split)] = found
         return found
 
     def shown(self, plan: Plan, pixels: Pixels) -> tuple[np.ndarray, ...]:
         """What `kernels.show` lays out a batch from, and room for it to work in."""
-        return pixels.levels, plan.place, self.shift, self.unit, np.zeros(PANEL, np.int64), np.zeros(16 * PANEL, np.uint8)
+        shift = self.dark_shift if plan.layers[0]["dense"] else self.shift
+        return pixels.levels, plan.place, shift, self.unit, np.zeros(PANEL, np.int64), np.zeros(16 * PANEL, np.uint8)
 
 
 class Run:
@@ -338,7 +362,7 @@ class Run:
         moves = bool(cell.weight_decay or start.moments)
         net, images, steps = trainer.net, cell.batch_size, trainer.steps
         net.w.copy_(start.w)
-        self.plan = plan = Plan(net, start.w, start.mask, images, trainer.still(moves), moves)
+        self.plan = plan = Plan(net, start.w, start.mask, images, trainer.still(moves), trainer.dark, moves)
         self.kind = ADAM if cell.optimiser != "sgd" else MOMENTUM if cell.momentum else SGD
         self.made = [plan.gather(start.w), *(_aligned(plan.size if needed else 0) for needed in (self.kind != SGD, self.kind == ADAM))]
         for made, moment in zip(self.made[1:], start.moments, strict=False):
@@ -353,9 +377,9 @@ class Run:
         act, gain, delta = (_aligned(plan.act_size) for _ in range(3))
         self.arguments: tuple[Any, ...] = (
             images, order, pixels.labels, trainer.shown(plan, pixels), plan.layers, *self.made, _aligned(plan.size + 8),
-            _aligned(TILE), plan.still, plan.bias_alive, plan.bits, plan.starts, plan.places, plan.sources, plan.targets, plan.units,
-            act, gain, delta, _aligned(plan.turned_size), plan.swept, self._rule(), self._paces(steps), trainer.slope, keys,
-            streams.dropout_below(dropout))
+            _aligned(TALL * TILE), plan.still, plan.bias_alive, plan.bits, plan.starts, plan.places, plan.sources, plan.targets, plan.units,
+            act, gain, delta, _aligned(plan.turned_size), _aligned(plan.back_size), plan.darks, plan.seen, plan.ends,
+            plan.swept, self._rule(), self._paces(steps), trainer.slope, keys, streams.dropout_below(dropout))
 
     def steps(self, first: int, last: int) -> float:
         """Train steps first .. last - 1; the sum of their losses."""

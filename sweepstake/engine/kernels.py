@@ -10,7 +10,9 @@ AVX2). All arrays are flat; a record of LAYER says where each layer's things beg
     backward   d_in[j] = gain[j] * sum_r w[r, j] * d[r]
                g[r, j] = sum over lanes of d[r] * x[j];   g of b[r] = sum over lanes of d[r]
 
-A layer is *sparse* (its surviving weights in rows, and an index by columns for d_in) or *dense* (tiles of 6 x 64 weights).
+A layer is *sparse* (its surviving weights in rows, and an index by columns for d_in) or *dense* (tiles of 6 x 64 weights). An input is
+*lit* in an image where it is not `dark`, its commonest value. A dense layer is given x - dark, so that what is dark is 0 and left out; what
+dark inputs add is the same in every image: sum_j w[r, j] * dark[j] to z[r], dark[j] * sum over lanes of d[r] to g[r, j].
 Everything is in this one file because numba's disk cache looks at the file of the function it compiled and at no other.
 """
 
@@ -36,6 +38,9 @@ WIDE = 64 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 16
 """Lanes of a dense tile: 6 rows of 4 AVX-512 registers, or 6 of 2 AVX2 registers, stay in registers."""
 ROWS, COLUMNS = 6, 64
 TILE = ROWS * COLUMNS
+ACROSS = min(WIDE, 32)
+TALL = WIDE // ACROSS
+"""Columns, and tiles of one column, whose gradient is held in registers: half as many columns as WIDE are more often dark together."""
 SGD, MOMENTUM, ADAM = 0, 1, 2
 
 LAYER = np.dtype([(name, np.int64) for name in (
@@ -47,6 +52,7 @@ LAYER = np.dtype([(name, np.int64) for name in (
     "x", "x_panel",             # the input's activations, and the distance between its panels
     "z", "z_panel",             # the output's
     "turned", "turned_row",     # dense: the input image by image, and the distance between its images
+    "dark",                     # dense: the inputs' values where nothing is lit, in `darks`; begins at 0 where any is other than 0
     "unit", "width",            # the output's units in the whole network: first of them in `units`, and how many there are
 )])
 RULE = np.dtype([("kind", np.int64), *((name, f32) for name in ("l2", "momentum", "beta1_rest", "beta2", "beta2_rest", "eps"))])
@@ -239,12 +245,91 @@ def where_positive(typing, z, yes, no):
 
 
 @intrinsic
+def at_least(typing, a, least):
+    """The larger of the two in every lane; not a number where a is not one."""
+    def code(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[1], args[0])
+    return a(a, a), code
+
+
+@intrinsic
+def power_of_two(typing, whole):
+    """2^n, for whole = n + 1.5 * 2^23."""
+    def code(context, builder, signature, args):
+        words = ir.VectorType(ir.IntType(32), whole.n)
+        shifted = builder.shl(builder.bitcast(args[0], words), ir.Constant(words, [23] * whole.n))
+        return builder.bitcast(builder.add(shifted, ir.Constant(words, [127 << 23] * whole.n)), args[0].type)
+    return whole(whole), code
+
+
+@intrinsic
+def of(typing, a, i):
+    """Lane i."""
+    def code(context, builder, signature, args):
+        return builder.extract_element(args[0], args[1])
+    return types.float32(a, types.int64), code
+
+
+@intrinsic
 def where_alive(typing, bits, a):
     """a in the lanes whose bit is 1, else 0."""
     def code(context, builder, signature, args):
         alive = builder.bitcast(builder.trunc(args[0], ir.IntType(a.n)) if a.n < 64 else args[0], ir.VectorType(ir.IntType(1), a.n))
         return builder.select(alive, args[1], ir.Constant(args[1].type, [0.0] * a.n))
     return a(types.uint64, a), code
+
+
+@intrinsic
+def any_lit(typing, a):
+    """1 where a lane is other than 0, else 0."""
+    def code(context, builder, signature, args):
+        lit = builder.fcmp_unordered("!=", args[0], ir.Constant(args[0].type, [0.0] * a.n))
+        bits = builder.bitcast(lit, ir.IntType(a.n))
+        return builder.zext(builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(a.n), 0)), ir.IntType(64))
+    return types.int64(a), code
+
+
+def _joined(builder: Any, parts: list[Any]) -> Any:
+    """Vectors of 16 one behind the other."""
+    while len(parts) > 1:
+        n = parts[0].type.count
+        parts = [builder.shuffle_vector(low, high, _mask(list(range(2 * n)))) for low, high in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+@intrinsic(prefer_literal=True)
+def again(typing, a, times):
+    """a's 16 lanes, `times` times."""
+    def code(context, builder, signature, args):
+        return _joined(builder, [args[0]] * times.literal_value)
+    return Lanes(a.n * times.literal_value)(a, times), code
+
+
+@intrinsic(prefer_literal=True)
+def fill_each(typing, array, at, n, stride, times):
+    """array[at] in n lanes, array[at + stride] in the next, and so on."""
+    def code(context, builder, signature, args):
+        data = context.make_array(array)(context, builder, args[0]).data
+        where = [builder.add(args[1], ir.Constant(ir.IntType(64), i * stride.literal_value)) for i in range(times.literal_value)]
+        return _joined(builder, [_spread(builder, builder.load(builder.gep(data, [each])), n.literal_value) for each in where])
+    return Lanes(n.literal_value * times.literal_value)(array, types.int64, n, stride, times), code
+
+
+@intrinsic(prefer_literal=True)
+def store_alive(typing, out, at, n, bits, bit, next_, shift, a):
+    """Each n lanes of a, a tile apart; 0 in the lanes whose bit is 0, of bits[bit], bits[bit + next_], ... from `shift` on."""
+    def code(context, builder, signature, args):
+        count, words = n.literal_value, context.make_array(bits)(context, builder, args[3]).data
+        for i in range(a.n // count):
+            lanes = builder.shuffle_vector(args[7], args[7], _mask(list(range(count * i, count * i + count))))
+            place = builder.add(args[4], builder.mul(args[5], ir.Constant(ir.IntType(64), i)))
+            word = builder.lshr(builder.load(builder.gep(words, [place])), args[6])
+            alive = builder.bitcast(builder.trunc(word, ir.IntType(count)), ir.VectorType(ir.IntType(1), count))
+            kept = builder.select(alive, lanes, ir.Constant(lanes.type, [0.0] * count))
+            to = builder.add(args[1], ir.Constant(ir.IntType(64), i * TILE))
+            builder.store(kept, _pointer(context, builder, out, args[0], to, kept.type)).align = 4
+        return context.get_dummy_value()
+    return types.none(out, types.int64, n, bits, types.int64, types.int64, types.uint64, a), code
 
 
 def _operation(python: Any, llvm: str) -> None:
@@ -335,29 +420,45 @@ def sparse_gradient(layer, panels, starts, places, act, delta, g):
 # Dense layers: w in tiles of 6 rows x 64 columns, row by row of tiles.
 
 @njit
-def dense_forward(layer, panel, w, still, act):
-    """z[r] = b[r] + sum_k w[r, k] * x[k], six rows at a time."""
-    x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
+def unlit(layer, w, still, darks, r):
+    """What z[r] is in an image where nothing is lit."""
+    base = offset(layer, w, still, r)
+    if layer.dark == 0:
+        at, sum_ = layer.w + r // ROWS * layer.column_tiles * TILE + r % ROWS * COLUMNS, fill(f32(0), 64)
+        for tile in range(layer.column_tiles):
+            sum_ = fma(load(w, at + tile * TILE, 64), load(darks, tile * COLUMNS, 64), sum_)
+        base += total(sum_)
+    return base
+
+
+@njit
+def dense_forward(layer, panel, w, still, darks, act, seen):
+    """z[r] = b[r] + sum_k w[r, k] * x[k], six rows at a time; an input that is 0 in all 64 images is left out."""
+    x, z, lit = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel, 0
+    for k in range(layer.columns):
+        seen[lit] = k
+        lit += any_lit(load(act, x + k * PANEL, 64))
     for row_tile in range(layer.row_tiles):
-        r = row_tile * ROWS
+        r, row = row_tile * ROWS, layer.w + row_tile * layer.column_tiles * TILE
+        zero, one, two, three, four, five = (
+            unlit(layer, w, still, darks, r), unlit(layer, w, still, darks, r + 1), unlit(layer, w, still, darks, r + 2),
+            unlit(layer, w, still, darks, r + 3), unlit(layer, w, still, darks, r + 4), unlit(layer, w, still, darks, r + 5))
         for lane in range(0, PANEL, WIDE):
-            a = fill(offset(layer, w, still, r), WIDE)
-            b = fill(offset(layer, w, still, r + 1), WIDE)
-            c = fill(offset(layer, w, still, r + 2), WIDE)
-            d = fill(offset(layer, w, still, r + 3), WIDE)
-            e = fill(offset(layer, w, still, r + 4), WIDE)
-            f = fill(offset(layer, w, still, r + 5), WIDE)
-            for tile in range(layer.column_tiles):
-                at = layer.w + (row_tile * layer.column_tiles + tile) * TILE
-                first = x + tile * COLUMNS * PANEL + lane
-                for k in range(min(COLUMNS, layer.columns - tile * COLUMNS)):
-                    input_ = load(act, first + k * PANEL, WIDE)
-                    a = fma(w[at + k], input_, a)
-                    b = fma(w[at + COLUMNS + k], input_, b)
-                    c = fma(w[at + 2 * COLUMNS + k], input_, c)
-                    d = fma(w[at + 3 * COLUMNS + k], input_, d)
-                    e = fma(w[at + 4 * COLUMNS + k], input_, e)
-                    f = fma(w[at + 5 * COLUMNS + k], input_, f)
+            a = fill(zero, WIDE)
+            b = fill(one, WIDE)
+            c = fill(two, WIDE)
+            d = fill(three, WIDE)
+            e = fill(four, WIDE)
+            f = fill(five, WIDE)
+            for n in range(lit):
+                k = np.int64(seen[n])
+                at, input_ = row + (k // COLUMNS) * TILE + k % COLUMNS, load(act, x + k * PANEL + lane, WIDE)
+                a = fma(w[at], input_, a)
+                b = fma(w[at + COLUMNS], input_, b)
+                c = fma(w[at + 2 * COLUMNS], input_, c)
+                d = fma(w[at + 3 * COLUMNS], input_, d)
+                e = fma(w[at + 4 * COLUMNS], input_, e)
+                f = fma(w[at + 5 * COLUMNS], input_, f)
             out = z + r * PANEL + lane
             store(act, out, a)
             store(act, out + PANEL, b)
@@ -392,60 +493,84 @@ def dense_backward(layer, panel, w, delta, gain):
             store(delta, into + 3 * PANEL, d * load(gain, into + 3 * PANEL, WIDE))
 
 
-def _tile_gradient(width: int) -> Any:
+def _tile_gradient(tiles: int) -> Any:
     @njit
-    def tile_gradient(layer, row_tile, column, images, bits, bit, turned, delta, g):
-        """g[r, k] = sum over images of d[r] * x[k], of six rows and `width` columns; 0 where the mask is."""
-        a = fill(f32(0), width)
-        b = fill(f32(0), width)
-        c = fill(f32(0), width)
-        d = fill(f32(0), width)
-        e = fill(f32(0), width)
-        f = fill(f32(0), width)
-        for panel in range(0, images, PANEL):
-            rows = layer.z + panel // PANEL * layer.z_panel + row_tile * ROWS * PANEL
-            for i in range(min(PANEL, images - panel)):
-                x = load(turned, layer.turned + (panel + i) * layer.turned_row + column, width)
-                a = fma(delta[rows + i], x, a)
-                b = fma(delta[rows + PANEL + i], x, b)
-                c = fma(delta[rows + 2 * PANEL + i], x, c)
-                d = fma(delta[rows + 3 * PANEL + i], x, d)
-                e = fma(delta[rows + 4 * PANEL + i], x, e)
-                f = fma(delta[rows + 5 * PANEL + i], x, f)
-        at, shift = column % COLUMNS, np.uint64(column % COLUMNS)
-        store(g, at, where_alive(bits[bit] >> shift, a))
-        store(g, at + COLUMNS, where_alive(bits[bit + 1] >> shift, b))
-        store(g, at + 2 * COLUMNS, where_alive(bits[bit + 2] >> shift, c))
-        store(g, at + 3 * COLUMNS, where_alive(bits[bit + 3] >> shift, d))
-        store(g, at + 4 * COLUMNS, where_alive(bits[bit + 4] >> shift, e))
-        store(g, at + 5 * COLUMNS, where_alive(bits[bit + 5] >> shift, f))
+    def tile_gradient(layer, row_tile, column, first, last, seen, bits, bit, turned, back, sums, height, darks, g):
+        """g[r, k] = sum over images of d[r] * x[k], of ACROSS columns and the rows of some tiles; 0 where the mask is.
+
+        The images are seen[first : last], those in which one of these columns is lit.
+        """
+        rows, columns = row_tile * ROWS, layer.turned + column
+        x, at = again(load(darks, layer.dark + column, ACROSS), tiles), sums + rows
+        a = fill_each(back, at, ACROSS, ROWS, tiles) * x
+        b = fill_each(back, at + 1, ACROSS, ROWS, tiles) * x
+        c = fill_each(back, at + 2, ACROSS, ROWS, tiles) * x
+        d = fill_each(back, at + 3, ACROSS, ROWS, tiles) * x
+        e = fill_each(back, at + 4, ACROSS, ROWS, tiles) * x
+        f = fill_each(back, at + 5, ACROSS, ROWS, tiles) * x
+        for n in range(first, last):
+            i = np.int64(seen[n])
+            x = again(load(turned, columns + i * layer.turned_row, ACROSS), tiles)
+            at = rows + i * height
+            a = fma(fill_each(back, at, ACROSS, ROWS, tiles), x, a)
+            b = fma(fill_each(back, at + 1, ACROSS, ROWS, tiles), x, b)
+            c = fma(fill_each(back, at + 2, ACROSS, ROWS, tiles), x, c)
+            d = fma(fill_each(back, at + 3, ACROSS, ROWS, tiles), x, d)
+            e = fma(fill_each(back, at + 4, ACROSS, ROWS, tiles), x, e)
+            f = fma(fill_each(back, at + 5, ACROSS, ROWS, tiles), x, f)
+        at, shift, next_ = column % COLUMNS, np.uint64(column % COLUMNS), layer.column_tiles * ROWS
+        store_alive(g, at, ACROSS, bits, bit, next_, shift, a)
+        store_alive(g, at + COLUMNS, ACROSS, bits, bit + 1, next_, shift, b)
+        store_alive(g, at + 2 * COLUMNS, ACROSS, bits, bit + 2, next_, shift, c)
+        store_alive(g, at + 3 * COLUMNS, ACROSS, bits, bit + 3, next_, shift, d)
+        store_alive(g, at + 4 * COLUMNS, ACROSS, bits, bit + 4, next_, shift, e)
+        store_alive(g, at + 5 * COLUMNS, ACROSS, bits, bit + 5, next_, shift, f)
     return tile_gradient
 
 
-tile_gradient_wide, tile_gradient_16 = _tile_gradient(WIDE), _tile_gradient(16)
+tile_gradient_tall, tile_gradient_one = _tile_gradient(TALL), _tile_gradient(1)
 
 
 @njit
-def dense_update(layer, images, w, m, v, bits, turned, delta, tile_g, rule, pace):
-    """The gradient of one tile at a time, and at once its step: gradients of a dense layer never go to memory."""
-    for row_tile in range(layer.row_tiles):
+def dense_update(layer, images, w, m, v, bits, turned, delta, back, darks, tile_g, seen, ends, rule, pace):
+    """The gradient of a few tiles at a time, and at once their step: gradients of a dense layer never go to memory."""
+    count, height = 0, (layer.row_tiles * ROWS + 15) // 16 * 16
+    for column in range(0, layer.columns, ACROSS):
+        for i in range(images):
+            seen[count] = i
+            count += any_lit(load(turned, layer.turned + i * layer.turned_row + column, ACROSS))
+        ends[column // ACROSS] = count
+    for i in range(0, images, 16):
+        d = layer.z + i // PANEL * layer.z_panel + i % PANEL
+        for r in range(0, height, 16):
+            turn_floats(delta, d + r * PANEL, PANEL, back, i * height + r, height)
+    sums = (images + 15) // 16 * 16 * height
+    for r in range(0, height, 16):
+        sum_ = fill(f32(0), 16)
+        for i in range(images):
+            sum_ = sum_ + load(back, i * height + r, 16)
+        store(back, sums + r, sum_)
+    row_tile = 0
+    while row_tile < layer.row_tiles:
+        tiles = TALL if layer.row_tiles - row_tile >= TALL else 1
         for tile in range(layer.column_tiles):
-            number = row_tile * layer.column_tiles + tile
-            column, stop = tile * COLUMNS, min(tile * COLUMNS + COLUMNS, layer.columns)
-            while column < stop:
-                bit = layer.bits + number * ROWS
-                if stop - column >= WIDE:
-                    tile_gradient_wide(layer, row_tile, column, images, bits, bit, turned, delta, tile_g)
-                    column += WIDE
+            number, stop = row_tile * layer.column_tiles + tile, min(tile * COLUMNS + COLUMNS, layer.columns)
+            bit = layer.bits + number * ROWS
+            for column in range(tile * COLUMNS, stop, ACROSS):
+                first, last = ends[column // ACROSS - 1] if column else 0, ends[column // ACROSS]
+                if tiles == TALL:
+                    tile_gradient_tall(layer, row_tile, column, first, last, seen, bits, bit, turned, back, sums, height, darks, tile_g)
                 else:
-                    tile_gradient_16(layer, row_tile, column, images, bits, bit, turned, delta, tile_g)
-                    column += 16
-            at, width = layer.w + number * TILE, (stop - tile * COLUMNS + 15) // 16 * 16
-            if width == COLUMNS:
-                optimise(w, m, v, at, TILE, tile_g, 0, rule, pace)
-            else:
-                for row in range(0, TILE, COLUMNS):
-                    optimise(w, m, v, at + row, width, tile_g, row, rule, pace)
+                    tile_gradient_one(layer, row_tile, column, first, last, seen, bits, bit, turned, back, sums, height, darks, tile_g)
+            width = (stop - tile * COLUMNS + ACROSS - 1) // ACROSS * ACROSS
+            for one in range(tiles):
+                at = layer.w + (number + one * layer.column_tiles) * TILE
+                if width == COLUMNS:
+                    optimise(w, m, v, at, TILE, tile_g, one * TILE, rule, pace)
+                else:
+                    for row in range(0, TILE, COLUMNS):
+                        optimise(w, m, v, at + row, width, tile_g, one * TILE + row, rule, pace)
+        row_tile += tiles
 
 
 # What all layers share.
@@ -555,29 +680,49 @@ def show(layer, chosen, first, images, pixels, act):
 
 
 @njit
+def exp(x):
+    """e^x to about a unit in the last place, for x <= 0; below -87, which underflows, e^-87."""
+    x = at_least(x, fill(f32(-87), 16))
+    # x = n log 2 + rest, n whole: 1.5 * 2^23 added has no room for a fraction.
+    whole = fma(f32(1.4426950408889634), x, fill(f32(12582912), 16))
+    n = whole - fill(f32(12582912), 16)
+    rest = fma(f32(-1.428606765330187e-06), n, fma(f32(-0.693145751953125), n, x))
+    sum_ = fma(rest, fill(f32(1 / 5040), 16), fill(f32(1 / 720), 16))
+    sum_ = fma(rest, sum_, fill(f32(1 / 120), 16))
+    sum_ = fma(rest, sum_, fill(f32(1 / 24), 16))
+    sum_ = fma(rest, sum_, fill(f32(1 / 6), 16))
+    sum_ = fma(rest, sum_, fill(f32(1 / 2), 16))
+    sum_ = fma(rest, sum_, fill(f32(1), 16))
+    return fma(rest, sum_, fill(f32(1), 16)) * power_of_two(whole)
+
+
+@njit
 def cross_entropy(layer, panel, images, labels, chosen, first, act, delta):
     """d = (softmax(z) - onehot(y)) / B; returns the summed loss, log sum_c exp(z_c) - z_y."""
     z, loss, share = layer.z + panel * layer.z_panel, 0.0, f32(1) / f32(images)
-    for i in range(min(PANEL, images - panel * PANEL)):
-        top = act[z + i]
+    for lane in range(0, PANEL, 16):
+        begin, count = z + lane, min(max(images - panel * PANEL - lane, 0), 16)
+        top = load(act, begin, 16)
         for c in range(1, layer.rows):
-            top = max(top, act[z + c * PANEL + i])
-        sum_ = f32(0)
+            top = at_least(top, load(act, begin + c * PANEL, 16))
+        sum_ = fill(f32(0), 16)
         for c in range(layer.rows):
-            each = math.exp(act[z + c * PANEL + i] - top)
-            delta[z + c * PANEL + i] = each
-            sum_ += each
-        label = labels[chosen[first + panel * PANEL + i]]
-        loss += math.log(sum_) + top - act[z + label * PANEL + i]
+            each = exp(load(act, begin + c * PANEL, 16) - top)
+            store(delta, begin + c * PANEL, each)
+            sum_ = sum_ + each
+        scale = where_alive(u64((1 << count) - 1), fill(share, 16) / sum_)
         for c in range(layer.rows):
-            delta[z + c * PANEL + i] *= share / sum_
-        delta[z + label * PANEL + i] -= share
+            store(delta, begin + c * PANEL, load(delta, begin + c * PANEL, 16) * scale)
+        for i in range(count):
+            label = labels[chosen[first + panel * PANEL + lane + i]]
+            loss += math.log(of(sum_, i)) + of(top, i) - act[begin + label * PANEL + i]
+            delta[begin + label * PANEL + i] -= share
     return loss
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, tile_g, still, bias_alive, bits, starts, places,
-                sources, targets, units, act, gain, delta, turned, swept, rule, paces, slope, drop_keys, drop_below):
+                sources, targets, units, act, gain, delta, turned, back, darks, seen, ends, swept, rule, paces, slope, drop_keys, drop_below):
     """Steps first .. last - 1 of a round; returns the sum over steps of the mean loss."""
     panels, depth, loss = (images + PANEL - 1) // PANEL, len(layers), 0.0
     for step in range(first, last):
@@ -589,7 +734,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
             layer = layers[n]
             for panel in range(panels):
                 if layer.dense:
-                    dense_forward(layer, panel, w, still, act)
+                    dense_forward(layer, panel, w, still, darks, act, seen)
                 else:
                     sparse_forward(layer, panel, w, still, starts, places, act)
                 if n + 1 < depth:
@@ -612,7 +757,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
                     else:
                         sparse_backward(layer, panel, w, starts, sources, targets, delta, gain)
             if layer.dense:
-                dense_update(layer, images, w, m, v, bits, turned, delta, tile_g, rule, pace)
+                dense_update(layer, images, w, m, v, bits, turned, delta, back, darks, tile_g, seen, ends, rule, pace)
             else:
                 sparse_gradient(layer, panels, starts, places, act, delta, g)
             bias_gradient(layer, panels, delta, still, bias_alive, g)
@@ -621,7 +766,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def evaluate(count, everything, labels, pixels, layers, w, still, starts, places, act, gain, slope):
+def evaluate(count, everything, labels, pixels, layers, w, still, darks, starts, places, act, gain, seen, slope):
     """The summed loss and the number of images whose largest output is their label (the first of equals)."""
     depth, loss, correct = len(layers), 0.0, 0
     out = layers[depth - 1]
@@ -630,7 +775,7 @@ def evaluate(count, everything, labels, pixels, layers, w, still, starts, places
         show(layers[0], everything, first, images, pixels, act)
         for n in range(depth):
             if layers[n].dense:
-                dense_forward(layers[n], 0, w, still, act)
+                dense_forward(layers[n], 0, w, still, darks, act, seen)
             else:
                 sparse_forward(layers[n], 0, w, still, starts, places, act)
             if n + 1 < depth:
