@@ -77,6 +77,12 @@ def _row(result: Mapping[str, Any], record: Mapping[str, Any], timing: bool) -> 
     return row
 
 
+def spent(result: Mapping[str, Any]) -> float:
+    """Seconds that a cell took on its core, pruning and scoring too; of a stack, which its cells share, those of its own rounds."""
+    alone = result["provenance"].get("seconds") if result["provenance"].get("engine") != "stacked" else None
+    return alone or sum(sum(record["seconds"].values()) for record in result["rounds"])
+
+
 def _alive_share(units: Mapping[str, int], alive: Mapping[str, int]) -> float | None:
     """The share of hidden units that are alive; the last layer's units are classes."""
     hidden = list(units)[:-1]

@@ -69,7 +69,7 @@ def page(results: Path, beside: Path) -> str:
 {_count(studies)}.
 
 A claim is a sentence of a paper with a test and a margin, said before the run ([what a claim can say](study-file.md#claim)). What its
-interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. Training and measuring took {took} of one
+interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. The runs took {took} of one
 core (a cell that two studies share is counted in each). `make studies` does all of it, going on where it stopped; `sweepstake publish
 STUDY` writes the files of one study again from its store.
 """, *filter(None, [_notes(results)]), "## Every claim\n", _every_claim(studies), "## What did not hold\n", _contradicted(studies),

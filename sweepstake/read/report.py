@@ -100,7 +100,7 @@ def _code(text: str) -> Any:
 
 def _ran(results: Results) -> list[tuple[str, str]]:
     rounds = [record for result in results for record in result["rounds"]]
-    seconds = sum(sum(record["seconds"].values()) for record in rounds)
+    seconds = sum(map(analysis.spent, results))
     whole = [result for result in results if result["status"] in ("done", "diverged")]
     minutes = seconds / 60
     spent = f"{seconds:.0f} seconds" if minutes < 2 else f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"

@@ -149,3 +149,9 @@ def test_reading_imports_no_torch_and_none_of_the_slow_libraries():
     code = ("import sys, sweepstake.read.report, sweepstake.read.claims, sweepstake.read.figures;"
             "print([m for m in ('torch', 'scipy', 'numpy', 'vl_convert', 'jinja2', 'rich') if m in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_cells_seconds_are_all_it_took_and_in_a_stack_those_of_its_rounds():
+    rounds = [{"seconds": {"train": 2.0, "evaluate": 1.0}}, {"seconds": {"train": 1.0, "evaluate": 1.0}}]
+    alone, stacked, old = {"engine": "fast", "seconds": 9.0}, {"engine": "stacked", "seconds": 9.0}, {}
+    assert [analysis.spent({"rounds": rounds, "provenance": each}) for each in (alone, stacked, old)] == [9.0, 5.0, 5.0]

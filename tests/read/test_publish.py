@@ -125,6 +125,7 @@ def test_provenance_says_what_was_run_on_what_and_when(folder: Path, results: li
     assert said["made_by"] == [{"processor": "a CPU", "cores": 2, "torch": "2.0", "engine": "fast", "cells": 8}]
     assert said["study_sha256"] == publish.text_hash(made_up().text)
     assert said["seconds"]["training"] == pytest.approx(sum(s["train"] for s in seconds), abs=0.06)
+    assert said["seconds"]["all"] == 8 * 9.0
     assert (said["whole"], said["command"]) == (True, "sweepstake publish demo")
 
 
