@@ -1,12 +1,14 @@
 """The studies of untrained networks, of reduced parameters and of inits load whole and quick, and say what they were made to say."""
 
 import pytest
+from msgspec import structs
 
 from sweepstake.base.cell import cell_id
 from sweepstake.pieces import neutral_options
 from sweepstake.study.study import load_study
 
 CELLS = {"dense-supermasks": 20, "dense-supermasks-wide": 3, "dense-supermasks-ablation": 21, "reduced-parameters": 50, "prune-ready": 88,
+         "reduced-parameters-longer": 20,
          "prune-ready-baselines": 48, "prune-ready-conv": 40}
 
 
@@ -31,9 +33,19 @@ def test_the_ablation_varies_one_thing_at_a_time_and_shares_what_is_not_varied()
     assert len(shared) == 3
 
 
-def test_reduced_parameters_goes_beyond_90_percent():
-    for cell in load_study("reduced-parameters").cells:
+@pytest.mark.parametrize("name", ["reduced-parameters", "reduced-parameters-longer"])
+def test_reduced_parameters_goes_beyond_90_percent(name):
+    for cell in load_study(name).cells:
         assert cell.rounds == 0 or 0.91 ** cell.rounds < 0.1
+
+
+def test_the_second_look_at_reduced_parameters_trains_longer_on_all_images_and_changes_nothing_else():
+    first = {planned.labels["case"]: planned.cell for planned in load_study("reduced-parameters").planned}
+    for planned in load_study("reduced-parameters-longer").planned:
+        before = first[planned.labels["case"]]
+        assert planned.cell.steps == 10 * before.steps
+        same = {"steps": before.steps, "seed": before.seed, "subset": before.subset, "eval_every": before.eval_every, "validation": before.validation}
+        assert structs.replace(planned.cell, **same) == before
 
 
 def test_prune_ready_keeps_the_names_of_its_results():
