@@ -25,21 +25,20 @@ def work(barrier, answers, number):
     import numpy as np
     import torch
 
-    from sweepstake.base.cell import PIECE_DEFAULTS, SETS, Cell, Ref
     from sweepstake.engine.rounds import first_state
     from sweepstake.engine.train import Trainer, keep_freed_memory, prepare
-    from sweepstake.pieces import REGISTRIES
     from sweepstake.pieces.datasets import Data
+    from sweepstake.study.study import read_study
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     keep_freed_memory()
     draw = np.random.default_rng(number)
     x, y = draw.integers(0, 256, (BATCH * STEPS, 3, 32, 32), dtype=np.uint8), draw.integers(0, 10, BATCH * STEPS)
-    pieces = {key: Ref(name, REGISTRIES[SETS[key]].resolve(name, {}, key)) for key, name in {**PIECE_DEFAULTS, "model": "conv2"}.items()}
 
     def ours(precision):
-        cell = Cell(**pieces, batch_size=BATCH, lr=0.0002, steps=STEPS, rounds=0, precision=precision)
+        cell = read_study({"model": "conv2", "batch_size": BATCH, "lr": 0.0002, "steps": STEPS, "rounds": 0, "precision": precision},
+                          name="conv2").cells[0]
         trainer = Trainer(cell, prepare(cell, Data(x, y, x[:BATCH], y[:BATCH], 10)))
         start = first_state(trainer, cell).start
         return lambda: trainer.train(cell, start, 0).seconds["train"]

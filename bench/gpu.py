@@ -44,7 +44,8 @@ def in_stacks(cells: list[Cell], images: Images, device: str, limit: int, steps:
     """Seconds of training for `steps` steps of every cell, again and again; set-up and recording come before the clock."""
     sample = [msgspec.structs.replace(cell, epochs=None, steps=steps, eval_every=0) for cell in cells]
     stacks = [StackTrainer(sample[i:i + limit], images, device) for i in range(0, len(sample), limit)]
-    starts = [[first_state(stack, cell).start for cell in stack.cells] for stack in stacks]
+    first = Trainer(sample[0], images)
+    starts = [[first_state(first, cell).start for cell in stack.cells] for stack in stacks]
     while True:
         yield sum(trained.seconds["train"] for stack, start in zip(stacks, starts, strict=True) for trained in stack.train(start, 0))
 
@@ -87,10 +88,9 @@ def agreement(cells: list[Cell], images: Images, device: str, steps: int = 50) -
     Not weight by weight: where a gradient is all rounding, Adam takes whole steps of either sign.
     """
     some = [msgspec.structs.replace(cell, epochs=None, steps=steps, eval_every=0) for cell in cells[::max(1, len(cells) // 3)]]
-    stack = StackTrainer(some, images, device)
-    starts: list[Start] = []
+    first, starts = Trainer(some[0], images), list[Start]()
     for cell, density in zip(some, [1.0, 0.3, 0.05, 0.01], strict=False):
-        w = first_state(stack, cell).start.w
+        w = first_state(first, cell).start.w
         mask = torch.rand(w.shape, generator=torch.Generator().manual_seed(cell.seed)) < density
         starts.append(Start(w * mask, mask))
     stack = StackTrainer(some[:len(starts)], images, device)
@@ -106,7 +106,7 @@ def whole_study(cells: list[Cell], images: Images, device: str, limit: int) -> d
     began, spent, count = time.perf_counter(), {"train": 0.0, "evaluate": 0.0}, 0
     for _, record, state in train_in_stacks(cells, states, [""] * len(cells), limit,
                                             lambda c, s, n: run_stack(StackTrainer(c, images, device), c, s, n)):
-        if state is None:
+        if state is None or isinstance(record, Exception):
             raise RuntimeError(record)
         for key in spent:
             spent[key] += record["seconds"][key]
@@ -132,7 +132,8 @@ def main(argv: list[str] | None = None) -> int:
     images = prepare(cells[0], images_like_mnist(given.images, given.images // 6))
     limit = stack_limit(cells, images, given.device)
     stacked, plain = in_stacks(cells, images, given.device, limit, given.steps), one_at_a_time(images, cells[0], given.device, given.steps)
-    next(stacked), next(plain)  # Warm-up.
+    for side in (stacked, plain):
+        next(side)  # Warm-up.
     sides = [(next(stacked), next(plain)) for _ in range(given.repeats)]
     ours, theirs = (median(side) / given.steps for side in zip(*sides, strict=True))
     steps = steps_in_round(cells[0], given.images) * (cells[0].rounds + 1)

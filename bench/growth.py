@@ -1,7 +1,8 @@
 """What a step costs as networks are pruned, widen and see larger batches, and a run as cells are added: python bench/growth.py --data DIR
 
 One core; LeNet-300-100 on MNIST, batches of 60, Adam, random masks; medians of alternations, this core's SGEMM among them. Cells
-run as the product runs them, on two workers. Prints Markdown tables and writes docs/growth.svg. About two minutes.
+run as the product runs them, on two workers. bfloat16 only where the CPU has AMX. Prints Markdown tables and writes docs/growth.svg. About
+a minute.
 """
 
 import argparse
@@ -18,12 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from sweepstake.base.cell import PIECE_DEFAULTS, SETS, Cell, Ref
 from sweepstake.engine.fast import FastTrainer, Run, flushed_denormals
-from sweepstake.engine.half import HalfRun, HalfTrainer
+from sweepstake.engine.half import HalfRun, HalfTrainer, has_amx
 from sweepstake.engine.network import draw_init
 from sweepstake.engine.train import Start, prepare
-from sweepstake.pieces import REGISTRIES
 from sweepstake.pieces.datasets import dataset, find_files
 from sweepstake.read.figures import CONFIG, PALETTE, SHAPES, to_svg
 from sweepstake.read.results import run_study
@@ -37,24 +36,25 @@ Point = tuple[str, float, float, int]
 
 def points() -> list[Point]:
     found = [("float32", kept, 1, 60) for kept in KEPT]
-    for kind, kept in (("float32", 1), ("float32", SPARSE), ("bfloat16", 1)):
+    for kind, kept in (("float32", 1), ("float32", SPARSE), *([("bfloat16", 1)] if has_amx() else [])):
         found += [(kind, kept, width, 60) for width in WIDTHS] + [(kind, kept, 1, batch) for batch in BATCHES]
     return list(dict.fromkeys(found))
 
 
 def run_of(point: Point, data: Any) -> Run:
     precision, kept, width, batch = point
-    chosen = {"model": {"hidden": [round(300 * width), round(100 * width)]}}
-    pieces = {key: Ref(name, REGISTRIES[SETS[key]].resolve(name, chosen.get(key, {}), key))
-              for key, name in {**PIECE_DEFAULTS, "dataset": "mnist"}.items()}
-    cell = Cell(**pieces, batch_size=batch, subset=10_000, steps=20_000, rounds=0, precision=precision)
-    trainer = (HalfTrainer if precision == "bfloat16" else FastTrainer)(cell, prepare(cell, data))
+    cell = read_study({"dataset": "mnist", "normalise": "unit", "subset": 10_000, "batch_size": batch, "steps": 20_000, "rounds": 0,
+                       "model": {"name": "mlp", "hidden": [round(300 * width), round(100 * width)]}, "precision": precision},
+                      name="growth").cells[0]
+    half = HalfTrainer(cell, prepare(cell, data)) if precision == "bfloat16" else None
+    trainer = half or FastTrainer(cell, prepare(cell, data))
     w = draw_init(trainer.net, cell, "init")
     mask = torch.rand(w.shape, generator=torch.Generator().manual_seed(1)) < kept
     for slot in trainer.net.slots:
         if slot.role == "bias":
             slot.of(mask)[:] = True
-    return (HalfRun if precision == "bfloat16" else Run)(trainer, cell, Start(w * mask, mask), 0)
+    start = Start(w * mask, mask)
+    return HalfRun(half, cell, start, 0) if half else Run(trainer, cell, start, 0)
 
 
 def steps(data: Any, repeats: int) -> tuple[dict[Point, float], float]:
@@ -86,7 +86,8 @@ def cells(data: Path, repeats: int, workers: int) -> dict[int, float]:
     seen: dict[int, list[float]] = {count: [] for count in CELLS}
     for repeat in range(-1, repeats):
         for count in CELLS if repeat >= 0 else (1,):
-            study = read_study({"dataset": "mnist", "subset": 10_000, "epochs": 1, "rounds": 3, "keep": 0.33, "seeds": count}, name="growth")
+            study = read_study({"dataset": "mnist", "subset": 10_000, "normalise": "unit", "epochs": 1, "rounds": 3, "keep": 0.33,
+                                "seeds": count}, name="growth")
             with tempfile.TemporaryDirectory() as folder:
                 began = time.perf_counter()
                 rows = run_study(study, folder, data=data, workers=workers, engine="fast", progress=False).rows()
@@ -103,7 +104,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def drawn(seconds: dict[Point, float], whole: dict[int, float]) -> dict[str, Any]:
     """Four panels: microseconds a step over kept fraction, width and batch size; seconds of a run over cells."""
     names = {("float32", 1): "float32, all kept", ("float32", SPARSE): "float32, 3.5 % kept", ("bfloat16", 1): "bfloat16, all kept"}
-    domain = [*names.values(), "float32, as kept", "float32, a run"]
+    domain = [*(name for key, name in names.items() if (*key, 1, 60) in seconds), "float32, as kept", "float32, a run"]
     panels = []
     for title, at, y in (("kept (%)", 1, "step"), ("width (of 300-100)", 2, "step"), ("batch size", 3, "step"), ("cells, two workers", 0, "run")):
         if at == 0:
@@ -120,9 +121,9 @@ def drawn(seconds: dict[Point, float], whole: dict[int, float]) -> dict[str, Any
             "x": {"field": "x", "type": "quantitative", "title": title, "scale": scale, "axis": {"values": ticks, "grid": False, "format": "~g"}},
             "y": {"field": "y", "type": "quantitative", "title": "microseconds a step" if y == "step" else "seconds a run", "scale": scale,
                   "axis": {"format": "~g", "tickCount": 5}},
-            "color": {"field": "group", "type": "nominal", "scale": {"domain": domain, "range": list(PALETTE[:5])},
+            "color": {"field": "group", "type": "nominal", "scale": {"domain": domain, "range": list(PALETTE[:len(domain)])},
                       "legend": {"title": None, "columns": 3}},
-            "shape": {"field": "group", "type": "nominal", "scale": {"domain": domain, "range": list(SHAPES[:5])}, "legend": None},
+            "shape": {"field": "group", "type": "nominal", "scale": {"domain": domain, "range": list(SHAPES[:len(domain)])}, "legend": None},
         }})
     return {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "config": CONFIG, "padding": 6, "columns": 2, "concat": panels,
             "title": {"text": "What a step and a run cost", "subtitle": "LeNet-300-100 on MNIST, one core a worker; medians of alternations."}}
@@ -144,19 +145,21 @@ def main() -> None:
     def us(*point: Any) -> str:
         return f"{1e6 * seconds[point]:,.0f}"
 
-    def three(width: float, batch: int) -> tuple[str, ...]:
-        return (us("float32", 1, width, batch), us("float32", SPARSE, width, batch), us("bfloat16", 1, width, batch),
-                f"{seconds['float32', 1, width, batch] / seconds['bfloat16', 1, width, batch]:.2f}x")
+    def row(width: float, batch: int) -> tuple[str, ...]:
+        dense, sparse = seconds["float32", 1, width, batch], seconds["float32", SPARSE, width, batch]
+        half = seconds.get(("bfloat16", 1, width, batch))
+        return (f"{1e6 * dense:,.0f}", f"{1e6 * sparse:,.0f}", f"{dense / sparse:.1f}x",
+                *([f"{1e6 * half:,.0f}", f"{dense / half:.2f}x"] if half else []))
 
-    head = ("float32, all kept", "float32, 3.5 % kept", "bfloat16, all kept", "float32 / bfloat16")
+    head = ("float32, all kept", "float32, 3.5 % kept", "times", *(("bfloat16, all kept", "float32 / bfloat16") if has_amx() else ()))
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     cpu = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), platform.processor())
     print(f"{cpu}, {os.cpu_count()} cores, AMX {'amx_bf16' in info}; {time.strftime('%Y-%m-%d')}; load {before:.1f} before, "
           f"{os.getloadavg()[0]:.1f} after; SGEMM {peak:.0f} GFLOP/s a core; {time.perf_counter() - began:.0f} s in all\n")
     print("Microseconds a step.\n")
     print(table(("kept %", "float32"), [(f"{100 * kept:g}", us("float32", kept, 1, 60)) for kept in KEPT]))
-    print(table(("width", *head), [(f"{width:g}", *three(width, 60)) for width in WIDTHS]))
-    print(table(("batch size", *head), [(f"{batch}", *three(1, batch)) for batch in BATCHES]))
+    print(table(("width", *head), [(f"{width:g}", *row(width, 60)) for width in WIDTHS]))
+    print(table(("batch size", *head), [(f"{batch}", *row(1, batch)) for batch in BATCHES]))
     print(f"Seconds of a run on {said.workers} workers: four rounds of an epoch of 10,000 images a cell, from an empty store.\n")
     print(table(("cells", "seconds", "seconds a cell"), [(f"{count}", f"{each:.1f}", f"{each / count:.2f}") for count, each in whole.items()]))
     to_svg(drawn(seconds, whole), said.out)

@@ -17,13 +17,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sweepstake.base.cell import PIECE_DEFAULTS, SETS, Cell, Ref
 from sweepstake.engine.network import Net, draw_init
 from sweepstake.engine.prune import pruned_slots
 from sweepstake.engine.scores import Scorer
 from sweepstake.engine.train import prepare
-from sweepstake.pieces import REGISTRIES
 from sweepstake.pieces.datasets import Data
+from sweepstake.study.study import read_study
 
 
 def main() -> None:
@@ -40,10 +39,8 @@ def main() -> None:
         said.hidden, said.masks, said.singly, said.times = [3010, 1010], 100, 3, 3
     torch.set_num_threads(said.threads)
 
-    chosen = {"model": {"hidden": said.hidden}, "criterion": {"masks": said.masks, "images": said.images}}
-    names = {**PIECE_DEFAULTS, "init": "normal", "criterion": "lfe"}
-    cell = Cell(steps=0, granularity="unit", normalise="unit",
-                **{key: Ref(names[key], REGISTRIES[set_].resolve(names[key], chosen.get(key, {}), key)) for key, set_ in SETS.items()})
+    cell = read_study({"model": {"name": "mlp", "hidden": said.hidden}, "init": "normal", "normalise": "unit", "steps": 0, "granularity": "unit",
+                       "criterion": {"name": "lfe", "masks": said.masks, "images": said.images}}, name="lfe").cells[0]
     draw = np.random.default_rng(0)
     x, y = draw.integers(0, 256, (said.images + 10, 1, 28, 28)).astype(np.uint8), draw.integers(0, 10, said.images + 10)
     images = prepare(cell, Data(x, y, x[:10], y[:10], 10))

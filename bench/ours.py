@@ -17,17 +17,14 @@ from typing import Any
 import msgspec
 import torch
 
-from sweepstake.base.cell import PIECE_DEFAULTS, SETS, Cell, Ref
 from sweepstake.engine.fast import FastTrainer, Run, flushed_denormals
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.engine.train import Images, prepare
-from sweepstake.pieces import REGISTRIES
 from sweepstake.pieces.datasets import dataset, find_files
+from sweepstake.study.study import load_study
 
-NAMES = {**PIECE_DEFAULTS, "dataset": "mnist"}
-LENET = Cell(**{field: Ref(name, REGISTRIES[SETS[field]].resolve(name, {}, SETS[field])) for field, name in NAMES.items()},
-             normalise="unit", steps=100, rounds=19)
-"""prune-ready's cell: LeNet-300-100, batches of 60, Adam at 0.0012, keep 0.8; 20 trainings of 5 epochs."""
+LENET = msgspec.structs.replace(load_study("prune-ready").cells[0], steps=100, epochs=None)
+"""prune-ready's first cell (LeNet-300-100, batches of 60, Adam at 0.0012, keep 0.8, 20 trainings), of 100 steps a training, not 5 epochs."""
 
 
 class Ours:

@@ -54,6 +54,7 @@ class Plain:
         optimiser.zero_grad()
         cross_entropy(network(x), y).backward()
         for parameter, mask in masks:
+            assert parameter.grad is not None
             parameter.grad.mul_(mask)
         optimiser.step()
 

@@ -32,18 +32,21 @@ class Worker:
     def __init__(self, script: str, threads: int, *arguments: str):
         environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
                        "PYTHONPATH": str(HERE.parent)}
+        self.script = script
         self.process = subprocess.Popen([sys.executable, str(HERE / script), *arguments], env=environment, text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdin and self.process.stdout
+        self.asked, self.answers = self.process.stdin, self.process.stdout
         self.answer()
 
     def ask(self, **request: Any) -> None:
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
+        self.asked.write(json.dumps(request) + "\n")
+        self.asked.flush()
 
     def answer(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
+        line = self.answers.readline()
         if not line:
-            raise SystemExit(f"bench: {' '.join(self.process.args)} ended with code {self.process.wait()}")
+            raise SystemExit(f"bench: {self.script} ended with code {self.process.wait()}")
         return json.loads(line)
 
     def __call__(self, **request: Any) -> dict[str, Any]:
@@ -51,7 +54,7 @@ class Worker:
         return self.answer()
 
     def close(self) -> None:
-        self.process.stdin.close()
+        self.asked.close()
         self.process.wait()
 
 

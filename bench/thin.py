@@ -24,21 +24,20 @@ def main(precision="float32"):
     import numpy as np
     import torch
 
-    from sweepstake.base.cell import PIECE_DEFAULTS, SETS, Cell, Ref
     from sweepstake.engine.rounds import first_state
     from sweepstake.engine.scores import without_units
     from sweepstake.engine.thin import ThinTrainer
     from sweepstake.engine.train import Start, Trainer, keep_freed_memory, prepare
-    from sweepstake.pieces import REGISTRIES
     from sweepstake.pieces.datasets import Data
+    from sweepstake.study.study import read_study
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     keep_freed_memory()
     draw = np.random.default_rng(0)
     x, y = draw.integers(0, 256, (BATCH * STEPS, 3, 32, 32), dtype=np.uint8), draw.integers(0, 10, BATCH * STEPS)
-    pieces = {key: Ref(name, REGISTRIES[SETS[key]].resolve(name, {}, key)) for key, name in {**PIECE_DEFAULTS, "model": "conv2"}.items()}
-    cells = [Cell(**pieces, batch_size=BATCH, lr=0.0002, steps=steps, rounds=0, precision=precision) for steps in (0, STEPS)]
+    said = {"model": "conv2", "batch_size": BATCH, "lr": 0.0002, "rounds": 0, "precision": precision}
+    cells = [read_study({**said, "steps": steps}, name="thin").cells[0] for steps in (0, STEPS)]
     images = prepare(cells[0], Data(x, y, x[:1], y[:1], 10))
     trainers = {way: [kind(cell, images) for cell in cells] for way, kind in (("plain", Trainer), ("thinned", ThinTrainer))}
     net, begin = trainers["plain"][0].net, first_state(trainers["plain"][0], cells[0]).start
