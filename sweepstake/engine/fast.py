@@ -95,15 +95,19 @@ class Still:
 
 
 class Dark:
-    """The commonest level of the training images (MNIST's black), and each pixel's `value` there, once normalised.
+    """Each pixel's dark `level`, and its `value` there once normalised.
 
-    `order`: all pixels, those that most images light first, so that what is dark in a batch lies together.
+    The level that is exactly 0 once normalised, where there is one: what is 0 in the reference stays 0, and Adam makes steps of rounding.
+    Elsewhere (`standard`) the commonest of the pixel's levels in some training images. `order`: all pixels, those that most of these light
+    first, so that what is dark in a batch lies together.
     """
 
     def __init__(self, x: np.ndarray, shift: np.ndarray, unit: np.ndarray):
-        self.level = np.bincount(x.ravel()).argmax()
+        commonest = np.array([np.bincount(levels).argmax() for levels in x.T])
+        whole = (shift == np.rint(shift)) & (shift >= 0) & (shift <= 255)
+        self.level = np.where(whole, shift, commonest).astype(np.float32)
         self.order = np.argsort(-(x != self.level).sum(0), kind="stable")
-        self.value = ((np.float32(self.level) - shift) * unit)[:x.shape[1]]
+        self.value = (self.level - shift) * unit
 
 
 class Plan:
@@ -214,7 +218,7 @@ class Plan:
         self.layers["dark"] = broadest
         self.layers["dark"][0] = 0 if value.any() else broadest
         self.ends = np.zeros(broadest // ACROSS, np.int64)
-        self.seen = np.zeros(max(broadest, len(self.ends) * self.images) + 1, np.int32)
+        self.lit = np.zeros(max(broadest, len(self.ends) * self.images) + 1, np.int32)
         self.back_size = (_up(self.images, 16) + 1) * max(map(int, self.layers["z_panel"])) // PANEL if self.turned_size else 0
         self.places = np.zeros(self.size + 8, np.int32)
         for begin, columns in self._rows:
@@ -269,7 +273,6 @@ class FastTrainer(Trainer):
         nothing = np.zeros(self.module.sizes[0], bool)
         self.anything = Still(nothing, nothing)
         self.dark = Dark(self.pixels[id(images.train)].some, self.shift[:len(nothing)], self.unit[:len(nothing)])
-        self.dark_shift = np.full_like(self.shift, self.dark.level)
         self.seen: Plan | None = None
         self.known: tuple[Tensor, dict[int, dict[str, float]]] | None = None
 
@@ -343,14 +346,14 @@ class FastTrainer(Trainer):
         act, gain = _aligned(plan.act_size), _aligned(plan.act_size)
         loss, correct = kernels.evaluate(
             len(split.y), pixels.everything, pixels.labels, self.shown(plan, pixels), plan.layers, plan.gather(w),
-            plan.still, plan.darks, plan.starts, plan.places, act, gain, plan.seen, self.slope)
+            plan.still, plan.darks, plan.starts, plan.places, act, gain, plan.lit, self.slope)
         found = {"loss": loss / len(split.y), "accuracy": correct / len(split.y), "correct": correct, "count": len(split.y)}
         self.known[1][id(split)] = found
         return found
 
     def shown(self, plan: Plan, pixels: Pixels) -> tuple[np.ndarray, ...]:
         """What `kernels.show` lays out a batch from, and room for it to work in."""
-        shift = self.dark_shift if plan.layers[0]["dense"] else self.shift
+        shift = _padded(self.dark.level) if plan.layers[0]["dense"] else self.shift
         return pixels.levels, plan.place, shift, self.unit, np.zeros(PANEL, np.int64), np.zeros(16 * PANEL, np.uint8)
 
 
@@ -378,7 +381,7 @@ class Run:
         self.arguments: tuple[Any, ...] = (
             images, order, pixels.labels, trainer.shown(plan, pixels), plan.layers, *self.made, _aligned(plan.size + 8),
             _aligned(TALL * TILE), plan.still, plan.bias_alive, plan.bits, plan.starts, plan.places, plan.sources, plan.targets, plan.units,
-            act, gain, delta, _aligned(plan.turned_size), _aligned(plan.back_size), plan.darks, plan.seen, plan.ends,
+            act, gain, delta, _aligned(plan.turned_size), _aligned(plan.back_size), plan.darks, plan.lit, plan.ends,
             plan.swept, self._rule(), self._paces(steps), trainer.slope, keys, streams.dropout_below(dropout))
 
     def steps(self, first: int, last: int) -> float:

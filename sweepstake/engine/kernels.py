@@ -11,8 +11,9 @@ AVX2). All arrays are flat; a record of LAYER says where each layer's things beg
                g[r, j] = sum over lanes of d[r] * x[j];   g of b[r] = sum over lanes of d[r]
 
 A layer is *sparse* (its surviving weights in rows, and an index by columns for d_in) or *dense* (tiles of 6 x 64 weights). An input is
-*lit* in an image where it is not `dark`, its commonest value. A dense layer is given x - dark, so that what is dark is 0 and left out; what
-dark inputs add is the same in every image: sum_j w[r, j] * dark[j] to z[r], dark[j] * sum over lanes of d[r] to g[r, j].
+*lit* in an image where it is not `dark`: 0, or the pixel's commonest value where none is 0. A dense layer is given x - dark, so that what is dark
+is 0 and left out, whatever its weight; what that takes is the same in every image, and is added: sum_j w[r, j] * dark[j] to z[r],
+dark[j] * sum over lanes of d[r] to g[r, j].
 Everything is in this one file because numba's disk cache looks at the file of the function it compiled and at no other.
 """
 
@@ -39,8 +40,9 @@ WIDE = 64 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 16
 ROWS, COLUMNS = 6, 64
 TILE = ROWS * COLUMNS
 ACROSS = min(WIDE, 32)
+"""Columns of a tile whose gradient is held in registers at once: fewer are more often dark together."""
 TALL = WIDE // ACROSS
-"""Columns, and tiles of one column, whose gradient is held in registers: half as many columns as WIDE are more often dark together."""
+"""Tiles, one below the other, of which they are held."""
 SGD, MOMENTUM, ADAM = 0, 1, 2
 
 LAYER = np.dtype([(name, np.int64) for name in (
@@ -60,7 +62,7 @@ PACE = np.dtype([("rate", f32), ("second", f32), ("decay", f32)])
 """A step's own numbers: lr (Adam: over the first bias correction), 1 / sqrt(the second's), and AdamW's 1 - lr * decay."""
 
 
-# Lanes: the ten operations on them that the kernels below are written in.
+# Lanes: the operations on them that the kernels below are written in.
 
 class Lanes(types.Type):
     """n float32 in registers."""
@@ -290,7 +292,7 @@ def any_lit(typing, a):
 
 
 def _joined(builder: Any, parts: list[Any]) -> Any:
-    """Vectors of 16 one behind the other."""
+    """Vectors one behind the other."""
     while len(parts) > 1:
         n = parts[0].type.count
         parts = [builder.shuffle_vector(low, high, _mask(list(range(2 * n)))) for low, high in zip(parts[::2], parts[1::2], strict=True)]
@@ -299,7 +301,7 @@ def _joined(builder: Any, parts: list[Any]) -> Any:
 
 @intrinsic(prefer_literal=True)
 def again(typing, a, times):
-    """a's 16 lanes, `times` times."""
+    """a's lanes, `times` times."""
     def code(context, builder, signature, args):
         return _joined(builder, [args[0]] * times.literal_value)
     return Lanes(a.n * times.literal_value)(a, times), code
@@ -432,12 +434,12 @@ def unlit(layer, w, still, darks, r):
 
 
 @njit
-def dense_forward(layer, panel, w, still, darks, act, seen):
-    """z[r] = b[r] + sum_k w[r, k] * x[k], six rows at a time; an input that is 0 in all 64 images is left out."""
-    x, z, lit = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel, 0
+def dense_forward(layer, panel, w, still, darks, act, lit):
+    """z[r] = unlit[r] + sum_k w[r, k] * (x[k] - dark[k]), six rows at a time; an input that is dark in all 64 images is left out."""
+    x, z, count = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel, 0
     for k in range(layer.columns):
-        seen[lit] = k
-        lit += any_lit(load(act, x + k * PANEL, 64))
+        lit[count] = k
+        count += any_lit(load(act, x + k * PANEL, 64))
     for row_tile in range(layer.row_tiles):
         r, row = row_tile * ROWS, layer.w + row_tile * layer.column_tiles * TILE
         zero, one, two, three, four, five = (
@@ -450,8 +452,8 @@ def dense_forward(layer, panel, w, still, darks, act, seen):
             d = fill(three, WIDE)
             e = fill(four, WIDE)
             f = fill(five, WIDE)
-            for n in range(lit):
-                k = np.int64(seen[n])
+            for n in range(count):
+                k = np.int64(lit[n])
                 at, input_ = row + (k // COLUMNS) * TILE + k % COLUMNS, load(act, x + k * PANEL + lane, WIDE)
                 a = fma(w[at], input_, a)
                 b = fma(w[at + COLUMNS], input_, b)
@@ -495,10 +497,9 @@ def dense_backward(layer, panel, w, delta, gain):
 
 def _tile_gradient(tiles: int) -> Any:
     @njit
-    def tile_gradient(layer, row_tile, column, first, last, seen, bits, bit, turned, back, sums, height, darks, g):
-        """g[r, k] = sum over images of d[r] * x[k], of ACROSS columns and the rows of some tiles; 0 where the mask is.
-
-        The images are seen[first : last], those in which one of these columns is lit.
+    def tile_gradient(layer, row_tile, column, first, last, lit, bits, bit, turned, back, sums, height, darks, g):
+        """g[r, k] = dark[k] * sum d[r] + sum over images of d[r] * (x[k] - dark[k]), of ACROSS columns and the rows of some tiles; 0 where
+        the mask is. The images are lit[first : last], those in which one of these columns is lit.
         """
         rows, columns = row_tile * ROWS, layer.turned + column
         x, at = again(load(darks, layer.dark + column, ACROSS), tiles), sums + rows
@@ -509,7 +510,7 @@ def _tile_gradient(tiles: int) -> Any:
         e = fill_each(back, at + 4, ACROSS, ROWS, tiles) * x
         f = fill_each(back, at + 5, ACROSS, ROWS, tiles) * x
         for n in range(first, last):
-            i = np.int64(seen[n])
+            i = np.int64(lit[n])
             x = again(load(turned, columns + i * layer.turned_row, ACROSS), tiles)
             at = rows + i * height
             a = fma(fill_each(back, at, ACROSS, ROWS, tiles), x, a)
@@ -532,12 +533,12 @@ tile_gradient_tall, tile_gradient_one = _tile_gradient(TALL), _tile_gradient(1)
 
 
 @njit
-def dense_update(layer, images, w, m, v, bits, turned, delta, back, darks, tile_g, seen, ends, rule, pace):
+def dense_update(layer, images, w, m, v, bits, turned, delta, back, darks, tile_g, lit, ends, rule, pace):
     """The gradient of a few tiles at a time, and at once their step: gradients of a dense layer never go to memory."""
-    count, height = 0, (layer.row_tiles * ROWS + 15) // 16 * 16
+    count, height = 0, layer.z_panel // PANEL
     for column in range(0, layer.columns, ACROSS):
         for i in range(images):
-            seen[count] = i
+            lit[count] = i
             count += any_lit(load(turned, layer.turned + i * layer.turned_row + column, ACROSS))
         ends[column // ACROSS] = count
     for i in range(0, images, 16):
@@ -559,9 +560,9 @@ def dense_update(layer, images, w, m, v, bits, turned, delta, back, darks, tile_
             for column in range(tile * COLUMNS, stop, ACROSS):
                 first, last = ends[column // ACROSS - 1] if column else 0, ends[column // ACROSS]
                 if tiles == TALL:
-                    tile_gradient_tall(layer, row_tile, column, first, last, seen, bits, bit, turned, back, sums, height, darks, tile_g)
+                    tile_gradient_tall(layer, row_tile, column, first, last, lit, bits, bit, turned, back, sums, height, darks, tile_g)
                 else:
-                    tile_gradient_one(layer, row_tile, column, first, last, seen, bits, bit, turned, back, sums, height, darks, tile_g)
+                    tile_gradient_one(layer, row_tile, column, first, last, lit, bits, bit, turned, back, sums, height, darks, tile_g)
             width = (stop - tile * COLUMNS + ACROSS - 1) // ACROSS * ACROSS
             for one in range(tiles):
                 at = layer.w + (number + one * layer.column_tiles) * TILE
@@ -722,7 +723,7 @@ def cross_entropy(layer, panel, images, labels, chosen, first, act, delta):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, tile_g, still, bias_alive, bits, starts, places,
-                sources, targets, units, act, gain, delta, turned, back, darks, seen, ends, swept, rule, paces, slope, drop_keys, drop_below):
+                sources, targets, units, act, gain, delta, turned, back, darks, lit, ends, swept, rule, paces, slope, drop_keys, drop_below):
     """Steps first .. last - 1 of a round; returns the sum over steps of the mean loss."""
     panels, depth, loss = (images + PANEL - 1) // PANEL, len(layers), 0.0
     for step in range(first, last):
@@ -734,7 +735,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
             layer = layers[n]
             for panel in range(panels):
                 if layer.dense:
-                    dense_forward(layer, panel, w, still, darks, act, seen)
+                    dense_forward(layer, panel, w, still, darks, act, lit)
                 else:
                     sparse_forward(layer, panel, w, still, starts, places, act)
                 if n + 1 < depth:
@@ -757,7 +758,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
                     else:
                         sparse_backward(layer, panel, w, starts, sources, targets, delta, gain)
             if layer.dense:
-                dense_update(layer, images, w, m, v, bits, turned, delta, back, darks, tile_g, seen, ends, rule, pace)
+                dense_update(layer, images, w, m, v, bits, turned, delta, back, darks, tile_g, lit, ends, rule, pace)
             else:
                 sparse_gradient(layer, panels, starts, places, act, delta, g)
             bias_gradient(layer, panels, delta, still, bias_alive, g)
@@ -766,7 +767,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def evaluate(count, everything, labels, pixels, layers, w, still, darks, starts, places, act, gain, seen, slope):
+def evaluate(count, everything, labels, pixels, layers, w, still, darks, starts, places, act, gain, lit, slope):
     """The summed loss and the number of images whose largest output is their label (the first of equals)."""
     depth, loss, correct = len(layers), 0.0, 0
     out = layers[depth - 1]
@@ -775,7 +776,7 @@ def evaluate(count, everything, labels, pixels, layers, w, still, darks, starts,
         show(layers[0], everything, first, images, pixels, act)
         for n in range(depth):
             if layers[n].dense:
-                dense_forward(layers[n], 0, w, still, darks, act, seen)
+                dense_forward(layers[n], 0, w, still, darks, act, lit)
             else:
                 sparse_forward(layers[n], 0, w, still, starts, places, act)
             if n + 1 < depth:
