@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,27 @@ def test_the_table_in_prune_ready_baselines_notes_is_its_rows():
     accuracies = [row["test_accuracy"] for row in long]
     assert f"from {100 * min(accuracies):.2f} to {100 * max(accuracies):.2f}" in notes
     assert f"({100 * sum(row['train_accuracy'] for row in long) / len(long):.2f} %)" in notes
+
+
+def test_the_numbers_in_prune_ready_convs_notes_are_its_rows():
+    rows, notes = kept("prune-ready-conv")
+    four = ("xavier-normal", "xavier-uniform", "kaiming-normal", "kaiming-uniform")
+    dense = {(row["init"], row["seed"]): row["test_accuracy"] for row in rows if row["round"] == 0}
+
+    def mean(round_: int, value: Callable[[dict[str, Any]], float], which: Callable[[dict[str, Any]], bool]) -> float:
+        found = [value(row) for row in rows if row["round"] == round_ and which(row)]
+        return sum(found) / len(found)
+
+    def gain(round_: int) -> float:
+        return 100 * mean(round_, lambda row: row["test_accuracy"] - dense[row["init"], row["seed"]], lambda row: row["init"] in four)
+
+    assert f"by {gain(2):.1f} points at 38.9 % and by {gain(4):.1f} at 15.2 %" in notes and f"they are {-gain(6):.1f} points below" in notes
+    without = [100 * mean(8, lambda row: row["test_accuracy"], lambda row, n=n: row["in_degree.fc3.zero"] == n) for n in (0, 1)]
+    assert f"({without[0]:.1f} %) than those with one class without ({without[1]:.1f} %)" in notes
+    assert [{row["kept.conv1"] for row in rows if row["round"] == round_} for round_ in (0, 6, 8)] == [{432}, {25}, {10}]
+    assert round(mean(8, lambda row: row["alive_units.conv1"], lambda _: True)) == 7
+    units = [round(mean(8, lambda row: row["alive_units.fc1"], lambda row, w=w: row["init"].endswith(w))) for w in ("half", "double")]
+    assert f"{units[0]} of the 64 hidden units are alive after half the width, {units[1]} after double" in notes
 
 
 def test_as_many_networks_of_custom_init_lack_classes_as_its_notes_say():

@@ -39,7 +39,7 @@ def test_reduced_parameters_goes_beyond_90_percent(name):
         assert cell.rounds == 0 or 0.91 ** cell.rounds < 0.1
 
 
-def test_the_second_look_at_reduced_parameters_trains_longer_on_all_images_and_changes_nothing_else():
+def test_the_second_look_at_reduced_parameters_trains_longer_on_more_images_and_changes_nothing_else():
     first = {planned.labels["case"]: planned.cell for planned in load_study("reduced-parameters").planned}
     for planned in load_study("reduced-parameters-longer").planned:
         before = first[planned.labels["case"]]
