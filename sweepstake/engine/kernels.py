@@ -114,6 +114,15 @@ def store(typing, array, at, lanes):
     return types.none(array, types.int64, lanes), code
 
 
+@intrinsic
+def item(typing, array, at):
+    """array[at]; numba's own indexing asks first whether `at` is negative, which costs as much as the rest of a product."""
+    def code(context, builder, signature, args):
+        read = builder.load(builder.gep(context.make_array(array)(context, builder, args[0]).data, [args[1]]))
+        return builder.sext(read, ir.IntType(64)) if isinstance(array.dtype, types.Integer) else read
+    return (types.int64 if isinstance(array.dtype, types.Integer) else array.dtype)(array, types.int64), code
+
+
 @intrinsic(prefer_literal=True)
 def widen(typing, array, at, n):
     """array[at : at + n] of bytes, as float32."""
@@ -367,7 +376,7 @@ def sparse_forward(layer, panel, w, still, starts, places, act):
         for r in range(layer.rows):
             sum_ = fill(offset(layer, w, still, r), 64) if chunk == 0 else load(act, z + r * PANEL, 64)
             for j in range(starts[first + r], starts[first + r + 1]):
-                sum_ = fma(w[j], load(act, x + places[j], 64), sum_)
+                sum_ = fma(item(w, j), load(act, x + item(places, j), 64), sum_)
             store(act, z + r * PANEL, sum_)
 
 
@@ -378,7 +387,7 @@ def sparse_backward(layer, panel, w, starts, sources, targets, delta, gain):
     for c in range(layer.columns):
         sum_ = fill(f32(0), 64)
         for i in range(starts[layer.by_column + c], starts[layer.by_column + c + 1]):
-            sum_ = fma(w[sources[i]], load(delta, z + targets[i], 64), sum_)
+            sum_ = fma(item(w, item(sources, i)), load(delta, z + item(targets, i), 64), sum_)
         store(delta, x + c * PANEL, sum_ * load(gain, x + c * PANEL, 64))
 
 
@@ -394,10 +403,10 @@ def products(d, act, at):
 @njit
 def eight_dots(d, act, x, places, j):
     """Lane i of 8: the sum over lanes of d * x[j + i]. Eight at a time, because folding them together costs as much as folding one."""
-    a = fold(products(d, act, x + places[j]), products(d, act, x + places[j + 4]), 4)
-    b = fold(products(d, act, x + places[j + 1]), products(d, act, x + places[j + 5]), 4)
-    c = fold(products(d, act, x + places[j + 2]), products(d, act, x + places[j + 6]), 4)
-    e = fold(products(d, act, x + places[j + 3]), products(d, act, x + places[j + 7]), 4)
+    a = fold(products(d, act, x + item(places, j)), products(d, act, x + item(places, j + 4)), 4)
+    b = fold(products(d, act, x + item(places, j + 1)), products(d, act, x + item(places, j + 5)), 4)
+    c = fold(products(d, act, x + item(places, j + 2)), products(d, act, x + item(places, j + 6)), 4)
+    e = fold(products(d, act, x + item(places, j + 3)), products(d, act, x + item(places, j + 7)), 4)
     eight = fold(fold(a, c, 2), fold(b, e, 2), 1)
     return part(fold(eight, eight, 8), 0, 8)
 
@@ -453,14 +462,14 @@ def dense_forward(layer, panel, w, still, darks, act, lit):
             e = fill(four, WIDE)
             f = fill(five, WIDE)
             for n in range(count):
-                k = np.int64(lit[n])
+                k = item(lit, n)
                 at, input_ = row + (k // COLUMNS) * TILE + k % COLUMNS, load(act, x + k * PANEL + lane, WIDE)
-                a = fma(w[at], input_, a)
-                b = fma(w[at + COLUMNS], input_, b)
-                c = fma(w[at + 2 * COLUMNS], input_, c)
-                d = fma(w[at + 3 * COLUMNS], input_, d)
-                e = fma(w[at + 4 * COLUMNS], input_, e)
-                f = fma(w[at + 5 * COLUMNS], input_, f)
+                a = fma(item(w, at), input_, a)
+                b = fma(item(w, at + COLUMNS), input_, b)
+                c = fma(item(w, at + 2 * COLUMNS), input_, c)
+                d = fma(item(w, at + 3 * COLUMNS), input_, d)
+                e = fma(item(w, at + 4 * COLUMNS), input_, e)
+                f = fma(item(w, at + 5 * COLUMNS), input_, f)
             out = z + r * PANEL + lane
             store(act, out, a)
             store(act, out + PANEL, b)
@@ -484,10 +493,10 @@ def dense_backward(layer, panel, w, delta, gain):
             for r in range(layer.row_tiles * ROWS):
                 here = at + r // ROWS * layer.column_tiles * TILE + r % ROWS * COLUMNS
                 out = load(delta, z + r * PANEL + lane, WIDE)
-                a = fma(w[here], out, a)
-                b = fma(w[here + 1], out, b)
-                c = fma(w[here + 2], out, c)
-                d = fma(w[here + 3], out, d)
+                a = fma(item(w, here), out, a)
+                b = fma(item(w, here + 1), out, b)
+                c = fma(item(w, here + 2), out, c)
+                d = fma(item(w, here + 3), out, d)
             into = x + k * PANEL + lane
             store(delta, into, a * load(gain, into, WIDE))
             store(delta, into + PANEL, b * load(gain, into + PANEL, WIDE))
@@ -510,7 +519,7 @@ def _tile_gradient(tiles: int) -> Any:
         e = fill_each(back, at + 4, ACROSS, ROWS, tiles) * x
         f = fill_each(back, at + 5, ACROSS, ROWS, tiles) * x
         for n in range(first, last):
-            i = np.int64(lit[n])
+            i = item(lit, n)
             x = again(load(turned, columns + i * layer.turned_row, ACROSS), tiles)
             at = rows + i * height
             a = fma(fill_each(back, at, ACROSS, ROWS, tiles), x, a)
