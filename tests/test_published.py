@@ -255,6 +255,18 @@ def test_the_numbers_in_prune_ready_convs_notes_are_its_rows():
     assert f"{units[0]} of the 64 hidden units are alive after half the width, {units[1]} after double" in notes
 
 
+def test_the_gaps_in_the_second_look_at_reduced_parameters_are_the_verdicts():
+    def effect(study: str, claim: str) -> str:
+        verdicts = json.loads((ROOT / f"results/{study}/verdicts.json").read_text(encoding="utf-8"))
+        return next(f"{100 * one['effect']:.2f}" for one in verdicts if one["claim"] == claim)
+
+    notes = kept("reduced-parameters-longer")[1]
+    assert f"end {effect('reduced-parameters-longer', 'b')} points above those drawn anew" in notes
+    assert f"where reduced-parameters found {effect('reduced-parameters', 'b')}" in notes
+    assert f"LeNet-300-100's end {effect('reduced-parameters-longer', 'a')} points above" in notes
+    assert f"accuracy is {effect('reduced-parameters-longer', 'e')} points *above*" in notes
+
+
 def test_as_many_networks_of_custom_init_lack_classes_as_its_notes_say():
     rows, notes = kept("custom-init")
     rows = [row for row in rows if row["case"] == "magnitude" and abs(row["kept_fraction"] - 0.022) < 1e-3]
