@@ -24,7 +24,7 @@ from sweepstake.engine.half import HalfRun, HalfTrainer, has_amx
 from sweepstake.engine.network import draw_init
 from sweepstake.engine.train import Start, prepare
 from sweepstake.pieces.datasets import dataset, find_files
-from sweepstake.read.figures import CONFIG, PALETTE, SHAPES, to_svg
+from sweepstake.read.figures import PALETTE, SHAPES, framed, to_svg
 from sweepstake.read.results import run_study
 from sweepstake.study.study import read_study
 
@@ -125,8 +125,8 @@ def drawn(seconds: dict[Point, float], whole: dict[int, float]) -> dict[str, Any
                       "legend": {"title": None, "columns": 3}},
             "shape": {"field": "group", "type": "nominal", "scale": {"domain": domain, "range": list(SHAPES[:len(domain)])}, "legend": None},
         }})
-    return {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "config": CONFIG, "padding": 6, "columns": 2, "concat": panels,
-            "title": {"text": "What a step and a run cost", "subtitle": "LeNet-300-100 on MNIST, one core a worker; medians of alternations."}}
+    return framed("What a step and a run cost", ["LeNet-300-100 on MNIST, one core a worker; medians of alternations."], [],
+                  {"columns": 2, "concat": panels})
 
 
 def main() -> None:

@@ -86,8 +86,7 @@ class Pixels:
 @dataclass(frozen=True)
 class Still:
     """Pixels that are the same in every training image: those that are `silent` (0 once normalised) teach nothing;
-    a unit's weights from the `pooled` ones, all at one `value`, share one gradient, so they move as one number.
-    """
+    a unit's weights from the `pooled` ones, all at one `value`, share one gradient, so they move as one number."""
 
     silent: np.ndarray
     pooled: np.ndarray
@@ -278,7 +277,8 @@ class FastTrainer(Trainer):
 
     def still(self, moves: bool) -> Still:
         train = self.pixels[id(self.images.train)]
-        value = (train.some[0] - self.shift[:train.some.shape[1]]) * self.unit[:train.some.shape[1]]
+        inputs = len(train.same)
+        value = (train.some[0] - self.shift[:inputs]) * self.unit[:inputs]
         silent = train.same & (value == 0)
         left = value[train.same & ~silent]
         if moves or not len(left):

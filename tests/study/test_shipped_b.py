@@ -7,9 +7,8 @@ from sweepstake.base.cell import cell_id
 from sweepstake.pieces import neutral_options
 from sweepstake.study.study import load_study
 
-CELLS = {"dense-supermasks": 20, "dense-supermasks-wide": 3, "dense-supermasks-ablation": 21, "reduced-parameters": 50, "prune-ready": 88,
-         "reduced-parameters-longer": 20,
-         "prune-ready-baselines": 48, "prune-ready-conv": 40}
+CELLS = {"dense-supermasks": 20, "dense-supermasks-wide": 3, "dense-supermasks-ablation": 21, "reduced-parameters": 50,
+         "reduced-parameters-longer": 20, "prune-ready": 88, "prune-ready-baselines": 48, "prune-ready-conv": 40}
 
 
 @pytest.mark.parametrize("name", CELLS)
