@@ -35,8 +35,8 @@ from sweepstake.pieces.networks import MLP
 DENSE_FROM = 0.45
 """Kept fraction of a layer's computed block from which dense tiles are faster than sparse rows."""
 
-CHUNK, CHUNKED_FROM = 192, 0.1
-"""Columns in a chunk of a sparse layer: 48 kB of a panel, and the kept fraction from which rows are cut into chunks."""
+CHUNK, CHUNKED_FROM = 8192, 0.1
+"""A chunk of a sparse layer's columns: 32 kB of a panel; and the kept fraction from which rows are cut into chunks."""
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """Adam's, as torch has them by default."""
@@ -98,7 +98,7 @@ class Dark:
 
     The level that is exactly 0 once normalised, where there is one: what is 0 in the reference stays 0, and Adam makes steps of rounding.
     Elsewhere (`standard`) the commonest of the pixel's levels in some training images. `order`: all pixels, those that most of these light
-    first, so that what is dark in a batch lies together.
+    first, so that what is dark in a batch lies together. `plain`: an image is its levels times one number.
     """
 
     def __init__(self, x: np.ndarray, shift: np.ndarray, unit: np.ndarray):
@@ -107,6 +107,7 @@ class Dark:
         self.level = np.where(whole, shift, commonest).astype(np.float32)
         self.order = np.argsort(-(x != self.level).sum(0), kind="stable")
         self.value = (self.level - shift) * unit
+        self.plain = not shift.any() and bool((unit == unit[0]).all())
 
 
 class Plan:
@@ -127,7 +128,7 @@ class Plan:
         self._at, self._of, self._bits, self._starts, self._rows, self._columns = [], [], Joined(np.uint64), Joined(np.int64), [], []
         alive = [slot.of(mask).numpy()[np.ix_(units[n + 1], units[n])] for n, slot in enumerate(net.weights)]
         index = [slot.start + units[n + 1][:, None] * slot.shape[1] + units[n] for n, slot in enumerate(net.weights)]
-        self._measure(net, units, alive)
+        self._measure(net, units, alive, dark)
         for n, layer in enumerate(self.layers):
             if layer["dense"]:
                 self._place_dense(layer, alive[n], index[n])
@@ -148,7 +149,7 @@ class Plan:
             self._put(np.arange(idle.sum()), np.flatnonzero(idle), int(idle.sum()))
         self._finish(dark)
 
-    def _measure(self, net: Net, units: list[np.ndarray], alive: list[np.ndarray]) -> None:
+    def _measure(self, net: Net, units: list[np.ndarray], alive: list[np.ndarray], dark: Dark) -> None:
         """How large each layer is, which kernel takes it, and where its activations lie."""
         heights = [_up(_up(len(u), ROWS), 16) for u in units]  # Room for the rows of a last tile.
         rooms = np.cumsum([0, *(height * PANEL * -(-self.images // PANEL) for height in heights)])
@@ -161,7 +162,8 @@ class Plan:
             layer["unit"], layer["width"] = sum(map(len, units[1:n + 1])), net.weights[n].shape[0]
             kept = alive[n].mean() if alive[n].size else 0.0
             layer["dense"], layer["drift"] = kept >= DENSE_FROM, -1
-            layer["chunks"] = -(-len(units[n]) // CHUNK) if kept >= CHUNKED_FROM else 1
+            layer["x_row"] = PANEL // 2 if dark.plain and n == 0 and not layer["dense"] else PANEL
+            layer["chunks"] = -(-len(units[n]) * layer["x_row"] // CHUNK) if kept >= CHUNKED_FROM else 1
 
     def _put(self, where: np.ndarray, of: np.ndarray, room: int) -> int:
         """Survivors `of` the network go to `where` from here on, in `room` places."""
@@ -182,7 +184,7 @@ class Plan:
     def _place_sparse(self, layer: Any, alive: np.ndarray, index: np.ndarray) -> None:
         """Rows of survivors, chunk by chunk of columns; and the same by column, as places among the rows."""
         rows, columns = alive.nonzero()
-        run = (columns // CHUNK if layer["chunks"] > 1 else 0) * len(alive) + rows
+        run = (columns * layer["x_row"] // CHUNK if layer["chunks"] > 1 else 0) * len(alive) + rows
         by_run = np.argsort(run, kind="stable")
         rows, columns, run = rows[by_run], columns[by_run], run[by_run]
         by_column = np.argsort(columns, kind="stable")
@@ -191,7 +193,7 @@ class Plan:
         begin = layer["w"] = self._put(np.arange(len(rows)), index[rows, columns], len(rows) + 8)
         layer["by_row"] = self._starts.add(begin + np.searchsorted(run, np.arange(layer["chunks"] * len(alive) + 1)))
         layer["by_column"] = self._starts.add(before + np.searchsorted(columns[by_column], np.arange(alive.shape[1] + 1)))
-        self._rows.append((begin, columns * PANEL))
+        self._rows.append((begin, columns * layer["x_row"]))
         self._columns.append((begin + by_column, rows[by_column] * PANEL))
 
     def _pool(self, slot: Slot, w: Tensor, mask: Tensor, units: np.ndarray, still: Still) -> None:

@@ -13,7 +13,8 @@ AVX2). All arrays are flat; a record of LAYER says where each layer's things beg
 A layer is *sparse* (its surviving weights in rows, and an index by columns for d_in) or *dense* (tiles of 6 x 64 weights). An input is
 *lit* in an image where it is not `dark`: 0, or the pixel's commonest value where none is 0. A dense layer is given x - dark, so that what is dark
 is 0 and left out, whatever its weight; what that takes is the same in every image, and is added: sum_j w[r, j] * dark[j] to z[r],
-dark[j] * sum over lanes of d[r] to g[r, j].
+dark[j] * sum over lanes of d[r] to g[r, j]. A sparse layer waits for the cache, not for its products: where its input is images' levels
+times one `unit`, it reads *levels*, two to a place, and multiplies what it has summed.
 Everything is in this one file because numba's disk cache looks at the file of the function it compiled and at no other.
 """
 
@@ -51,7 +52,7 @@ LAYER = np.dtype([(name, np.int64) for name in (
     "bits",                     # dense: which weights of a tile's row are alive
     "by_row", "by_column",      # sparse: this layer's starts, in `starts`
     "chunks",                   # sparse: rows are stored chunk by chunk of columns, so that a chunk's inputs stay in the first cache
-    "x", "x_panel",             # the input's activations, and the distance between its panels
+    "x", "x_panel", "x_row",    # the input's activations, the distance between its panels, and between its units: 64, or 32 as `levels`
     "z", "z_panel",             # the output's
     "turned", "turned_row",     # dense: the input image by image, and the distance between its images
     "dark",                     # dense: the inputs' values where nothing is lit, in `darks`; begins at 0 where any is other than 0
@@ -131,6 +132,30 @@ def widen(typing, array, at, n):
         read.align = 1
         return builder.uitofp(read, _vector(n.literal_value))
     return Lanes(n.literal_value)(array, types.int64, n), code
+
+
+@intrinsic
+def store_levels(typing, array, at, lanes):
+    """64 whole numbers below 256 into 32 places: of each float32 the upper half, which is all of it, i's beside (i + 32)'s."""
+    def code(context, builder, signature, args):
+        words = ir.VectorType(ir.IntType(32), 32)
+        low, high = (builder.bitcast(builder.shuffle_vector(args[2], args[2], _mask(list(range(o, o + 32)))), words) for o in (0, 32))
+        both = builder.or_(builder.lshr(low, ir.Constant(words, [16] * 32)), high)
+        builder.store(both, _pointer(context, builder, array, args[0], args[1], words)).align = 4
+        return context.get_dummy_value()
+    return types.none(array, types.int64, lanes), code
+
+
+@intrinsic
+def load_levels(typing, array, at):
+    """What `store_levels` stored, in 64 lanes."""
+    def code(context, builder, signature, args):
+        words = ir.VectorType(ir.IntType(32), 32)
+        both = builder.load(_pointer(context, builder, array, args[0], args[1], words))
+        both.align = 4
+        low, high = builder.shl(both, ir.Constant(words, [16] * 32)), builder.and_(both, ir.Constant(words, [0xFFFF0000] * 32))
+        return _joined(builder, [builder.bitcast(each, _vector(32)) for each in (low, high)])
+    return Lanes(64)(array, types.int64), code
 
 
 def _spread(builder: Any, scalar: Any, n: int) -> Any:
@@ -368,16 +393,43 @@ def offset(layer, w, still, r):
 
 
 @njit
-def sparse_forward(layer, panel, w, still, starts, places, act):
+def load_floats(array, at):
+    return load(array, at, 64)
+
+
+def _sparse_forward(read: Any) -> Any:
+    @njit
+    def sparse_forward(layer, panel, w, still, starts, places, scale, act):
+        """z[r] = b[r] + scale * sum_j w[r, j] * x[j], in two sums, for each product waits for the one before it in its sum."""
+        x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
+        for chunk in range(layer.chunks):
+            first = layer.by_row + chunk * layer.rows
+            for r in range(layer.rows):
+                j, last = starts[first + r], starts[first + r + 1]
+                sum_, other = load(act, z + r * PANEL, 64) if chunk else fill(f32(0), 64), fill(f32(0), 64)
+                while j + 1 < last:
+                    sum_ = fma(item(w, j), read(act, x + item(places, j)), sum_)
+                    other = fma(item(w, j + 1), read(act, x + item(places, j + 1)), other)
+                    j += 2
+                if j < last:
+                    sum_ = fma(item(w, j), read(act, x + item(places, j)), sum_)
+                sum_ = sum_ + other
+                if chunk == layer.chunks - 1:
+                    sum_ = fma(scale, sum_, fill(offset(layer, w, still, r), 64))
+                store(act, z + r * PANEL, sum_)
+    return sparse_forward
+
+
+forward_of_floats, forward_of_levels = _sparse_forward(load_floats), _sparse_forward(load_levels)
+
+
+@njit
+def sparse_forward(layer, panel, w, still, starts, places, unit, act):
     """z[r] = b[r] + sum_j w[r, j] * x[j]"""
-    x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
-    for chunk in range(layer.chunks):
-        first = layer.by_row + chunk * layer.rows
-        for r in range(layer.rows):
-            sum_ = fill(offset(layer, w, still, r), 64) if chunk == 0 else load(act, z + r * PANEL, 64)
-            for j in range(starts[first + r], starts[first + r + 1]):
-                sum_ = fma(item(w, j), load(act, x + item(places, j), 64), sum_)
-            store(act, z + r * PANEL, sum_)
+    if layer.x_row < PANEL:
+        forward_of_levels(layer, panel, w, still, starts, places, unit, act)
+    else:
+        forward_of_floats(layer, panel, w, still, starts, places, f32(1), act)
 
 
 @njit
@@ -392,40 +444,54 @@ def sparse_backward(layer, panel, w, starts, sources, targets, delta, gain):
 
 
 @njit
-def products(d, act, at):
+def products(d, x):
     """d * x in 64 lanes, added up to 16."""
-    sum_ = part(d, 0, 16) * load(act, at, 16)
-    sum_ = fma(part(d, 16, 16), load(act, at + 16, 16), sum_)
-    sum_ = fma(part(d, 32, 16), load(act, at + 32, 16), sum_)
-    return fma(part(d, 48, 16), load(act, at + 48, 16), sum_)
+    sum_ = part(d, 0, 16) * part(x, 0, 16)
+    sum_ = fma(part(d, 16, 16), part(x, 16, 16), sum_)
+    sum_ = fma(part(d, 32, 16), part(x, 32, 16), sum_)
+    return fma(part(d, 48, 16), part(x, 48, 16), sum_)
+
+
+def _sparse_gradient(read: Any) -> Any:
+    @njit
+    def eight_dots(d, act, x, places, j):
+        """Lane i of 8: the sum over lanes of d * x[j + i]. Eight at a time, because folding them together costs as much as folding one."""
+        a = fold(products(d, read(act, x + item(places, j))), products(d, read(act, x + item(places, j + 4))), 4)
+        b = fold(products(d, read(act, x + item(places, j + 1))), products(d, read(act, x + item(places, j + 5))), 4)
+        c = fold(products(d, read(act, x + item(places, j + 2))), products(d, read(act, x + item(places, j + 6))), 4)
+        e = fold(products(d, read(act, x + item(places, j + 3))), products(d, read(act, x + item(places, j + 7))), 4)
+        eight = fold(fold(a, c, 2), fold(b, e, 2), 1)
+        return part(fold(eight, eight, 8), 0, 8)
+
+    @njit
+    def sparse_gradient(layer, panels, starts, places, scale, act, delta, g):
+        """g[r, j] = scale * sum over lanes of d[r] * x[j]
+
+        The last eight of a row run on into the next row's places, which that row then overwrites; the last row's, into padding.
+        """
+        for chunk in range(layer.chunks):
+            first = layer.by_row + chunk * layer.rows
+            for r in range(layer.rows):
+                for panel in range(panels):
+                    x = layer.x + panel * layer.x_panel
+                    d = load(delta, layer.z + panel * layer.z_panel + r * PANEL, 64) * fill(scale, 64)
+                    for j in range(starts[first + r], starts[first + r + 1], 8):
+                        dots = eight_dots(d, act, x, places, j)
+                        store(g, j, dots if panel == 0 else dots + load(g, j, 8))
+        store(g, starts[layer.by_row + layer.chunks * layer.rows], fill(f32(0), 8))
+    return sparse_gradient
+
+
+gradient_of_floats, gradient_of_levels = _sparse_gradient(load_floats), _sparse_gradient(load_levels)
 
 
 @njit
-def eight_dots(d, act, x, places, j):
-    """Lane i of 8: the sum over lanes of d * x[j + i]. Eight at a time, because folding them together costs as much as folding one."""
-    a = fold(products(d, act, x + item(places, j)), products(d, act, x + item(places, j + 4)), 4)
-    b = fold(products(d, act, x + item(places, j + 1)), products(d, act, x + item(places, j + 5)), 4)
-    c = fold(products(d, act, x + item(places, j + 2)), products(d, act, x + item(places, j + 6)), 4)
-    e = fold(products(d, act, x + item(places, j + 3)), products(d, act, x + item(places, j + 7)), 4)
-    eight = fold(fold(a, c, 2), fold(b, e, 2), 1)
-    return part(fold(eight, eight, 8), 0, 8)
-
-
-@njit
-def sparse_gradient(layer, panels, starts, places, act, delta, g):
-    """g[r, j] = sum over lanes of d[r] * x[j]
-
-    The last eight of a row run on into the next row's places, which that row then overwrites; the last row's, into padding.
-    """
-    for chunk in range(layer.chunks):
-        first = layer.by_row + chunk * layer.rows
-        for r in range(layer.rows):
-            for panel in range(panels):
-                d, x = load(delta, layer.z + panel * layer.z_panel + r * PANEL, 64), layer.x + panel * layer.x_panel
-                for j in range(starts[first + r], starts[first + r + 1], 8):
-                    dots = eight_dots(d, act, x, places, j)
-                    store(g, j, dots if panel == 0 else dots + load(g, j, 8))
-    store(g, starts[layer.by_row + layer.chunks * layer.rows], fill(f32(0), 8))
+def sparse_gradient(layer, panels, starts, places, unit, act, delta, g):
+    """g[r, j] = sum over lanes of d[r] * x[j]"""
+    if layer.x_row < PANEL:
+        gradient_of_levels(layer, panels, starts, places, unit, act, delta, g)
+    else:
+        gradient_of_floats(layer, panels, starts, places, f32(1), act, delta, g)
 
 
 # Dense layers: w in tiles of 6 rows x 64 columns, row by row of tiles.
@@ -685,8 +751,11 @@ def show(layer, chosen, first, images, pixels, act):
                 turn_bytes(levels, rows, f, block, i)
             for c in range(16):
                 if place[f + c] >= 0:
-                    value = (widen(block, c * PANEL, 64) - fill(shift[f + c], 64)) * fill(unit[f + c], 64)
-                    store(act, x + place[f + c] * PANEL, value)
+                    level, to = widen(block, c * PANEL, 64), x + place[f + c] * layer.x_row
+                    if layer.x_row < PANEL:
+                        store_levels(act, to, level)
+                    else:
+                        store(act, to, (level - fill(shift[f + c], 64)) * fill(unit[f + c], 64))
 
 
 @njit
@@ -734,7 +803,7 @@ def cross_entropy(layer, panel, images, labels, chosen, first, act, delta):
 def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, tile_g, still, bias_alive, bits, starts, places,
                 sources, targets, units, act, gain, delta, turned, back, darks, lit, ends, swept, rule, paces, slope, drop_keys, drop_below):
     """Steps first .. last - 1 of a round; returns the sum over steps of the mean loss."""
-    panels, depth, loss = (images + PANEL - 1) // PANEL, len(layers), 0.0
+    panels, depth, loss, unit = (images + PANEL - 1) // PANEL, len(layers), 0.0, pixels[3][0]
     for step in range(first, last):
         pace = paces[step]
         show(layers[0], order, step * images, images, pixels, act)
@@ -746,7 +815,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
                 if layer.dense:
                     dense_forward(layer, panel, w, still, darks, act, lit)
                 else:
-                    sparse_forward(layer, panel, w, still, starts, places, act)
+                    sparse_forward(layer, panel, w, still, starts, places, unit, act)
                 if n + 1 < depth:
                     activate(layer, panel, slope, act, gain)
                     if drop_below < 4294967296:
@@ -769,7 +838,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
             if layer.dense:
                 dense_update(layer, images, w, m, v, bits, turned, delta, back, darks, tile_g, lit, ends, rule, pace)
             else:
-                sparse_gradient(layer, panels, starts, places, act, delta, g)
+                sparse_gradient(layer, panels, starts, places, unit, act, delta, g)
             bias_gradient(layer, panels, delta, still, bias_alive, g)
         optimise(w, m, v, swept, len(w) - swept, g, swept, rule, pace)
     return loss
@@ -778,7 +847,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
 @njit(cache=True, nogil=True, error_model="numpy")
 def evaluate(count, everything, labels, pixels, layers, w, still, darks, starts, places, act, gain, lit, slope):
     """The summed loss and the number of images whose largest output is their label (the first of equals)."""
-    depth, loss, correct = len(layers), 0.0, 0
+    depth, loss, correct, unit = len(layers), 0.0, 0, pixels[3][0]
     out = layers[depth - 1]
     for first in range(0, count, PANEL):
         images = min(PANEL, count - first)
@@ -787,7 +856,7 @@ def evaluate(count, everything, labels, pixels, layers, w, still, darks, starts,
             if layers[n].dense:
                 dense_forward(layers[n], 0, w, still, darks, act, lit)
             else:
-                sparse_forward(layers[n], 0, w, still, starts, places, act)
+                sparse_forward(layers[n], 0, w, still, starts, places, unit, act)
             if n + 1 < depth:
                 activate(layers[n], 0, slope, act, gain)
         for i in range(images):

@@ -6,6 +6,7 @@ import torch
 from numba import njit
 from numba.core.runtime import _nrt_python, rtsys
 
+from sweepstake.base.cell import Scaling
 from sweepstake.engine import half, kernels, streams
 from sweepstake.engine.fast import DENSE_FROM, FastTrainer, Run, covers, flushed_denormals
 from sweepstake.engine.network import draw_init
@@ -195,6 +196,32 @@ def test_a_channel_that_never_changes_is_measured_as_the_reference_does(keep):
     assert distance(reference.w_final, fast.w_final) < 1e-4
     for key in reference.curve:
         np.testing.assert_allclose(fast.curve[key], reference.curve[key], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("normalise", "row", "chunks"), [
+    ("unit", 32, 2), ("none", 32, 2), ("standard", 64, 4), (Scaling([9.0], [99.0]), 64, 4)], ids=str)
+def test_a_sparse_first_layer_reads_levels_where_images_are_levels_times_a_number(normalise, row, chunks):
+    """Of three seeds the median, as above; two panels, several chunks."""
+    data, changes = tiny_images(640, 320, (1, 20, 20)), {"normalise": normalise, "batch_size": 130, "lr": 3e-5 if normalise == "none" else 1e-3}
+    pairs = [both(0.2, data=data, steps=20, seed=seed, **changes)[1:] for seed in range(3)]
+    assert np.median([distance(reference.w_final, fast.w_final) for reference, fast in pairs]) < 1e-4
+    cell = make_cell(**changes)
+    trainer = FastTrainer(cell, prepare(cell, data))
+    first, *others = Run(trainer, cell, start_of(trainer, cell, 0.2), 0).plan.layers
+    assert (first["x_row"], first["chunks"]) == (row, chunks) and all(layer["x_row"] == 64 for layer in others)
+
+
+@njit
+def stored_and_read(bytes_, out):
+    kernels.store_levels(out, 64, kernels.widen(bytes_, 0, 64))
+    kernels.store(out, 0, kernels.load_levels(out, 64))
+
+
+def test_levels_are_kept_exactly():
+    for first in range(0, 256, 64):
+        levels, out = np.arange(first, first + 64).astype(np.uint8), np.full(100, 7, np.float32)
+        stored_and_read(levels, out)
+        assert (out[:64] == levels).all() and (out[96:] == 7).all()
 
 
 def test_pixels_lie_by_how_many_images_light_them():
