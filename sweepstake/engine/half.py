@@ -30,6 +30,7 @@ from sweepstake.engine.kernels import (
     MOMENTUM,
     SGD,
     Lanes,
+    at_least,
     fetch,
     fill,
     fma,
@@ -244,13 +245,13 @@ def lay_out(chosen, following, levels, shift, unit, inputs, room, rows, block, b
 
 @njit(cache=True, nogil=True)
 def activate(act, gain, bias, slope, key, below, by_unit):
-    """h = (z + b) * gain;  gain = (1 where z + b > 0, else slope) * dropout, as streams.dropout_keeps draws it.
+    """h = (z + b) * gain;  gain = (1 where z + b > 0, else slope) * dropout, as streams.dropout_keeps draws it. ReLU of minus infinity is 0.
 
     And h once more as `multiply` reads it, two units side by side.
     """
     units, room = gain.shape
     low, high, scale = u32(key & u64(0xFFFFFFFF)), u32(key >> u64(32)), f32(4294967296.0 / below)
-    flat = gain.ravel()
+    flat, least = gain.ravel(), fill(f32(-np.inf) if slope else f32(-3.4e38), 16)
     for r in range(units):
         for i in range(0, room, 16):
             at = r * room + i
@@ -260,7 +261,7 @@ def activate(act, gain, bias, slope, key, below, by_unit):
                 for lane in range(16):
                     draw = mixed(u32(mixed(u32(u32((i + lane) * units + r) ^ low)) + high))
                     flat[at + lane] *= scale if draw < below else f32(0)
-            h = z * load(flat, at, 16)
+            h = at_least(z, least) * load(flat, at, 16)
             store_half(act, at, h)
             if r % 2:
                 store_pairs(by_unit, at - room + i, load_half(act, at - room, 16), h)

@@ -702,13 +702,13 @@ def mixed(x):
 
 @njit
 def activate(layer, panel, slope, act, gain):
-    """gain = 1 where z > 0, else slope; h = z * gain."""
-    z = layer.z + panel * layer.z_panel
+    """gain = 1 where z > 0, else slope; h = z * gain, and ReLU of minus infinity 0."""
+    z, least = layer.z + panel * layer.z_panel, fill(f32(-np.inf) if slope else f32(-3.4e38), 64)
     for r in range(layer.rows):
         value = load(act, z + r * PANEL, 64)
         factor = where_positive(value, f32(1), slope)
         store(gain, z + r * PANEL, factor)
-        store(act, z + r * PANEL, value * factor)
+        store(act, z + r * PANEL, at_least(value, least) * factor)
 
 
 @njit

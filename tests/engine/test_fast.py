@@ -198,6 +198,22 @@ def test_a_channel_that_never_changes_is_measured_as_the_reference_does(keep):
         np.testing.assert_allclose(fast.curve[key], reference.curve[key], rtol=1e-4)
 
 
+@pytest.mark.parametrize("keep", [1, 0.2])
+def test_a_unit_at_minus_infinity_is_silent_as_in_the_reference(keep):
+    cell = make_cell(steps=10, batch_size=60, normalise="unit")
+    images = prepare(cell, framed())
+    reference, fast = Trainer(cell, images), FastTrainer(cell, images)
+    start = start_of(reference, cell, keep)
+    lost = slice(25 * 64, 26 * 64)  # All the weights of a unit of fc1.
+    start.w[lost], start.mask[lost] = -3e38, True
+    a, b = reference.train(cell, start, 0), fast.train(cell, start, 0)
+    assert not a.diverged and not b.diverged
+    for trained in (a, b):
+        assert bool((trained.w_final[lost] == start.w[lost]).all())
+        trained.w_final[lost] = 0
+    assert distance(a.w_final, b.w_final) < 1e-4
+
+
 @pytest.mark.parametrize(("normalise", "row", "chunks"), [
     ("unit", 32, 2), ("none", 32, 2), ("standard", 64, 4), (Scaling([9.0], [99.0]), 64, 4)], ids=str)
 def test_a_sparse_first_layer_reads_levels_where_images_are_levels_times_a_number(normalise, row, chunks):
@@ -317,6 +333,16 @@ def test_a_bfloat16_batch_is_laid_out_in_pairs_of_inputs_and_pairs_of_images(inp
     assert (pairs.transpose(0, 2, 1).reshape(room, inputs)[:batch] == wanted).all()
     pairs = by_input[:(inputs + 1) // 2 * 2 * room].reshape(-1, room, 2)
     assert (pairs.transpose(1, 0, 2).reshape(room, -1)[:batch, :inputs] == wanted).all()
+
+
+@pytest.mark.parametrize(("slope", "lowest"), [(0.0, 0), (0.5, -np.inf)])
+def test_a_bfloat16_unit_at_minus_infinity_is_activated_as_torchs(slope, lowest):
+    z = np.array([-np.inf, -2, 3, np.nan] * 16, np.float32)
+    act, gain, by_unit = (z.view(np.uint32) >> 16).astype(np.uint16), np.zeros((1, 64), np.float32), np.zeros(128, np.uint16)
+    half.activate(act, gain, np.zeros(1, np.float32), np.float32(slope), np.uint64(0), streams.dropout_below(0.0), by_unit)
+    after = (act.astype(np.uint32) << 16).view(np.float32)
+    np.testing.assert_array_equal(after, [lowest, -2 * slope, 3, np.nan] * 16)
+    assert (gain[0] == [slope, slope, 1, slope] * 16).all()
 
 
 def test_the_end_of_a_round_is_not_measured_twice(monkeypatch):
