@@ -1,11 +1,14 @@
 """results/ against the code and the pages: what is published is what the rows and the shipped studies give."""
 
+import csv
 import json
+import math
 import os
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean, stdev, variance
 from typing import Any
 
 import pytest
@@ -192,6 +195,30 @@ def test_the_table_in_prune_readys_notes_counts_what_its_rows_say():
         told = [f"{100 * sum(group) / len(group):.1f} % ({len(group)})" if group else "" for group in groups]
         line = f"| {100 * at[0]['kept_fraction']:.1f} % | " + " | ".join(told)
         assert line.rstrip(" |") in notes, line
+
+
+def test_what_prune_readys_notes_say_of_its_second_run_is_what_its_rows_say():
+    rows, notes = kept("prune-ready")
+    with (ROOT / "results/prune-ready/again.csv").open(encoding="utf-8", newline="") as file:
+        second = {(one["init"], int(one["seed"]), int(one["round"])): float(one["test_accuracy"]) for one in csv.DictReader(file)}
+    again = [{**row, "test_accuracy": second[row["init"], row["seed"], row["round"]]} for row in rows]
+    assert len(again) == len(second) == 1760
+
+    for round_ in (0, 10, 15, 17):
+        at = [(one["init"], 100 * one["test_accuracy"], 100 * other["test_accuracy"])
+              for one, other in zip(rows, again, strict=True) if one["round"] == round_]
+        seeds = math.sqrt(mean(variance([first for init, first, _ in at if init == each]) for each in {init for init, *_ in at}))
+        roundings = stdev([first - other for _, first, other in at]) / math.sqrt(2)
+        level = f"{100 * next(row['kept_fraction'] for row in rows if row['round'] == round_):.1f}".replace(".0", "")
+        assert f"| {level} % | {seeds:.2f} | {roundings:.2f} |" in notes
+
+    asked = load_study("prune-ready")
+    one, two, both = (claims.table(claims.judge(asked, which)) for which in (
+        rows, again, [{**a, "test_accuracy": (a["test_accuracy"] + b["test_accuracy"]) / 2} for a, b in zip(rows, again, strict=True)]))
+    assert [a["claim"] for a, b in zip(one, two, strict=True) if a["verdict"] != b["verdict"]] == ["g"] and len(one) == 10
+    effect, low, high = ([100 * which[-1][key] for which in (two, both)] for key in ("effect", "low", "high"))
+    assert f"{effect[0]:.2f} points ({low[0]:.2f} to {high[0]:+.2f}) this time, {two[-1]['verdict']};" in notes
+    assert f"averaged, {effect[1]:.2f} ({low[1]:.2f} to {high[1]:+.2f})." in notes
 
 
 def test_the_numbers_in_random_prunings_notes_are_its_rows():
