@@ -1,7 +1,7 @@
 """Whether engines and precisions end at the same test accuracy: python bench/accuracy.py --data DIR. Prints a Markdown table.
 
 The same cells (seeds, data order, init) run by the product's own run_study; differences are paired by seed, with Student's 95 %
-interval (sweepstake.read.statistics). LeNet-300-100 on a subset of MNIST, pruned by halves. About three minutes on two cores. Our own
+interval (sweepstake.read.statistics). LeNet-300-100 on a subset of MNIST, pruned by halves. About a minute on two cores. Our own
 bfloat16 only where the CPU has AMX: elsewhere such cells are the reference trainer's.
 """
 

@@ -1,7 +1,7 @@
 """The speeds we claim, each a ratio of medians from runs that alternate in one process tree: python bench/run.py --data DIR
 
 Two workers of ours, one thread each, and the plain loop on two threads wait for requests; whoever is not asked sleeps.
-Writes bench/latest.json. About four minutes on two quiet cores.
+Writes bench/latest.json. About a minute on two quiet cores.
 """
 
 import argparse
