@@ -59,6 +59,36 @@ class Linear(nn.Linear):
         return z if self.bias is None else z + self.bias  # pyright: ignore[reportUnnecessaryComparison]
 
 
+class Conv2d(nn.Conv2d):
+    """nn.Conv2d in autocast's precision on every device: on a CPU, autocast does not see a mapped convolution."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        device = input.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            kind = torch.get_autocast_dtype(device)
+            input, weight, bias = input.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
+        return super()._conv_forward(input, weight, bias)
+
+
+class Whole(nn.Module):
+    """A norm in float32 at least: mapped over a lower precision it would take weights of that, and CUDA's kernel refuses its statistics."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.to(torch.promote_types(input.dtype, torch.float32))).to(input.dtype)
+
+
+class BatchNorm1d(Whole, nn.BatchNorm1d):
+    pass
+
+
+class BatchNorm2d(Whole, nn.BatchNorm2d):
+    pass
+
+
+STAND_INS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: Linear, nn.Conv2d: Conv2d, nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d}
+
+
 class KeyedDropout(nn.Module):
     """Dropout whose draw is a function of (key, call, place): the same for a cell alone and among others, on any device."""
 
@@ -97,8 +127,8 @@ def for_stacks(module: nn.Module) -> tuple[nn.Module, list[str]]:
     """A copy of the module with stand-ins in it, and the names of those that take a key."""
     module, keyed = deepcopy(module), list[str]()
     for name, old in list(module.named_modules(remove_duplicate=False)):
-        if type(old) is nn.Linear:
-            old.__class__ = Linear  # All it has besides stays, for code that asks it for its in_features.
+        if type(old) in STAND_INS:
+            old.__class__ = STAND_INS[type(old)]  # All it has besides stays, for code that asks it for its in_features.
         elif name and type(old) in KEPT_DIMS:
             module.set_submodule(name, KeyedDropout(old.p, KEPT_DIMS[type(old)]))  # pyright: ignore[reportArgumentType]
             keyed.append(name)
@@ -185,16 +215,22 @@ def recorded(step: Callable[[], None], rehearse: Callable[[], None], device: tor
                 rehearse()
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # On the stream that is warm, and this recording's own: PyTorch's is shared, and clears what its libraries hold with each graph that goes.
+        with torch.cuda.graph(graph, stream=side):
             step()
     return graph.replay
 
 
 @contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
-    """Float32 is float32 (cuDNN would take TF32), and cuDNN sums in one order."""
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        yield
+    """Float32 is float32 (cuDNN would take TF32, and cuBLAS where somebody has allowed it), and cuDNN sums in one order."""
+    allowed = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(allowed)
 
 
 def _synchronise(device: torch.device) -> None:
@@ -259,7 +295,10 @@ class StackTrainer:
         """Logits (C, B, classes), of a batch of its own for each cell or of one for all."""
         for name in self._dropouts:
             self._module.get_submodule(name).calls = 0  # pyright: ignore[reportArgumentType]
-        values = [*self._leaves, *(value for _, value in self.statistics)]
+        # Kernels channels first: where one cell's lie as a slot has them, convolutions answer channels last, and a norm asks whether they
+        # do, which a mapped tensor cannot say.
+        leaves = [leaf.clone(memory_format=torch.contiguous_format) if leaf.dim() == 5 else leaf for leaf in self._leaves]
+        values = [*leaves, *(value for _, value in self.statistics)]
         return vmap(self._logits, in_dims=(0, 0, 0 if of_each else None))(values, _mixed(self.keys_CD + self.t * GOLDEN), x)
 
     def _step(self) -> None:
@@ -297,9 +336,9 @@ class StackTrainer:
             with torch.no_grad():
                 self._module.train()
                 self._forward(inputs, of_each=False)
-        except torch.cuda.OutOfMemoryError:
-            raise
         except (RuntimeError, ValueError) as error:
+            if out_of_memory(error):
+                raise
             reason = str(error).strip().split("\n")[0]
             raise UserError(f'model = "{self.cells[0].model.name}": cannot be trained in a stack: {reason} '
                             f"Train its cells one at a time; draws of a module's own must come from an nn.Dropout in it.") from error
@@ -505,9 +544,9 @@ def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[Sta
         for i, each, seat in zip(here, trained, seats, strict=True):
             try:
                 record, states[i] = finish_round(seat, cells[i], states[i], each, w_init[i], donors[i])
-            except torch.cuda.OutOfMemoryError:
-                raise
             except Exception as error:  # What is wrong with one cell, a piece of its own say, is not wrong with its neighbours.
+                if out_of_memory(error):
+                    raise
                 states[i] = State(cells[i].rounds + 1, states[i].start)
                 yield i, error, None
             else:
@@ -533,6 +572,7 @@ def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.devic
     if budget is None:
         if torch.device(device).type != "cuda":
             return len(cells)
+        give_back()  # What an earlier stack had counts as free.
         budget = int(0.8 * torch.cuda.mem_get_info(torch.device(device))[0])
     splits = [images.train, images.test, *([images.validation] if images.validation else [])]
     seeds = len({_order_seed(each) for each in cells})
@@ -541,6 +581,17 @@ def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.devic
     # A step's activations and their gradients, and as much again for a piece of a measurement.
     each = 2 * copies(net) + 4 * cell.batch_size * kept_an_image(net, images.inputs)
     return max(1, min(len(cells), (budget - shared) // each))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether the card was full; CUDA's libraries and its graphs say so in words of their own."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(said in str(error) for said in ("out of memory", "ALLOC_FAILED"))
+
+
+def give_back() -> None:
+    """The card gets back what nobody holds any more."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def copies(net: Net) -> int:
@@ -577,14 +628,15 @@ def train_in_stacks(cells: Sequence[Cell], states: Sequence[State], names: Seque
                 i = here[seat]
                 states[i] = State(cells[i].rounds + 1, states[i].start) if state is None else state
                 yield i, record, state
-        except torch.cuda.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             if len(here) == 1:
                 raise UserError(f'model = "{cells[here[0]].model.name}": one cell alone does not fit on the device. '
                                 f"Take a smaller batch_size, or train on the CPU.") from error
             full, limit = True, -(-len(here) // 2)
         # Out here, where the error no longer holds the frames that hold the memory.
         if full:
-            gc.collect()
-            torch.cuda.empty_cache()
+            give_back()
         done = {i for i in here if not full or states[i].round > cells[i].rounds}
         waiting = [i for i in waiting if i not in done]

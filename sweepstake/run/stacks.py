@@ -27,8 +27,12 @@ def check_device(device: str) -> None:
 
 
 def in_stacks(stacks: Sequence[Sequence[Task]], device: str, limit: int | None, on_event: Callable[[Event], None]) -> None:
-    """Compute every stack, one after another; a cell that another run is computing is waited for."""
-    waiting = [list(stack) for stack in stacks]
+    """Compute every stack, one after another; a cell that another run is computing is waited for.
+
+    Transplants come last: their donors, where the study has them, are in the store then, and are not trained again.
+    """
+    waiting = [part for last in (False, True) for stack in stacks
+               if (part := [task for task in stack if (task.cell.control == "transplant") == last])]
     while waiting:
         waiting = [busy for stack in waiting if (busy := _compute(stack, device, limit, on_event))]
         if waiting:

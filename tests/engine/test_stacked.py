@@ -109,6 +109,51 @@ def test_the_arithmetic_is_the_precision_asked_for(precision, tolerance):
         assert off(stack.w_final, alone.w_final) < tolerance
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 0.01), ("bfloat16", 0.03)])
+@pytest.mark.parametrize("chosen", [
+    ("lenet5", {"norm": "batch"}), ("lenet5", {"norm": "group"}), ("resnet20", {"width": 0.25}), ("resnet20", {"width": 0.25, "norm": "group"}),
+    ("mlp", {"hidden": [20], "norm": "batch"})], ids=str)
+def test_networks_with_norms_train_in_a_stack_of_one_and_of_two(chosen, precision, tolerance, count, device):
+    """In float32 a gradient that is all rounding, before a norm, becomes whole steps of Adam: hence a hundredth."""
+    cells = [make_cell(seed=seed, steps=8, precision=precision, model=chosen) for seed in range(count)]
+    images = prepare(cells[0], tiny_images(200, 50, (1, 32, 32)))
+    stack = StackTrainer(cells, images, device)
+    starts = [start_of(stack, cell, 0.5) for cell in cells]
+    for cell, start, each in zip(cells, starts, stack.train(starts, 0), strict=True):
+        alone = Trainer(cell, images).train(cell, start, 0)
+        assert off(each.w_final, alone.w_final) < tolerance
+        assert each.curve["test_loss"][-1] == pytest.approx(alone.curve["test_loss"][-1], rel=tolerance)
+
+
+def test_a_mapped_convolution_is_in_the_precision_asked_for():
+    answered = []
+    layer = stacked.for_stacks(nn.Sequential(nn.Conv2d(1, 2, 3)))[0]
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        torch.func.vmap(lambda x: answered.append(layer(x).dtype) or x)(torch.rand(2, 4, 1, 8, 8))
+    assert answered == [torch.bfloat16] and layer(torch.rand(4, 1, 8, 8)).dtype == torch.float32
+
+
+def test_a_norm_answers_in_its_inputs_precision_and_counts_in_float32():
+    layer = stacked.for_stacks(nn.Sequential(nn.BatchNorm2d(3, affine=False)))[0]
+    x = torch.rand(4, 3, 5, 5)
+    assert layer(x.bfloat16()).dtype == torch.bfloat16 and layer(x).dtype == torch.float32
+    assert layer.double()(x.double()).dtype == torch.float64
+    assert layer.state_dict().keys() == nn.Sequential(nn.BatchNorm2d(3, affine=False)).state_dict().keys()
+
+
+def test_float32_is_float32_inside_and_what_was_allowed_outside_comes_back():
+    torch.set_float32_matmul_precision("high")
+    try:
+        with stacked._exact(torch.device("cpu")):
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 def test_one_order_of_the_data_is_gathered_once_for_all():
     cells = [make_cell(seed=seed, order_seed=5, steps=30, model=SMALL) for seed in range(3)]
     images = prepare(cells[0], tiny_images(200, 50))
@@ -382,13 +427,13 @@ def test_a_module_that_draws_by_itself_is_told_before_it_trains(conv):
 
 # Memory
 
-def card_of(most: int, log: list[list[int]]):
+def card_of(most: int, log: list[list[int]], error: Exception | None = None):
     """A device on which `most` cells fit: a larger stack runs out in its second round."""
     def run(cells, states, names):
         log.append([cell.seed for cell in cells])
         for round_ in range(3):
             if round_ == 1 and len(cells) > most:
-                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+                raise error or torch.cuda.OutOfMemoryError("CUDA out of memory.")
             for seat, state in enumerate(states):
                 if state.round == round_:
                     states[seat] = State(round_ + 1, state.start)
@@ -396,15 +441,25 @@ def card_of(most: int, log: list[list[int]]):
     return run
 
 
-def test_out_of_memory_halves_the_stack_and_goes_on_from_its_last_rounds():
+@pytest.mark.parametrize("error", [
+    None, RuntimeError("CUDA error: out of memory"), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")], ids=str)
+def test_out_of_memory_halves_the_stack_and_goes_on_from_its_last_rounds(error):
     cells = [make_cell(seed=seed, rounds=2) for seed in range(7)]
     blank, log = State(0, Start(torch.zeros(1), torch.ones(1, dtype=torch.bool))), []
 
     finished = [(i, record["round"], record["name"])
-                for i, record, _ in train_in_stacks(cells, [blank] * 7, list("abcdefg"), 6, card_of(2, log))]
+                for i, record, _ in train_in_stacks(cells, [blank] * 7, list("abcdefg"), 6, card_of(2, log, error))]
 
     assert log == [[0, 1, 2, 3, 4, 5], [0, 1, 2], [0, 1], [2, 3], [4, 5], [6]]
     assert sorted(finished) == [(i, round_, "abcdefg"[i]) for i in range(7) for round_ in range(3)]
+
+
+def test_another_error_of_a_device_is_not_taken_for_a_full_one():
+    cells, start = [make_cell(rounds=2)] * 2, Start(torch.zeros(1), torch.ones(1, dtype=torch.bool))
+
+    with pytest.raises(RuntimeError, match="illegal address"):
+        list(train_in_stacks(cells, [State(0, start)] * 2, ["", ""], 4, card_of(0, [], RuntimeError("CUDA error: illegal address"))))
 
 
 def test_a_cell_too_large_for_the_device_is_told():

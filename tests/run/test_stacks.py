@@ -110,3 +110,19 @@ def test_a_piece_that_fails_one_cell_leaves_its_neighbours_done(tmp_path, monkey
         ("failed", "ZeroDivisionError: no draw today"), ("failed", "ZeroDivisionError: no draw today"),
         ("done", None), ("failed", "ZeroDivisionError: no score today")]
     assert len(found[2]["rounds"]) == 3
+
+
+def test_a_donor_of_the_study_is_there_before_those_who_take_its_masks_and_is_not_trained_again(tmp_path, monkeypatch):
+    from sweepstake.run import worker
+
+    study = small_study(case=[{"label": "given", "init": "kaiming_normal", "control": "transplant", "donor": {"init": "xavier_normal"}},
+                              {"label": "own", "init": "xavier_normal"}])
+    assert [p.cell.control for p in study.planned] == ["transplant", "transplant", "none", "none"]
+    monkeypatch.setattr(worker, "masks_of", lambda *_: pytest.fail("the donor was trained again"))
+    found = run_study(study, tmp_path / "a", stack=4)
+
+    assert [cell["status"] for cell in found] == ["done"] * 4
+    assert found[0]["provenance"]["engine"] == "stacked"
+    store = Store(tmp_path / "a")
+    masks = [[mask.tolist() for mask in store.masks(cell["id"])] for cell in found]
+    assert masks[:2] == masks[2:] and masks[0] != masks[1]
