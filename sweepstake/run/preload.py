@@ -1,6 +1,9 @@
 """Imported by the fork server before any work: every worker is forked with the kernels compiled and the libraries loaded."""
 
+import atexit
 import contextlib
+import os
+import sys
 import warnings
 
 import numpy as np
@@ -24,3 +27,7 @@ def ready() -> None:
 with contextlib.suppress(Exception), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     ready()
+
+if any("multiprocessing.forkserver" in each for each in sys.orig_argv):
+    # The server ends after its command, whose output it holds open: Python would put torch away first, for a second or more.
+    atexit.register(os._exit, 0)
