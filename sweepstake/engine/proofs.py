@@ -27,7 +27,7 @@ def counts_are_exact(net: Net, cell: Cell, asked: dict[str, int], mask: Tensor) 
 
 def the_dead_are_zero(w: Tensor, mask: Tensor) -> float:
     """Pruned weights are exactly 0 after training: no moment and no decay revived one. Returns the largest."""
-    largest = float(w[~mask].abs().max()) if bool((~mask).any()) else 0.0
+    largest = float(w.masked_fill(mask, 0).abs().max())
     if largest != 0.0:
         raise BrokenControl(f"a pruned weight is {largest!r} after training, not 0")
     return largest
@@ -39,10 +39,10 @@ def reset_is_what_it_says(net: Net, cell: Cell, w: Tensor, mask: Tensor, sources
     one (fresh, resampled), the old values in other places (shuffled), or other magnitudes under the old signs."""
     kind = reset.get(cell.reset.name).traits.get("source", "unchecked")
     proof: dict[str, float | str] = {"reset": kind}
-    if kind in sources and not torch.equal(w[mask], sources[kind][mask]):
+    if kind in sources and not torch.equal(w.masked_fill(~mask, 0), sources[kind].masked_fill(~mask, 0)):
         furthest = float((w - sources[kind])[mask].abs().max())
         raise BrokenControl(f"reset = {cell.reset.name}: survivors differ from their source by {furthest!r}")
-    for slot in net.weights:
+    for slot in net.weights if kind in (*DRAWN, "constant_signed") else ():
         alive, whole = slot.of(mask), slot.of(w_init)
         now, first = slot.of(w)[alive], whole[alive]
         broken = _broken(kind, now, first, whole)
