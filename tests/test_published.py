@@ -5,10 +5,10 @@ import json
 import math
 import os
 import re
+import statistics
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, stdev, variance
 from typing import Any
 
 import pytest
@@ -207,8 +207,9 @@ def test_what_prune_readys_notes_say_of_its_second_run_is_what_its_rows_say():
     for round_ in (0, 10, 15, 17):
         at = [(one["init"], 100 * one["test_accuracy"], 100 * other["test_accuracy"])
               for one, other in zip(rows, again, strict=True) if one["round"] == round_]
-        seeds = math.sqrt(mean(variance([first for init, first, _ in at if init == each]) for each in {init for init, *_ in at}))
-        roundings = stdev([first - other for _, first, other in at]) / math.sqrt(2)
+        by_init = [[first for init, first, _ in at if init == each] for each in {init for init, *_ in at}]
+        seeds = math.sqrt(statistics.mean(map(statistics.variance, by_init)))
+        roundings = statistics.stdev([first - other for _, first, other in at]) / math.sqrt(2)
         level = f"{100 * next(row['kept_fraction'] for row in rows if row['round'] == round_):.1f}".replace(".0", "")
         assert f"| {level} % | {seeds:.2f} | {roundings:.2f} |" in notes
 

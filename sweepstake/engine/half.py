@@ -35,6 +35,7 @@ from sweepstake.engine.kernels import (
     fill,
     fma,
     load,
+    lowest,
     mixed,
     root,
     store,
@@ -245,13 +246,13 @@ def lay_out(chosen, following, levels, shift, unit, inputs, room, rows, block, b
 
 @njit(cache=True, nogil=True)
 def activate(act, gain, bias, slope, key, below, by_unit):
-    """h = (z + b) * gain;  gain = (1 where z + b > 0, else slope) * dropout, as streams.dropout_keeps draws it. ReLU of minus infinity is 0.
+    """h = (z + b) * gain;  gain = (1 where z + b > 0, else slope) * dropout, as streams.dropout_keeps draws it.
 
     And h once more as `multiply` reads it, two units side by side.
     """
     units, room = gain.shape
     low, high, scale = u32(key & u64(0xFFFFFFFF)), u32(key >> u64(32)), f32(4294967296.0 / below)
-    flat, least = gain.ravel(), fill(f32(-np.inf) if slope else f32(-3.4e38), 16)
+    flat, least = gain.ravel(), fill(lowest(slope), 16)
     for r in range(units):
         for i in range(0, room, 16):
             at = r * room + i

@@ -397,9 +397,23 @@ def load_floats(array, at):
     return load(array, at, 64)
 
 
-def _sparse_forward(read: Any) -> Any:
+def _of_both(made: Any) -> Any:
+    """A sparse layer's kernel for inputs that lie as floats and for those that lie as levels; a loop for each, or LLVM spills the sums."""
+    of_floats, of_levels = made(load_floats), made(load_levels)
+
     @njit
-    def sparse_forward(layer, panel, w, still, starts, places, scale, act):
+    def of_both(layer, unit, *others):
+        if layer.x_row < PANEL:
+            of_levels(layer, unit, *others)
+        else:
+            of_floats(layer, f32(1), *others)
+    return of_both
+
+
+@_of_both
+def sparse_forward(read):
+    @njit
+    def forward(layer, scale, panel, w, still, starts, places, act):
         """z[r] = b[r] + scale * sum_j w[r, j] * x[j], in two sums, for each product waits for the one before it in its sum."""
         x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
         for chunk in range(layer.chunks):
@@ -417,19 +431,7 @@ def _sparse_forward(read: Any) -> Any:
                 if chunk == layer.chunks - 1:
                     sum_ = fma(scale, sum_, fill(offset(layer, w, still, r), 64))
                 store(act, z + r * PANEL, sum_)
-    return sparse_forward
-
-
-forward_of_floats, forward_of_levels = _sparse_forward(load_floats), _sparse_forward(load_levels)
-
-
-@njit
-def sparse_forward(layer, panel, w, still, starts, places, unit, act):
-    """z[r] = b[r] + sum_j w[r, j] * x[j]"""
-    if layer.x_row < PANEL:
-        forward_of_levels(layer, panel, w, still, starts, places, unit, act)
-    else:
-        forward_of_floats(layer, panel, w, still, starts, places, f32(1), act)
+    return forward
 
 
 @njit
@@ -452,7 +454,8 @@ def products(d, x):
     return fma(part(d, 48, 16), part(x, 48, 16), sum_)
 
 
-def _sparse_gradient(read: Any) -> Any:
+@_of_both
+def sparse_gradient(read):
     @njit
     def eight_dots(d, act, x, places, j):
         """Lane i of 8: the sum over lanes of d * x[j + i]. Eight at a time, because folding them together costs as much as folding one."""
@@ -464,7 +467,7 @@ def _sparse_gradient(read: Any) -> Any:
         return part(fold(eight, eight, 8), 0, 8)
 
     @njit
-    def sparse_gradient(layer, panels, starts, places, scale, act, delta, g):
+    def gradient(layer, scale, panels, starts, places, act, delta, g):
         """g[r, j] = scale * sum over lanes of d[r] * x[j]
 
         The last eight of a row run on into the next row's places, which that row then overwrites; the last row's, into padding.
@@ -479,19 +482,7 @@ def _sparse_gradient(read: Any) -> Any:
                         dots = eight_dots(d, act, x, places, j)
                         store(g, j, dots if panel == 0 else dots + load(g, j, 8))
         store(g, starts[layer.by_row + layer.chunks * layer.rows], fill(f32(0), 8))
-    return sparse_gradient
-
-
-gradient_of_floats, gradient_of_levels = _sparse_gradient(load_floats), _sparse_gradient(load_levels)
-
-
-@njit
-def sparse_gradient(layer, panels, starts, places, unit, act, delta, g):
-    """g[r, j] = sum over lanes of d[r] * x[j]"""
-    if layer.x_row < PANEL:
-        gradient_of_levels(layer, panels, starts, places, unit, act, delta, g)
-    else:
-        gradient_of_floats(layer, panels, starts, places, f32(1), act, delta, g)
+    return gradient
 
 
 # Dense layers: w in tiles of 6 rows x 64 columns, row by row of tiles.
@@ -701,9 +692,15 @@ def mixed(x):
 
 
 @njit
+def lowest(slope):
+    """What z is at least taken for: a ReLU of minus infinity is 0, where 0 * infinity is not a number."""
+    return f32(-np.inf) if slope else f32(-3.4e38)
+
+
+@njit
 def activate(layer, panel, slope, act, gain):
-    """gain = 1 where z > 0, else slope; h = z * gain, and ReLU of minus infinity 0."""
-    z, least = layer.z + panel * layer.z_panel, fill(f32(-np.inf) if slope else f32(-3.4e38), 64)
+    """gain = 1 where z > 0, else slope; h = z * gain."""
+    z, least = layer.z + panel * layer.z_panel, fill(lowest(slope), 64)
     for r in range(layer.rows):
         value = load(act, z + r * PANEL, 64)
         factor = where_positive(value, f32(1), slope)
@@ -815,7 +812,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
                 if layer.dense:
                     dense_forward(layer, panel, w, still, darks, act, lit)
                 else:
-                    sparse_forward(layer, panel, w, still, starts, places, unit, act)
+                    sparse_forward(layer, unit, panel, w, still, starts, places, act)
                 if n + 1 < depth:
                     activate(layer, panel, slope, act, gain)
                     if drop_below < 4294967296:
@@ -838,7 +835,7 @@ def train_steps(first, last, images, order, labels, pixels, layers, w, m, v, g, 
             if layer.dense:
                 dense_update(layer, images, w, m, v, bits, turned, delta, back, darks, tile_g, lit, ends, rule, pace)
             else:
-                sparse_gradient(layer, panels, starts, places, unit, act, delta, g)
+                sparse_gradient(layer, unit, panels, starts, places, act, delta, g)
             bias_gradient(layer, panels, delta, still, bias_alive, g)
         optimise(w, m, v, swept, len(w) - swept, g, swept, rule, pace)
     return loss
@@ -856,7 +853,7 @@ def evaluate(count, everything, labels, pixels, layers, w, still, darks, starts,
             if layers[n].dense:
                 dense_forward(layers[n], 0, w, still, darks, act, lit)
             else:
-                sparse_forward(layers[n], 0, w, still, starts, places, unit, act)
+                sparse_forward(layers[n], unit, 0, w, still, starts, places, act)
             if n + 1 < depth:
                 activate(layers[n], 0, slope, act, gain)
         for i in range(images):

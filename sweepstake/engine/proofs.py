@@ -39,10 +39,12 @@ def reset_is_what_it_says(net: Net, cell: Cell, w: Tensor, mask: Tensor, sources
     one (fresh, resampled), the old values in other places (shuffled), or other magnitudes under the old signs."""
     kind = reset.get(cell.reset.name).traits.get("source", "unchecked")
     proof: dict[str, float | str] = {"reset": kind}
-    if kind in sources and not torch.equal(w.masked_fill(~mask, 0), sources[kind].masked_fill(~mask, 0)):
-        furthest = float((w - sources[kind])[mask].abs().max())
-        raise BrokenControl(f"reset = {cell.reset.name}: survivors differ from their source by {furthest!r}")
-    for slot in net.weights if kind in (*DRAWN, "constant_signed") else ():
+    if kind in sources:
+        if not torch.equal(w.masked_fill(~mask, 0), sources[kind].masked_fill(~mask, 0)):
+            furthest = float((w - sources[kind])[mask].abs().max())
+            raise BrokenControl(f"reset = {cell.reset.name}: survivors differ from their source by {furthest!r}")
+        return proof
+    for slot in net.weights:
         alive, whole = slot.of(mask), slot.of(w_init)
         now, first = slot.of(w)[alive], whole[alive]
         broken = _broken(kind, now, first, whole)
