@@ -25,8 +25,10 @@ def work(barrier, answers, number):
     import numpy as np
     import torch
 
+    from sweepstake.engine.images import prepare
+    from sweepstake.engine.plain import ReferenceTrainer
     from sweepstake.engine.rounds import first_state
-    from sweepstake.engine.train import Trainer, keep_freed_memory, prepare
+    from sweepstake.engine.train import keep_freed_memory
     from sweepstake.pieces.datasets import Data
     from sweepstake.study.study import read_study
 
@@ -39,7 +41,7 @@ def work(barrier, answers, number):
     def ours(precision):
         cell = read_study({"model": "conv2", "batch_size": BATCH, "lr": 0.0002, "steps": STEPS, "rounds": 0, "precision": precision},
                           name="conv2").cells[0]
-        trainer = Trainer(cell, prepare(cell, Data(x, y, x[:BATCH], y[:BATCH], 10)))
+        trainer = ReferenceTrainer(cell, prepare(cell, Data(x, y, x[:BATCH], y[:BATCH], 10)))
         start = first_state(trainer, cell).start
         return lambda: trainer.train(cell, start, 0).seconds["train"]
 

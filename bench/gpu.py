@@ -24,9 +24,11 @@ from torch.nn.functional import cross_entropy
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from sweepstake.base.cell import Cell
+from sweepstake.engine.images import Images, prepare
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state
 from sweepstake.engine.stacked import StackTrainer, run_stack, stack_limit, train_in_stacks
-from sweepstake.engine.train import Images, Start, Trainer, prepare, steps_in_round
+from sweepstake.engine.train import Start, steps_in_round
 from sweepstake.pieces.datasets import Data
 from sweepstake.study.study import load_study
 
@@ -44,7 +46,7 @@ def in_stacks(cells: list[Cell], images: Images, device: str, limit: int, steps:
     """Seconds of training for `steps` steps of every cell, again and again; set-up and recording come before the clock."""
     sample = [msgspec.structs.replace(cell, epochs=None, steps=steps, eval_every=0) for cell in cells]
     stacks = [StackTrainer(sample[i:i + limit], images, device) for i in range(0, len(sample), limit)]
-    first = Trainer(sample[0], images)
+    first = ReferenceTrainer(sample[0], images)
     starts = [[first_state(first, cell).start for cell in stack.cells] for stack in stacks]
     while True:
         yield sum(trained.seconds["train"] for stack, start in zip(stacks, starts, strict=True) for trained in stack.train(start, 0))
@@ -88,7 +90,7 @@ def agreement(cells: list[Cell], images: Images, device: str, steps: int = 50) -
     Not weight by weight: where a gradient is all rounding, Adam takes whole steps of either sign.
     """
     some = [msgspec.structs.replace(cell, epochs=None, steps=steps, eval_every=0) for cell in cells[::max(1, len(cells) // 3)]]
-    first, starts = Trainer(some[0], images), list[Start]()
+    first, starts = ReferenceTrainer(some[0], images), list[Start]()
     for cell, density in zip(some, [1.0, 0.3, 0.05, 0.01], strict=False):
         w = first_state(first, cell).start.w
         mask = torch.rand(w.shape, generator=torch.Generator().manual_seed(cell.seed)) < density
@@ -96,12 +98,12 @@ def agreement(cells: list[Cell], images: Images, device: str, steps: int = 50) -
     stack = StackTrainer(some[:len(starts)], images, device)
     pairs = zip(some, starts, stack.train(starts, 0), strict=False)
     return max(float((a.w_final - b.w_final).norm() / b.w_final.norm())
-               for cell, start, a in pairs for b in [Trainer(cell, images).train(cell, start, 0)])
+               for cell, start, a in pairs for b in [ReferenceTrainer(cell, images).train(cell, start, 0)])
 
 
 def whole_study(cells: list[Cell], images: Images, device: str, limit: int) -> dict[str, float]:
     """Every round of every cell, for real: seconds of training, of measuring, and of everything."""
-    first = Trainer(cells[0], images)
+    first = ReferenceTrainer(cells[0], images)
     states = [first_state(first, cell) for cell in cells]
     began, spent, count = time.perf_counter(), {"train": 0.0, "evaluate": 0.0}, 0
     for _, record, state in train_in_stacks(cells, states, [""] * len(cells), limit,

@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
+from sweepstake.engine.build import draw_init
 from sweepstake.engine.fast import FastTrainer, Run, flushed_denormals
 from sweepstake.engine.half import HalfRun, HalfTrainer, has_amx
-from sweepstake.engine.network import draw_init
-from sweepstake.engine.train import Start, prepare
+from sweepstake.engine.images import prepare
+from sweepstake.engine.train import Start
 from sweepstake.pieces.datasets import dataset, find_files
 from sweepstake.read.figures import PALETTE, SHAPES, framed, to_svg
 from sweepstake.read.results import run_study

@@ -17,10 +17,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sweepstake.engine.network import Net, draw_init
-from sweepstake.engine.prune import pruned_slots
+from sweepstake.engine.build import build_net, draw_init
+from sweepstake.engine.images import prepare
+from sweepstake.engine.masks import pruned_slots
 from sweepstake.engine.scores import Scorer
-from sweepstake.engine.train import prepare
 from sweepstake.pieces.datasets import Data
 from sweepstake.study.study import read_study
 
@@ -44,7 +44,7 @@ def main() -> None:
     draw = np.random.default_rng(0)
     x, y = draw.integers(0, 256, (said.images + 10, 1, 28, 28)).astype(np.uint8), draw.integers(0, 10, said.images + 10)
     images = prepare(cell, Data(x, y, x[:10], y[:10], 10))
-    net = Net(cell, images.inputs, images.classes)
+    net = build_net(cell, images.inputs, images.classes)
     w = draw_init(net, cell, "init")
     slots = pruned_slots(net, cell)
     scorer = Scorer(net, cell, {"w_init": w, "w_start": w, "w_final": w}, torch.ones_like(w, dtype=torch.bool), 0, images,

@@ -18,8 +18,8 @@ import msgspec
 import torch
 
 from sweepstake.engine.fast import FastTrainer, Run, flushed_denormals
+from sweepstake.engine.images import Images, prepare
 from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.train import Images, prepare
 from sweepstake.pieces.datasets import dataset, find_files
 from sweepstake.study.study import load_study
 

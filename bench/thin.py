@@ -24,10 +24,12 @@ def main(precision="float32"):
     import numpy as np
     import torch
 
+    from sweepstake.engine.images import prepare
+    from sweepstake.engine.masks import without_units
+    from sweepstake.engine.plain import ReferenceTrainer
     from sweepstake.engine.rounds import first_state
-    from sweepstake.engine.scores import without_units
     from sweepstake.engine.thin import ThinTrainer
-    from sweepstake.engine.train import Start, Trainer, keep_freed_memory, prepare
+    from sweepstake.engine.train import Start, keep_freed_memory
     from sweepstake.pieces.datasets import Data
     from sweepstake.study.study import read_study
 
@@ -39,7 +41,7 @@ def main(precision="float32"):
     said = {"model": "conv2", "batch_size": BATCH, "lr": 0.0002, "rounds": 0, "precision": precision}
     cells = [read_study({**said, "steps": steps}, name="thin").cells[0] for steps in (0, STEPS)]
     images = prepare(cells[0], Data(x, y, x[:1], y[:1], 10))
-    trainers = {way: [kind(cell, images) for cell in cells] for way, kind in (("plain", Trainer), ("thinned", ThinTrainer))}
+    trainers = {way: [kind(cell, images) for cell in cells] for way, kind in (("plain", ReferenceTrainer), ("thinned", ThinTrainer))}
     net, begin = trainers["plain"][0].net, first_state(trainers["plain"][0], cells[0]).start
     load = os.getloadavg()[0]
 

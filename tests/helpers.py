@@ -3,12 +3,15 @@
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from sweepstake.base.cell import PIECE_DEFAULTS, SETS, Cell, Ref
-from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.train import Trainer, prepare
+from sweepstake.engine.images import prepare
+from sweepstake.engine.plain import ReferenceTrainer
+from sweepstake.engine.rounds import first_state, masks_of, run_rounds
 from sweepstake.pieces import REGISTRIES
 from sweepstake.pieces.datasets import Data
+from sweepstake.pieces.donors import donor_of
 
 
 def ref(set_: str, name: str, **options: Any) -> Ref:
@@ -42,7 +45,16 @@ def tiny_images(train: int = 64, test: int = 32, shape: tuple[int, ...] = (1, 8,
     return Data(*some(train), *some(test), classes)
 
 
-def run_cell(cell: Cell, data: Data, trainer: Trainer | None = None) -> list[dict[str, Any]]:
+def run_cell(cell: Cell, data: Data, trainer: ReferenceTrainer | None = None) -> list[dict[str, Any]]:
     """Every round's record of one cell."""
-    trainer = trainer or Trainer(cell, prepare(cell, data))
-    return [record for record, _ in run_rounds(trainer, cell, first_state(trainer, cell))]
+    trainer = trainer or ReferenceTrainer(cell, prepare(cell, data))
+    donor = masks_of_donor(trainer, cell)
+    return [record for record, _ in run_rounds(trainer, cell, first_state(trainer, cell, donor), donor_masks=donor)]
+
+
+def masks_of_donor(trainer: Any, cell: Cell) -> dict[int, Tensor] | None:
+    """The masks that a transplant takes, by running its donor."""
+    if cell.control != "transplant" or cell.donor is None:
+        return None
+    donor = donor_of(cell)
+    return masks_of(ReferenceTrainer(donor, trainer.images), donor)

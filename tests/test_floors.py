@@ -81,3 +81,31 @@ def test_the_words_import_in_under_0_3_seconds():
     took = fresh_python("import time\nbegan = time.process_time()\nimport sweepstake.base.cell, sweepstake.base.specs, sweepstake.base.registry\n"
                         "print(time.process_time() - began)")
     assert float(took) < 0.3
+
+
+def imports_of(path: Path) -> set[str]:
+    """The files of ours that a file imports, lazily or not."""
+    package = ".".join(("sweepstake", *path.relative_to(PACKAGE).parts[:-1]))
+    known = {".".join(("sweepstake", *each.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+             for each in PACKAGE.rglob("*.py")}
+    return modules_imported(path.read_text(), package) & known
+
+
+def cycles(edges: dict[str, set[str]]) -> set[str]:
+    """The files from which a chain of imports leads back to themselves."""
+    reached = {name: set(into) for name, into in edges.items()}
+    for through in edges:
+        for into in reached.values():
+            if through in into:
+                into |= reached[through]
+    return {name for name, into in reached.items() if name in into}
+
+
+def test_no_file_of_a_floor_imports_itself_back_not_even_lazily():
+    edges = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(("sweepstake", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        if len(path.relative_to(PACKAGE).parts) > 1:
+            edges[name] = {other for other in imports_of(path) if other != name and other.count(".") > 1}
+    assert cycles(edges) == set()
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}

@@ -4,7 +4,6 @@ Per layer and round, dense tiles or sparse rows, by the kept fraction of what is
 never by timing, so that a cell takes the same path every time.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,20 +15,20 @@ from torch import Tensor, nn
 
 from sweepstake.base.cell import Cell
 from sweepstake.engine import kernels, streams
+from sweepstake.engine.images import Images, Split
 from sweepstake.engine.kernels import ACROSS, ADAM, COLUMNS, LAYER, MOMENTUM, PACE, PANEL, ROWS, RULE, SGD, TALL, TILE
 from sweepstake.engine.network import Net, Slot
 from sweepstake.engine.train import (
-    Images,
-    Split,
+    Measured,
     Start,
-    Trained,
     Trainer,
     Watch,
-    _order_seed,  # pyright: ignore[reportPrivateUsage]
+    curve_point,
     first_step,
-    progress,
+    learning_rate,
+    on_every_split,
+    order_seed,
 )
-from sweepstake.pieces import lr_schedule
 from sweepstake.pieces.networks import MLP
 
 DENSE_FROM = 0.45
@@ -40,36 +39,6 @@ CHUNK, CHUNKED_FROM = 8192, 0.1
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """Adam's, as torch has them by default."""
-
-
-def covers(cell: Cell, module: nn.Module) -> bool:
-    """Whether the fast path trains this cell: an MLP of ReLU or leaky ReLU in float32, or in bfloat16 where the CPU has AMX."""
-    from sweepstake.engine.half import has_amx  # It stands on this module.
-
-    if type(module) is not MLP or not isinstance(module.activation, nn.ReLU | nn.LeakyReLU) or module.sizes[0] >= 2**16:
-        return False
-    return (cell.precision == "float32" and len(module.sizes) > 1) or (cell.precision == "bfloat16" and len(module.sizes) > 2 and has_amx())
-
-
-def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engine: str = "fast") -> Trainer:
-    """The fast trainer of the cell's precision where there is one, the reference trainer elsewhere, thinned where it can be;
-    plain, always, if that is asked for."""
-    from sweepstake.engine import thin
-    from sweepstake.engine.half import HalfTrainer
-
-    plain = Trainer(cell, images, watch)
-    if engine != "fast":
-        return plain
-    if not covers(cell, plain.net.module):
-        return thin.ThinTrainer(cell, images, watch) if thin.covers(plain.net) else plain
-    return (HalfTrainer if cell.precision == "bfloat16" else FastTrainer)(cell, images, watch)
-
-
-def warm(cell: Cell, images: Images) -> None:
-    """Compile the kernels, or read them from numba's cache on disk, by training a step."""
-    trainer = FastTrainer(cell, images)
-    whole = torch.ones_like(trainer.net.w, dtype=torch.bool)
-    trainer.train(cell, Start(trainer.net.w.clone(), whole), 0)
 
 
 class Pixels:
@@ -274,7 +243,6 @@ class FastTrainer(Trainer):
         nothing = np.zeros(self.module.sizes[0], bool)
         self.anything = Still(nothing, nothing)
         self.dark = Dark(self.pixels[id(images.train)].some, self.shift[:len(nothing)], self.unit[:len(nothing)])
-        self.seen: Plan | None = None
         self.known: tuple[Tensor, dict[int, dict[str, float]]] | None = None
 
     def still(self, moves: bool) -> Still:
@@ -289,58 +257,24 @@ class FastTrainer(Trainer):
         common = values[counts.argmax()]
         return Still(silent, train.same & (value == common), float(common))
 
-    def train(self, cell: Cell, start: Start, round_: int, name: str = "") -> Trained:
-        """One round: every step of it, the curve on the grid, and the weights at the lowest validation loss."""
-        began, measuring = time.perf_counter(), 0.0
+    @contextmanager
+    def begin(self, cell: Cell, start: Start, round_: int) -> Iterator["Run"]:
         with flushed_denormals():
-            run = self.run(cell, start, round_)
-            self.seen = Plan(self.net, start.w, start.mask, PANEL, self.anything, self.dark, moves=True)  # For all points of this round's curve.
-            rewind_at = cell.reset.options.get("step") if round_ == 0 else None
-            first = first_step(cell, round_)
-            stops = sorted({step for step in (*self.grid, first, rewind_at) if step is not None and first <= step <= self.steps})
-            curve: dict[str, list[float]] = {"step": [], "train_loss": []}
-            best, w_early, early_step, w_step = float("inf"), None, None, None
-            summed, since, diverged = 0.0, 0, False
-            for here, next_ in zip(stops, [*stops[1:], None], strict=True):
-                self.net.w.copy_(run.w())
-                if here in self.grid or here == first:
-                    paused = time.perf_counter()
-                    point = self._point(here)
-                    if since:
-                        point["train_loss"] = summed / since
-                        diverged = not np.isfinite(point["train_loss"])
-                    summed, since = 0.0, 0
-                    for key, value in point.items():
-                        curve.setdefault(key, []).append(value)
-                    if self.images.validation and point["validation_loss"] < best:
-                        best, w_early, early_step = point["validation_loss"], self.net.w.clone(), here
-                    self.watch(name, round_, here, self.steps)
-                    measuring += time.perf_counter() - paused
-                if here == rewind_at:
-                    w_step = self.net.w.clone()
-                if diverged or next_ is None:
-                    break
-                summed, since = summed + run.steps(here, next_), since + next_ - here
-        self.seen = None
-        w = self.net.w.clone()
-        return Trained(w, w_early, early_step, w_step, run.moments(), curve, self.steps,
-                       {"train": time.perf_counter() - began - measuring, "evaluate": measuring}, diverged or not bool(w.isfinite().all()))
+            yield self.run(cell, start, round_)
 
     def run(self, cell: Cell, start: Start, round_: int) -> "Run":
         return Run(self, cell, start, round_)
 
-    def measure(self, w: Tensor) -> dict[str, dict[str, float] | None]:
+    def measure(self, w: Tensor) -> Measured:
         """As the reference measures; every split through one plan."""
-        self.seen = Plan(self.net, w, w != 0, PANEL, self.anything, self.dark, moves=False)
-        try:
-            return super().measure(w)
-        finally:
-            self.seen = None
+        plan = self.plan_to_measure(w, w != 0, moves=False)
+        return on_every_split(lambda split: self.measure_split(split, w, plan), self.images)
 
-    @torch.no_grad()
-    def _here(self, split: Split) -> dict[str, float]:
-        w, plan, pixels = self.net.w, self.seen, self.pixels[id(split)]
-        assert plan is not None, "a plan is made where a round begins, and where one is measured"
+    def plan_to_measure(self, w: Tensor, mask: Tensor, moves: bool) -> Plan:
+        return Plan(self.net, w, mask, PANEL, self.anything, self.dark, moves)
+
+    def measure_split(self, split: Split, w: Tensor, plan: Plan) -> dict[str, float]:
+        pixels = self.pixels[id(split)]
         if self.known is None or not torch.equal(self.known[0], w):
             self.known = (w.clone(), {})
         if id(split) in self.known[1]:  # The last point of a round's curve is its end.
@@ -366,7 +300,7 @@ class Run:
         self.trainer, self.cell, self.start, self.round = trainer, cell, start, round_
         moves = bool(cell.weight_decay or start.moments)
         net, images, steps = trainer.net, cell.batch_size, trainer.steps
-        net.w.copy_(start.w)
+        self.to_measure = trainer.plan_to_measure(start.w, start.mask, moves=True)
         self.plan = plan = Plan(net, start.w, start.mask, images, trainer.still(moves), trainer.dark, moves)
         self.kind = ADAM if cell.optimiser != "sgd" else MOMENTUM if cell.momentum else SGD
         self.made = [plan.gather(start.w), *(_aligned(plan.size if needed else 0) for needed in (self.kind != SGD, self.kind == ADAM))]
@@ -377,7 +311,7 @@ class Run:
         dropout = trainer.module.dropout.p
         self.first = first_step(cell, round_)
         keys = self._dropout_keys(steps, depth - 1) if dropout else np.zeros(0, np.uint64)
-        order = streams.batch_order(len(trainer.images.train.y), images, steps, _order_seed(cell), round_).numpy().ravel()
+        order = streams.batch_order(len(trainer.images.train.y), images, steps, order_seed(cell), round_).numpy().ravel()
         pixels = trainer.pixels[id(trainer.images.train)]
         act, gain, delta = (_aligned(plan.act_size) for _ in range(3))
         self.arguments: tuple[Any, ...] = (
@@ -386,14 +320,21 @@ class Run:
             act, gain, delta, _aligned(plan.turned_size), _aligned(plan.back_size), plan.darks, plan.lit, plan.ends,
             plan.swept, self._rule(), self._paces(steps), trainer.slope, keys, streams.dropout_below(dropout))
 
+    def advance(self, first: int, last: int, losses: list[float]) -> list[float]:
+        return [losses[0] + self.steps(first, last)]
+
+    def points(self) -> list[dict[str, float]]:
+        w = self.w()
+        return [curve_point(lambda split: self.trainer.measure_split(split, w, self.to_measure), self.trainer.images)]
+
     def steps(self, first: int, last: int) -> float:
         """Train steps first .. last - 1; the sum of their losses."""
         return kernels.train_steps(first, last, *self.arguments)
 
-    def w(self) -> Tensor:
+    def w(self, seat: int = 0) -> Tensor:
         return self.plan.scatter(self.made[0], self.start.w, self.start.w)
 
-    def moments(self) -> list[Tensor]:
+    def moments(self, seat: int = 0) -> list[Tensor]:
         steps = self.done + self.trainer.steps - self.first
         if self.kind == SGD or not (steps or self.start.moments):
             return []
@@ -413,9 +354,7 @@ class Run:
 
     def _paces(self, steps: int) -> np.ndarray:
         cell, paces = self.cell, np.zeros(steps, PACE)
-        factor = lr_schedule.get(cell.lr_schedule.name)
-        shares = [progress(cell, self.round, step, steps) for step in range(steps)]
-        lr = np.array([cell.lr * factor({"progress": lambda share=share: share}, cell.lr_schedule.options) for share in shares])
+        lr = np.array([learning_rate(cell, self.round, step, steps) for step in range(steps)])
         t = np.maximum(self.done + 1 + np.arange(steps) - self.first, 1)
         paces["rate"] = lr / (1 - BETA1 ** t) if self.kind == ADAM else lr
         paces["second"] = 1 / np.sqrt(1 - BETA2 ** t)

@@ -45,7 +45,7 @@ from sweepstake.engine.kernels import (
     where_positive,
     widen,
 )
-from sweepstake.engine.train import Start, _order_seed, first_step  # pyright: ignore[reportPrivateUsage]
+from sweepstake.engine.train import Start, first_step, order_seed
 
 HALF_FROM = 0.5
 """Kept fraction of the weights from which dense bfloat16 is faster than sparse float32 (docs/speed.md)."""
@@ -380,6 +380,7 @@ class HalfRun(Run):
     def __init__(self, trainer: "HalfTrainer", cell: Cell, start: Start, round_: int):
         self.trainer, self.cell, self.start, self.round = trainer, cell, start, round_
         net, images = trainer.net, cell.batch_size
+        self.to_measure = trainer.plan_to_measure(start.w, start.mask, moves=True)
         self.kind = ADAM if cell.optimiser != "sgd" else MOMENTUM if cell.momentum else SGD
         self.done = int(start.moments[2]) if self.kind == ADAM and start.moments else 0
         # Every slot from a cache line on.
@@ -424,7 +425,7 @@ class HalfRun(Run):
         self.below, steps = streams.dropout_below(dropout), trainer.steps
         self.first = first_step(cell, round_)
         self.keys = self._dropout_keys(steps, len(widths) - 1) if dropout else np.zeros(steps * len(widths), np.uint64)
-        self.order = streams.batch_order(len(trainer.images.train.y), images, steps, _order_seed(cell), round_).numpy()
+        self.order = streams.batch_order(len(trainer.images.train.y), images, steps, order_seed(cell), round_).numpy()
         self.rule, self.paces = self._rule(), self._paces(steps)
 
     def steps(self, first: int, last: int) -> float:
@@ -447,10 +448,10 @@ class HalfRun(Run):
             update(*self.made, self.half, self.g, self.live, self.rule, self.paces[step])
         return loss
 
-    def w(self) -> Tensor:
+    def w(self, seat: int = 0) -> Tensor:
         return torch.from_numpy(self.made[0][self.at])
 
-    def moments(self) -> list[Tensor]:
+    def moments(self, seat: int = 0) -> list[Tensor]:
         steps = self.done + self.trainer.steps - self.first
         if self.kind == SGD or not (steps or self.start.moments):
             return []

@@ -1,7 +1,10 @@
-"""One network as one flat vector: every parameter and statistic a slice of it, so that masks, resets and optimisers are one operation."""
+"""One network as one flat vector: every parameter and statistic is a slice of it.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+So masks, resets and optimisers are single operations on one tensor. Nothing here knows what a cell is: a network is any
+`nn.Module` and the shapes it is used with. `build.py` makes the network of a cell.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -9,16 +12,10 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from sweepstake.base.cell import Cell
-from sweepstake.base.errors import UserError, unknown
-from sweepstake.engine import streams
-from sweepstake.pieces import init as inits
-from sweepstake.pieces import model as models
+from sweepstake.base.errors import UserError
 
 KINDS = {nn.Linear: "linear", nn.Conv2d: "conv"}
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
-DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
-"""What weights are held in: bfloat16 is the arithmetic's precision, not the weights'."""
 
 
 @dataclass(frozen=True)
@@ -56,100 +53,43 @@ class Net:
     Parameters come first: `w[:learnt]` is what an optimiser steps. A copy of `w` is all there is to record or go back to.
     """
 
-    def __init__(self, cell: Cell, inputs: tuple[int, ...], classes: int):
-        self.cell, self.inputs, self.classes = cell, inputs, classes
-        self._built: tuple[int, list[tuple[Slot, Tensor]]] | None = None
-        self.module = self._build(cell.seed)
-        self.slots = _slots(self.module)
-        self.size = self.slots[-1].stop
-        self.learnt = max(slot.stop for slot in self.slots if slot.role != "statistic")
-        self.w = self._flat(self.module)
-        self.grad = torch.zeros_like(self.w)
-        for slot, tensor in zip(self.slots, _tensors(self.module), strict=True):
+    def __init__(self, module: nn.Module, inputs: tuple[int, ...], classes: int,
+                 slots: Sequence[Slot], w: Tensor, learnt: int):
+        """The module's tensors become the slices of `w` that `slots` say, in the order of `tensors_of`."""
+        self.module, self.inputs, self.classes = module, inputs, classes
+        self.slots, self.w, self.learnt = list(slots), w, learnt
+        self.grad = torch.zeros_like(w)
+        for slot, tensor in zip(self.slots, tensors_of(module), strict=True):
             tensor.data = slot.of(self.w)
             if slot.role != "statistic":
                 tensor.grad = slot.of(self.grad)
-        self.chain = bool(getattr(self.module, "chain", all(type(m) is nn.Sequential for m in self.module.modules() if any(m.children()))))
-        self._norms = self._try()
+        self.norms: dict[str, str] = {}
+        """The norm that reads each layer's output, by name, where one does: `read_norms` finds them."""
+        self.as_built: tuple[int, list[tuple[Slot, Tensor]]] | None = None
+        """What no init draws, as the module began for one seed: `build.as_built` keeps its last answer here."""
+        self.chain = bool(getattr(module, "chain", _is_sequential(module)))
 
-    def _build(self, seed: int) -> nn.Module:
-        """The cell's module as its function makes it, whatever it draws coming from the seed."""
-        place, piece = f'model = "{self.cell.model.name}"', models.get(self.cell.model.name)
-        with streams.torch_draws(seed, "module"), _blamed(place, "with inputs = {} and classes = {}", self.inputs, self.classes):
-            module = piece({"inputs": lambda: self.inputs, "classes": lambda: self.classes}, self.cell.model.options)
-        if not isinstance(module, nn.Module):
-            raise UserError(f"{place}: gave a {type(module).__name__}, expected a torch.nn.Module. Return the network itself.")
-        return module.to(DTYPES[self.cell.precision])
+    @classmethod
+    def of(cls, module: nn.Module, inputs: tuple[int, ...], classes: int) -> "Net":
+        """The module as it stands, for inputs of that shape: its own values move into a new flat vector."""
+        slots = slots_of(module)
+        learnt = max(slot.stop for slot in slots if slot.role != "statistic")
+        return cls(module, inputs, classes, slots, flat_of(module, slots), learnt)
 
-    def _flat(self, module: nn.Module) -> Tensor:
-        flat = torch.empty(self.size, dtype=DTYPES[self.cell.precision])
-        for slot, tensor in zip(self.slots, _tensors(module), strict=True):
-            slot.of(flat).copy_(tensor.detach())
-        return flat
-
-    def as_built(self, seed: int) -> list[tuple[Slot, Tensor]]:
-        """What no init draws (norms, statistics, other parameters), as the module itself begins for this seed."""
-        others = [slot for slot in self.slots if slot.role not in ("weight", "bias")]
-        if self._built is None or self._built[0] != seed:
-            flat = self._flat(self._build(seed)) if others else self.w
-            self._built = seed, [(slot, slot.of(flat).clone()) for slot in others]
-        return self._built[1]
-
-    @torch.no_grad()
-    def _try(self) -> dict[str, str]:
-        """One pass of two black images (one, if batches are): that the shapes fit, and which norm reads which layer."""
-        place = f'model = "{self.cell.model.name}"'
-        shape = (min(2, self.cell.batch_size), *self.inputs)
-        outputs: dict[str, Tensor] = {}
-        found: dict[str, str] = {}
-
-        def gave(name: str, output: Tensor) -> None:
-            outputs[name] = output
-
-        def takes(name: str, given: Tensor) -> None:
-            found.update({layer: name for layer, output in outputs.items() if output is given})
-
-        hooks = [module.register_forward_hook(lambda _, __, output, name=name: gave(name, output))
-                 for name, module in self.module.named_modules() if type(module) in KINDS]
-        hooks += [module.register_forward_pre_hook(lambda _, given, name=name: takes(name, given[0]))  # pyright: ignore[reportArgumentType]
-                  for name, module in self.module.named_modules() if isinstance(module, NORMS)]
-        before = self.w.clone()
-        with streams.torch_draws(self.cell.seed, "trial"), _blamed(place, "on a batch of shape {}", shape):
-            logits = self.module.train()(torch.zeros(shape, dtype=self.w.dtype))
-        for hook in hooks:
-            hook.remove()
-        self.w.copy_(before)
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != (shape[0], self.classes):
-            gave_what = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-            raise UserError(f"{place}: gave {gave_what} for a batch of shape {shape}, "
-                            f"expected (batch, classes) = {(shape[0], self.classes)}.")
-        for slot, tensor in zip(self.slots, _tensors(self.module), strict=True):
-            if tensor.data_ptr() != slot.of(self.w).data_ptr():
-                raise UserError(f"{place}: puts a new tensor in place of {slot.name} when it runs, so it could not be rewound. "
-                                f"Write into it instead: {slot.name.rpartition('.')[2]}.copy_(...).")
-        return found
+    @property
+    def size(self) -> int:
+        return len(self.w)
 
     @cached_property
     def weights(self) -> list[Slot]:
         return [slot for slot in self.slots if slot.role == "weight"]
-
-    def prunable(self, cell: Cell) -> list[Slot]:
-        """The weights of the layers this cell prunes, in the network's order. Cells that share a network may prune other layers."""
-        known = {"all": True} | {slot.kind: True for slot in self.weights} | {slot.layer: True for slot in self.weights}
-        problems = [unknown(f'prune_layers = "{name}"', "layer or kind", name, known) for name in cell.prune_layers if name not in known]
-        named = {**(cell.keep if isinstance(cell.keep, dict) else {})}
-        problems += [unknown(f"keep = {{{name} = ...}}", "layer or kind", name, [each for each in known if each != "all"])
-                     for name in named if name not in known or name == "all"]
-        if problems:
-            raise UserError(*problems)
-        return [slot for slot in self.weights if {"all", slot.kind, slot.layer} & set(cell.prune_layers)]
 
     def bias_of(self, weight: Slot) -> Slot | None:
         return next((slot for slot in self.slots if slot.layer == weight.layer and slot.role == "bias"), None)
 
     def norm_of(self, weight: Slot) -> list[Slot]:
         """The parameters of the norm that reads this layer, a number a unit: they die with the unit."""
-        norm = self._norms.get(weight.layer)
+        norm = self.norms.get(weight.layer)
         return [slot for slot in self.slots if slot.layer == norm and slot.role == "other" and slot.shape == weight.shape[:1]]
 
     def after(self, weight: Slot) -> Slot | None:
@@ -159,22 +99,59 @@ class Net:
         return following if following and following.shape[1] % weight.shape[0] == 0 else None
 
 
-@contextmanager
-def _blamed(place: str, when: str, *given: object) -> Iterator[None]:
-    """What a module of the user's raises is told as theirs."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{place}: raised {type(error).__name__} {when.format(*given)}: {error}.") from error
+def _is_sequential(module: nn.Module) -> bool:
+    return all(type(each) is nn.Sequential for each in module.modules() if any(each.children()))
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
+def tensors_of(module: nn.Module) -> list[Tensor]:
+    """Every parameter, then every statistic (a buffer of numbers): the order in which slots lie."""
     return [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.is_floating_point())]
 
 
-def _slots(module: nn.Module) -> list[Slot]:
+def flat_of(module: nn.Module, slots: Sequence[Slot]) -> Tensor:
+    """The module's values as one vector."""
+    tensors = tensors_of(module)
+    flat = torch.empty(slots[-1].stop, dtype=tensors[0].dtype)
+    for slot, tensor in zip(slots, tensors, strict=True):
+        slot.of(flat).copy_(tensor.detach())
+    return flat
+
+
+def read_norms(net: Net, x: Tensor) -> tuple[object, dict[str, str]]:
+    """What the network gives for `x`, and which norm reads which layer's output. Leaves its values as they were."""
+    outputs: dict[str, Tensor] = {}
+    norms: dict[str, str] = {}
+
+    def gave(name: str, output: Tensor) -> None:
+        outputs[name] = output
+
+    def takes(name: str, given: Tensor) -> None:
+        norms.update({layer: name for layer, output in outputs.items() if output is given})
+
+    layers = list(net.module.named_modules())
+    hooks = [module.register_forward_hook(lambda _, __, output, name=name: gave(name, output))
+             for name, module in layers if type(module) in KINDS]
+    hooks += [module.register_forward_pre_hook(lambda _, given, name=name: takes(name, given[0]))  # pyright: ignore[reportArgumentType]
+              for name, module in layers if isinstance(module, NORMS)]
+    before = net.w.clone()
+    try:
+        with torch.no_grad():
+            answer = net.module.train()(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    net.w.copy_(before)
+    return answer, norms
+
+
+def moved_from(net: Net) -> Slot | None:
+    """A slot whose tensor the module has replaced by another while it ran, so that it lies in `w` no more."""
+    pairs = zip(net.slots, tensors_of(net.module), strict=True)
+    return next((slot for slot, tensor in pairs if tensor.data_ptr() != slot.of(net.w).data_ptr()), None)
+
+
+def slots_of(module: nn.Module) -> list[Slot]:
+    """Where each parameter and statistic of the module lies in its flat vector."""
     slots: list[Slot] = []
     layers = dict(module.named_modules())
     named = [(name, tensor, "") for name, tensor in module.named_parameters()]
@@ -196,27 +173,3 @@ def _slots(module: nn.Module) -> list[Slot]:
             raise UserError(f"model: {name} averages its statistics over all batches (momentum = None), a count no rewind "
                             f"takes back. Give it a momentum, such as 0.1.")
     return slots
-
-
-def draw_init(net: Net, cell: Cell, *purpose: object, ref: tuple[str, dict[str, object]] | None = None) -> Tensor:
-    """All parameters from the cell's init (or from `ref`), drawn for (seed, purpose); norms as they were built."""
-    flat = torch.empty_like(net.w)
-    for slot, value in net.as_built(cell.seed):
-        slot.of(flat).copy_(value)
-    for slot in net.slots:
-        if slot.role not in ("weight", "bias"):
-            continue
-        chosen = (cell.init if slot.role == "weight" else cell.bias_init) if ref is None else None
-        name, options = (chosen.name, chosen.options) if chosen else ref  # pyright: ignore[reportGeneralTypeIssues]
-        piece = inits.get(name)
-        value = piece({
-            "normal": lambda s=slot: streams.normal(s.shape, cell.seed, "normal", *purpose, s.name),
-            "uniform": lambda s=slot: streams.uniform(s.shape, cell.seed, "uniform", *purpose, s.name),
-            "shape": lambda s=slot: s.shape,
-            "fan_in": lambda s=slot: s.fan_in,
-            "fan_out": lambda s=slot: s.fan_out,
-        }, piece.for_layer(slot.layer, options))
-        if tuple(value.shape) != slot.shape:
-            raise UserError(f'init = "{name}": gave shape {tuple(value.shape)} for {slot.name}, expected {slot.shape}.')
-        slot.of(flat).copy_(value)
-    return flat

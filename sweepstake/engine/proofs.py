@@ -8,16 +8,16 @@ from torch import Tensor
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl
+from sweepstake.engine.masks import alive_in, prunable
 from sweepstake.engine.network import Net
 from sweepstake.engine.prune import Pruned
-from sweepstake.engine.scores import alive_in
 from sweepstake.pieces import reset
 
 
 def counts_are_exact(net: Net, cell: Cell, asked: dict[str, int], mask: Tensor) -> str:
     """Every layer keeps exactly as many weights (or units) as it was asked to."""
     emptied = cell.granularity == "unit" and 0 in asked.values()  # Behind a layer without units, no unit has a live weight.
-    for slot in net.prunable(cell):
+    for slot in prunable(net, cell):
         if slot.layer in asked and not emptied:
             left = int(alive_in(net, cell, slot, mask).sum())
             if left != asked[slot.layer]:
@@ -89,7 +89,7 @@ def _sorted(values: Tensor) -> np.ndarray:
 
 def shuffle_moved(net: Net, cell: Cell, before: Tensor, after: Tensor) -> str:
     """A shuffled mask differs from the one it shuffles, and keeps its counts."""
-    for slot in net.prunable(cell):
+    for slot in prunable(net, cell):
         was, now = slot.of(before), slot.of(after)
         if int(was.sum()) != int(now.sum()):
             raise BrokenControl(f"control = shuffle: {slot.layer} keeps {int(now.sum()):,}, the mask it shuffles {int(was.sum()):,}")
@@ -100,7 +100,7 @@ def shuffle_moved(net: Net, cell: Cell, before: Tensor, after: Tensor) -> str:
 
 def invert_keeps_the_lowest(net: Net, cell: Cell, was: Tensor, pruned: Pruned) -> str:
     """Under `invert` no weight that stays scores above one that goes, in any layer."""
-    for slot in net.prunable(cell):
+    for slot in prunable(net, cell):
         if slot.layer in pruned.scores:
             before = alive_in(net, cell, slot, was if pruned.before is None else pruned.before)
             after = alive_in(net, cell, slot, pruned.mask)

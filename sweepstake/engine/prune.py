@@ -1,8 +1,8 @@
-"""Score, allocate, keep the top: exact counts, ties by a seeded draw."""
+"""One pruning: score what is alive, share the count over the layers, keep the top of each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import floor, isfinite
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -13,57 +13,15 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.values import shown
 from sweepstake.engine import streams
+from sweepstake.engine.images import Images
+from sweepstake.engine.masks import alive_in, exact_counts, keep_top, pruned_slots, with_kept
 from sweepstake.engine.network import Net, Slot
-from sweepstake.engine.scores import Scorer, alive_in, ranked_together, without_units
-from sweepstake.engine.train import Images
+from sweepstake.engine.scores import Scorer
 from sweepstake.pieces import REGISTRIES, allocation, criterion
 from sweepstake.pieces.donors import donor_of
 
-
-def keep_top(score: Tensor, alive: Tensor, count: int, tie: Tensor) -> Tensor:
-    """The mask of exactly `count` of the alive, the best by score; equal scores are ranked by `tie`, a draw.
-
-    Not by index: thousands of exact ties are normal (weights of pixels that are always 0 never move), and "the lower
-    index wins" would prune by the position in the image.
-    """
-    mask = torch.zeros_like(alive)
-    candidates = alive.nonzero().flatten()
-    if count >= len(candidates):
-        return alive.clone()
-    if count == 0:
-        return mask
-    scores = score[candidates]
-    cut = torch.kthvalue(scores, len(candidates) - count + 1).values
-    above, level = candidates[scores > cut], candidates[scores == cut]
-    missing = count - len(above)
-    mask[above] = True
-    mask[level[tie[level].argsort(descending=True, stable=True)[:missing]]] = True
-    return mask
-
-
-def exact_counts(wishes: Sequence[float], room: Sequence[int], total: int) -> list[int]:
-    """Whole counts that sum to `total` exactly and never exceed `room`; what a full layer cannot take goes to the others."""
-    if total > sum(room):
-        raise UserError(f"allocation: {total:,} weights are to be kept, and the layers hold only {sum(room):,}.")
-    wished, full = list(map(float, wishes)), [False] * len(room)
-    if len(wished) != len(room) or not all(isfinite(wish) and wish >= 0 for wish in wished):
-        raise UserError(f"allocation: wishes {[round(wish, 3) for wish in wished]}; expected {len(room)} finite numbers, none below 0.")
-    while True:
-        free = [i for i in range(len(room)) if not full[i]]
-        left = total - sum(room[i] for i in range(len(room)) if full[i])
-        asked = sum(wished[i] for i in free)
-        share = {i: wished[i] * left / asked if asked > 0 else left / len(free) for i in free}
-        over = [i for i in free if share[i] > room[i]]
-        if not over:
-            break
-        for i in over:
-            full[i] = True
-    counts = [room[i] if full[i] else floor(share[i]) for i in range(len(room))]
-    by_remainder = sorted(free, key=lambda i: (floor(share[i]) - share[i], i))
-    while (short := total - sum(counts)) > 0:
-        for i in [i for i in by_remainder if counts[i] < room[i]][:short]:
-            counts[i] += 1
-    return counts
+Scores = Mapping[Slot, Tensor]
+"""A number for everything in each layer that can die, flat: its weights (and biases), or its units."""
 
 
 def densities(cell: Cell, slots: Sequence[Slot], sizes: Sequence[int], done: float, output: Slot) -> list[float]:
@@ -85,10 +43,6 @@ def keep_of(cell: Cell, slot: Slot, output: Slot) -> float:
     return cell.keep.get(slot.layer, cell.keep.get(slot.kind, 1.0)) if isinstance(cell.keep, dict) else cell.keep
 
 
-MakeScorer = Callable[[Tensor, str, Mapping[str, Any]], Scorer]
-"""(mask, criterion, options) -> its scores at this pruning."""
-
-
 @dataclass(frozen=True)
 class Pruned:
     """The next mask over all parameters, as ranked and (under a shuffle) as moved, the last scores, and what was asked of each layer."""
@@ -102,35 +56,151 @@ class Pruned:
     """The mask that those scores ranked."""
 
 
-def pruned_slots(net: Net, cell: Cell) -> list[Slot]:
-    """The layers whose weights, or units, can die: outputs are classes, not units."""
-    return [slot for slot in net.prunable(cell) if not (cell.granularity == "unit" and slot is net.weights[-1])]
-
-
 def prune(net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int, images: Images | None = None) -> Pruned:
     """Score what is alive, share the count over the layers, keep the top of each; `done` prunings came before this one.
 
     A criterion with `iterations` does the same in as many parts, the density falling by the same factor in each.
     """
-    slots = pruned_slots(net, cell)
-    ties = {slot: streams.uniform(tuple(alive_in(net, cell, slot, mask).shape), cell.seed, "ties", done, slot.name) for slot in slots}
+    pruning = Pruning(net, cell, stations, done, images)
     parts = cell.criterion.options.get("iterations", 1)
-
-    def scorer(under: Tensor, name: str, options: Mapping[str, Any]) -> Scorer:
-        return Scorer(net, cell, stations, under, done, images, name, options)
-
-    ranked, before, scores, counts, kept = mask, mask, {}, {}, {}
+    ranked = before = mask
+    scores, counts, kept = dict[Slot, Tensor](), dict[Slot, int](), dict[Slot, Tensor]()
     for part in range(1, parts + 1):
-        before, alive = ranked, {slot: alive_in(net, cell, slot, ranked) for slot in slots}
-        scores = scorer(ranked, cell.criterion.name, cell.criterion.options).scores(slots)
+        before = ranked
+        scores = pruning.scorer(ranked, cell.criterion.name, cell.criterion.options).scores(pruning.slots)
         order = {slot: -each for slot, each in scores.items()} if cell.control == "invert" else scores
-        counts = _share(net, cell, slots, order, alive, ties, done + 1 if part == parts else done + part / parts, scorer, ranked)
-        kept = {slot: keep_top(order[slot], alive[slot], counts[slot], ties[slot]) for slot in slots}
-        ranked = _with_kept(net, cell, ranked, kept)
+        counts = pruning.counts(order, ranked, done + 1 if part == parts else done + part / parts)
+        kept = {slot: keep_top(order[slot], pruning.alive(slot, ranked), counts[slot], pruning.ties[slot]) for slot in pruning.slots}
+        ranked = with_kept(net, cell, ranked, kept)
     new = ranked
     if cell.control == "shuffle":
-        new = _with_kept(net, cell, ranked, {slot: _shuffled(kept[slot], cell, done, slot) for slot in slots})
-    return Pruned(new, ranked, {slot.layer: counts[slot] for slot in slots}, {slot.layer: scores[slot] for slot in slots}, before)
+        new = with_kept(net, cell, ranked, {slot: _shuffled(kept[slot], cell, done, slot) for slot in pruning.slots})
+    return Pruned(new, ranked, {slot.layer: counts[slot] for slot in pruning.slots},
+                  {slot.layer: scores[slot] for slot in pruning.slots}, before)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """One pruning of a cell: the weights it looks at, how many came before it, and its draws."""
+
+    net: Net
+    cell: Cell
+    stations: Mapping[str, Tensor]
+    done: int
+    images: Images | None
+
+    @cached_property
+    def slots(self) -> list[Slot]:
+        return pruned_slots(self.net, self.cell)
+
+    @cached_property
+    def ties(self) -> dict[Slot, Tensor]:
+        """What decides between equal scores: a draw for everything that can die."""
+        whole = torch.ones(self.net.size, dtype=torch.bool)
+        sizes = {slot: tuple(self.alive(slot, whole).shape) for slot in self.slots}
+        return {slot: streams.uniform(size, self.cell.seed, "ties", self.done, slot.name) for slot, size in sizes.items()}
+
+    @property
+    def output(self) -> Slot:
+        return self.net.weights[-1]
+
+    def alive(self, slot: Slot, mask: Tensor) -> Tensor:
+        return alive_in(self.net, self.cell, slot, mask)
+
+    def scorer(self, mask: Tensor, name: str, options: Mapping[str, Any]) -> Scorer:
+        return Scorer(self.net, self.cell, self.stations, mask, self.done, self.images, name, options)
+
+    def counts(self, order: Scores, mask: Tensor, done: float) -> dict[Slot, int]:
+        """How many each layer keeps once `done` prunings are over (a fraction of one, between the parts of a pruning).
+
+        A layer that keeps all, and an output layer with its own rate, share with nobody.
+        """
+        cell, slots = self.cell, self.slots
+        alive = {slot: self.alive(slot, mask) for slot in slots}
+        fractions = densities(cell, slots, [alive[slot].numel() for slot in slots], done, self.output)
+        density = dict(zip(slots, fractions, strict=True))
+        whole = [slot for slot in slots if protected(cell, slot, self.output)]
+        apart = [slot for slot in slots if slot is self.output and cell.output_keep is not None and slot not in whole]
+        shared = [slot for slot in slots if slot not in apart + whole]
+        counts = {slot: int(alive[slot].sum()) for slot in whole}
+        for some in (apart, shared):
+            if some:
+                pool = Pool(self, some, order, mask, {slot: density[slot] for slot in some})
+                counts |= zip(some, pool.counts(), strict=True)
+        return counts
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Layers that share one count: what an allocation may ask of them."""
+
+    pruning: Pruning
+    slots: list[Slot]
+    scores: Scores
+    mask: Tensor
+    density: Mapping[Slot, float]
+
+    @cached_property
+    def alive(self) -> list[Tensor]:
+        return [self.pruning.alive(slot, self.mask) for slot in self.slots]
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        return [len(alive) for alive in self.alive]
+
+    @cached_property
+    def room(self) -> list[int]:
+        """How many are alive in each layer, and so the most that it can keep."""
+        return [int(alive.sum()) for alive in self.alive]
+
+    @cached_property
+    def total(self) -> int:
+        wished = sum(size * self.density[slot] for size, slot in zip(self.sizes, self.slots, strict=True))
+        return min(round(wished), sum(self.room))
+
+    def counts(self) -> list[int]:
+        """How many each layer keeps, by the cell's allocation."""
+        net, ref = self.pruning.net, self.pruning.cell.allocation
+        wishes = allocation.get(ref.name)({
+            "sizes": lambda: self.sizes,
+            "shapes": lambda: [slot.shape for slot in self.slots],
+            "first": lambda: [slot is net.weights[0] for slot in self.slots],
+            "output": lambda: [slot is self.pruning.output for slot in self.slots],
+            "density": lambda: [self.density[slot] for slot in self.slots],
+            "total": lambda: self.total,
+            "scores": lambda: [self.scores[slot] for slot in self.slots],
+            "alive": lambda: self.alive,
+            "top": self.top,
+            "top_by": lambda: self.top_by,
+        }, ref.options)
+        return exact_counts(wishes, self.room, self.total)
+
+    def top(self) -> list[int]:
+        """How many of each layer are among the best of all."""
+        return [int(part.sum()) for part in self._best(self.scores, self.alive, self.total)]
+
+    def top_by(self, name: str, options: Mapping[str, Any], once: bool = False) -> list[int]:
+        """What another criterion would leave of each layer, pruning as it prunes: in parts, if it has iterations.
+
+        With `once` it looks at the whole network as it was drawn.
+        """
+        pruning, resolved = self.pruning, criterion.resolve(name, options, "allocation = like")
+        under = torch.ones_like(self.mask) if once else self.mask
+        living = [pruning.alive(slot, under) for slot in self.slots]
+        parts, begun = resolved.get("iterations", 1), sum(int(each.sum()) for each in living)
+        for part in range(1, parts + 1):
+            scorer = pruning.scorer(under, name, resolved)
+            scored = (scorer.at_first(under) if once else scorer).scores(self.slots)
+            count = self.total if part == parts else round(begun * (self.total / begun) ** (part / parts))
+            living = self._best(scored, living, count)
+            under = with_kept(pruning.net, pruning.cell, under, dict(zip(self.slots, living, strict=True)))
+        return [int(each.sum()) for each in living]
+
+    def _best(self, scores: Scores, alive: Sequence[Tensor], count: int) -> list[Tensor]:
+        """The `count` best of what is alive in all layers together, layer by layer."""
+        score = torch.cat([scores[slot] for slot in self.slots])
+        tie = torch.cat([self.pruning.ties[slot] for slot in self.slots])
+        return list(keep_top(score, torch.cat(list(alive)), count, tie).split(self.sizes))
 
 
 def transplant(net: Net, cell: Cell, donor: Tensor | None) -> Pruned:
@@ -146,78 +216,10 @@ def _shuffled(kept: Tensor, cell: Cell, done: int, slot: Slot) -> Tensor:
     return kept[torch.from_numpy(streams.permutation(len(kept), cell.seed, "shuffle", done, slot.name))]
 
 
-def _share(net: Net, cell: Cell, slots: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
-           done: float, scorer: MakeScorer, mask: Tensor) -> dict[Slot, int]:
-    """How many each layer keeps. A layer that keeps all, and an output layer with its own rate, share with nobody."""
-    output = net.weights[-1]
-    density = dict(zip(slots, densities(cell, slots, [alive[slot].numel() for slot in slots], done, output), strict=True))
-    whole = [slot for slot in slots if protected(cell, slot, output)]
-    apart = [slot for slot in slots if slot is output and cell.output_keep is not None and slot not in whole]
-    counts = {slot: int(alive[slot].sum()) for slot in whole}
-    for pool in (apart, [slot for slot in slots if slot not in apart + whole]):
-        if pool:
-            counts |= _allocate(net, cell, pool, scores, alive, ties, density, scorer, mask)
-    return counts
-
-
-def _allocate(net: Net, cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
-              density: dict[Slot, float], scorer: MakeScorer, mask: Tensor) -> dict[Slot, int]:
-    sizes = [alive[slot].numel() for slot in pool]
-    room = [int(alive[slot].sum()) for slot in pool]
-    total = min(round(sum(size * density[slot] for size, slot in zip(sizes, pool, strict=True))), sum(room))
-
-    def top() -> list[int]:
-        best, living, tie = (torch.cat([each[slot] for slot in pool]) for each in (scores, alive, ties))
-        joined = keep_top(best, living, total, tie)
-        return [int(part.sum()) for part in joined.split(sizes)]
-
-    def top_by(name: str, options: Mapping[str, Any], once: bool = False) -> list[int]:
-        """What another criterion would leave of each layer, pruning as it prunes: in parts, if it has iterations."""
-        resolved = criterion.resolve(name, options, "allocation = like")
-        under = torch.ones_like(mask) if once else mask
-        living = {slot: alive_in(net, cell, slot, under) for slot in pool}
-        parts, begun = resolved.get("iterations", 1), sum(int(each.sum()) for each in living.values())
-        tie = torch.cat([ties[slot] for slot in pool])
-        for part in range(1, parts + 1):
-            scored = scorer(under, name, resolved)
-            best = (scored.at_first(under) if once else scored).scores(pool)
-            count = total if part == parts else round(begun * (total / begun) ** (part / parts))
-            joined = keep_top(*(torch.cat([each[slot] for slot in pool]) for each in (best, living)), count, tie)
-            living = dict(zip(pool, joined.split(sizes), strict=True))
-            under = _with_kept(net, cell, under, living)
-        return [int(living[slot].sum()) for slot in pool]
-
-    wishes = allocation.get(cell.allocation.name)({
-        "sizes": lambda: sizes,
-        "shapes": lambda: [slot.shape for slot in pool],
-        "first": lambda: [slot is net.weights[0] for slot in pool],
-        "output": lambda: [slot is net.weights[-1] for slot in pool],
-        "density": lambda: [density[slot] for slot in pool],
-        "total": lambda: total,
-        "scores": lambda: [scores[slot] for slot in pool],
-        "alive": lambda: [alive[slot] for slot in pool],
-        "top": top,
-        "top_by": lambda: top_by,
-    }, cell.allocation.options)
-    return dict(zip(pool, exact_counts(wishes, room, total), strict=True))
-
-
-def _with_kept(net: Net, cell: Cell, mask: Tensor, kept: Mapping[Slot, Tensor]) -> Tensor:
-    """The mask with each layer's kept weights, or units, in it."""
-    if cell.granularity == "unit":
-        return without_units(net, mask, kept)
-    new = mask.clone()
-    for slot, each in kept.items():
-        group = ranked_together(net, cell, slot)
-        for part, lives in zip(group, each.split([s.size for s in group]), strict=True):
-            part.of(new).copy_(lives.view(part.shape))
-    return new
-
-
 def check_pruning(net: Net, cell: Cell) -> None:
     """All that cannot be pruned as said, before anything is trained."""
     slots, layers = pruned_slots(net, cell), {slot.layer: True for slot in net.weights}
-    problems = [*_check_tables(cell, layers)]
+    problems = [*_check_keep(net, cell), *_check_tables(cell, layers)]
     if not slots:
         problems.append(f"prune_layers = {cell.prune_layers}, granularity = \"{cell.granularity}\": no layer is left to prune.")
     for name, piece, allowed in _criteria(cell):
@@ -247,6 +249,13 @@ def check_pruning(net: Net, cell: Cell) -> None:
                         "Take that seed out of seeds, or name another donor.")
     if problems:
         raise UserError(*problems)
+
+
+def _check_keep(net: Net, cell: Cell) -> list[str]:
+    """A table of `keep` names layers and kinds that there are."""
+    known = {*(slot.kind for slot in net.weights), *(slot.layer for slot in net.weights)}
+    named = cell.keep if isinstance(cell.keep, dict) else {}
+    return [unknown(f"keep = {{{name} = ...}}", "layer or kind", name, known) for name in named if name not in known]
 
 
 def _criteria(cell: Cell) -> list[tuple[str, str, str]]:

@@ -1,7 +1,12 @@
-"""The experiment itself: train, measure, prune, reset, again (Frankle & Carbin 2019, Algorithm 1 of its students)."""
+"""The experiment itself: train, record, prune, reset, and again (Frankle & Carbin 2019, iterative pruning with resetting).
 
-from collections.abc import Iterator, Mapping
+`run_rounds` is that loop and `finish_round` its body. Around them: where round 0 begins (`first_state`), what a pruning is
+scored on (`prune_when`), whose mask is taken (`control`), and the checks that each round makes of itself (`proofs`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -10,11 +15,16 @@ from torch import Tensor
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.engine import proofs, streams
-from sweepstake.engine.network import Net, draw_init
+from sweepstake.engine.build import draw_init
+from sweepstake.engine.images import Images
+from sweepstake.engine.measure import counts_of
+from sweepstake.engine.network import Net
 from sweepstake.engine.prune import Pruned, check_pruning, prune, transplant
-from sweepstake.engine.train import Images, Start, Trained, Trainer
+from sweepstake.engine.train import Measured, Start, Trained, Trainer
 from sweepstake.pieces import reset as resets
-from sweepstake.pieces.donors import donor_of
+
+Record = dict[str, Any]
+"""What a round leaves for the table: counts, losses and accuracies, the curve, seconds, proofs."""
 
 
 @dataclass
@@ -28,86 +38,119 @@ class State:
     proofs: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-class Measurer(Protocol):
-    """What a round's end asks of a trainer, whether it trains one cell or many."""
+class HasNet(Protocol):
+    """What a setting takes from a trainer, of one cell or of many."""
 
     @property
     def net(self) -> Net: ...
     @property
     def images(self) -> Images: ...
-    def measure(self, w: Tensor) -> dict[str, dict[str, float] | None]: ...
 
 
-def first_state(trainer: Trainer, cell: Cell, donor_masks: Mapping[int, Tensor] | None = None) -> State:
-    """Where round 0 begins: the cell's init, whole, or pruned already where `prune_when` says so."""
-    check_pruning(trainer.net, cell)
-    w_init = draw_init(trainer.net, cell, "init")
-    state = State(0, Start(w_init, torch.ones_like(w_init, dtype=torch.bool)))
-    if cell.prune_when == "after":
-        return state
-    if cell.control == "transplant" and donor_masks is None:
-        donor = donor_of(cell)
-        donor_masks = {0: first_state(type(trainer)(donor, trainer.images), donor).start.mask}
-    return _cut(trainer, cell, state, {"w_init": w_init, "w_start": w_init, "w_final": w_init}, donor_masks)
+@dataclass(frozen=True)
+class Setting:
+    """A cell with its network and its images, and the masks that a transplant takes: what the rounds of a cell share."""
 
+    cell: Cell
+    net: Net
+    images: Images
+    donor_masks: Mapping[int, Tensor] | None = None
+
+    @classmethod
+    def of(cls, trainer: HasNet, cell: Cell, donor_masks: Mapping[int, Tensor] | None = None) -> "Setting":
+        return cls(cell, trainer.net, trainer.images, donor_masks)
+
+    @cached_property
+    def w_init(self) -> Tensor:
+        return draw_init(self.net, self.cell, "init")
+
+
+# The algorithm
 
 def run_rounds(trainer: Trainer, cell: Cell, state: State, name: str = "",
-               donor_masks: Mapping[int, Tensor] | None = None) -> Iterator[tuple[dict[str, Any], State]]:
-    """Iterative pruning of one cell, a finished round at a time: its record, and the state the next one begins from.
+               donor_masks: Mapping[int, Tensor] | None = None) -> Iterator[tuple[Record, State]]:
+    """Iterative pruning of one cell, a finished round at a time: its record, and the state that the next one begins from.
 
-    Round 0 trains the whole network. Each later round prunes what the last one trained, resets what is left, and
-    trains again; `prune_when` moves the pruning to before the training. A cell that diverges ends there: that is its result.
-    `donor_masks`, a mask a round, are what a transplant takes; where they are not given, the donor is run for them.
+    Round 0 trains the whole network. Each later round prunes what the last one trained, resets what is left, and trains
+    again. A cell that diverges ends there: that is its result. A transplant takes `donor_masks`, a mask a round.
     """
-    w_init = draw_init(trainer.net, cell, "init")
-    if cell.control == "transplant" and donor_masks is None:
-        donor_masks = masks_of(trainer, donor_of(cell))
+    setting = Setting.of(trainer, cell, donor_masks)
     while state.round <= cell.rounds:
         trained = trainer.train(cell, state.start, state.round, name)
-        record, state = finish_round(trainer, cell, state, trained, w_init, donor_masks)
+        record, state = finish_round(setting, state, trained, trainer.measure)
         yield record, state
 
 
-def finish_round(trainer: Measurer, cell: Cell, state: State, trained: Trained, w_init: Tensor,
-                 donor_masks: Mapping[int, Tensor] | None = None) -> tuple[dict[str, Any], State]:
-    """What follows a round's training: measure, prune, reset, prove; the record, and the state the next round begins from."""
-    record = measure(trainer, cell, state, trained)
+def finish_round(setting: Setting, state: State, trained: Trained, measure: Callable[[Tensor], Measured]) -> tuple[Record, State]:
+    """What follows the training of a round: record, prune, reset. The record, and the state the next round begins from."""
+    cell, net, mask = setting.cell, setting.net, state.start.mask
+    record = record_of(setting, state, trained, measure)
     if trained.diverged or state.round == cell.rounds:
         return record, State(cell.rounds + 1, state.start)
-    w_step = (trained.w_step if state.round == 0 else state.w_step) if cell.reset.options.get("step") else None
-    stations = {"w_init": w_init, "w_step": w_init if w_step is None else w_step, "w_start": state.start.w, "w_final": trained.w_final}
-    scored = stations
-    if cell.prune_when == "before":
-        begun = reset(trainer.net, cell, stations, state.start.mask, state.round, trained).w
-        scored = {"w_init": w_init, "w_start": begun, "w_final": begun}
-    state = _cut(trainer, cell, State(state.round + 1, state.start, w_step), scored, donor_masks)
-    state.start = reset(trainer.net, cell, stations, state.start.mask, state.round - 1, trained)
-    state.proofs |= prove_reset(trainer.net, cell, state.start, w_step, trained)
-    return record, state
+    w_step = trained.w_step if state.round == 0 else state.w_step
+    stations = stations_of(setting, state, trained, w_step)
+    pruned = next_mask(setting, state.round + 1, scored_on(setting, state, trained, stations), mask)
+    said = prove_mask(setting, state.round + 1, mask, pruned)
+    start = reset(net, cell, stations, pruned.mask, state.round, trained)
+    said |= prove_reset(setting, start, stations["w_step"], trained)
+    return record, State(state.round + 1, start, w_step if rewinds(cell) else None, pruned.asked, said)
 
 
-def _cut(trainer: Measurer, cell: Cell, state: State, stations: dict[str, Tensor], donor_masks: Mapping[int, Tensor] | None) -> State:
-    """The state under the mask of round `state.round`: its pruning, scored on what was trained or else on what is to be."""
-    net, start = trainer.net, state.start
-    done = state.round - (cell.prune_when == "after")
-    if cell.control == "transplant":
-        pruned = transplant(net, cell, (donor_masks or {}).get(state.round))
-    else:
-        pruned = prune(net, cell, stations, start.mask, done, trainer.images)
-    said = prove_mask(net, cell, start.mask, pruned, (donor_masks or {}).get(state.round))
-    cut = Start(start.w * pruned.mask, pruned.mask, start.moments)
-    return State(state.round, cut, state.w_step, pruned.asked, {**state.proofs, **said})
+# Where a cell begins
+
+def first_state(trainer: HasNet, cell: Cell, donor_masks: Mapping[int, Tensor] | None = None) -> State:
+    """Where round 0 begins: the cell's init, whole, or pruned already where `prune_when` says so."""
+    setting = Setting.of(trainer, cell, donor_masks)
+    check_pruning(setting.net, cell)
+    w_init = setting.w_init
+    whole = torch.ones_like(w_init, dtype=torch.bool)
+    if cell.prune_when == "after":
+        return State(0, Start(w_init, whole))
+    pruned = next_mask(setting, 0, {"w_init": w_init, "w_start": w_init, "w_final": w_init}, whole)
+    return State(0, Start(w_init * pruned.mask, pruned.mask), None, pruned.asked, prove_mask(setting, 0, whole, pruned))
 
 
 def masks_of(trainer: Trainer, donor: Cell) -> dict[int, Tensor]:
-    """The mask each round of a cell trains under, by running it."""
-    other = type(trainer)(donor, trainer.images)
-    begun = first_state(other, donor)
+    """The mask that each round of a donor trains under, by running it in a trainer of its own."""
+    begun = first_state(trainer, donor)
     masks = {0: begun.start.mask}
-    for _, state in run_rounds(other, donor, begun):
+    for _, state in run_rounds(trainer, donor, begun):
         masks[state.round] = state.start.mask
     return {round_: mask for round_, mask in masks.items() if round_ <= donor.rounds}
 
+
+# When it prunes, and by whose scores
+
+def rewinds(cell: Cell) -> bool:
+    """Whether survivors go back to a step after the first, which then has to be kept."""
+    return bool(cell.reset.options.get("step"))
+
+
+def stations_of(setting: Setting, state: State, trained: Trained, w_step: Tensor | None) -> dict[str, Tensor]:
+    """The weights on their way through the cell: at the beginning, at the rewind step, when the round began, at its end."""
+    kept = w_step if rewinds(setting.cell) else None
+    return {"w_init": setting.w_init, "w_step": setting.w_init if kept is None else kept,
+            "w_start": state.start.w, "w_final": trained.w_final}
+
+
+def scored_on(setting: Setting, state: State, trained: Trained, stations: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that the pruning scores: those just trained, or, with `prune_when = "before"`, those about to be."""
+    if setting.cell.prune_when != "before":
+        return stations
+    begun = reset(setting.net, setting.cell, stations, state.start.mask, state.round, trained).w
+    return {"w_init": setting.w_init, "w_start": begun, "w_final": begun}
+
+
+def next_mask(setting: Setting, round_: int, scored: Mapping[str, Tensor], mask: Tensor) -> Pruned:
+    """The mask that a round is to train under: its own pruning, or the donor's."""
+    cell = setting.cell
+    if cell.control == "transplant":
+        return transplant(setting.net, cell, (setting.donor_masks or {}).get(round_))
+    done = round_ - (cell.prune_when == "after")
+    return prune(setting.net, cell, scored, mask, done, setting.images)
+
+
+# Where the survivors go back to
 
 def reset(net: Net, cell: Cell, stations: dict[str, Tensor], mask: Tensor, round_: int, trained: Trained) -> Start:
     """Where the survivors begin the next round: every parameter through the reset, then the dead at 0."""
@@ -146,8 +189,11 @@ def _resampled(net: Net, cell: Cell, w_init: Tensor, round_: int) -> Tensor:
     return flat
 
 
-def prove_mask(net: Net, cell: Cell, was: Tensor, pruned: Pruned, donor: Tensor | None) -> dict[str, Any]:
-    """The checks of law 7 on a pruning; raises BrokenControl by name."""
+# What a round proves and records
+
+def prove_mask(setting: Setting, round_: int, was: Tensor, pruned: Pruned) -> dict[str, Any]:
+    """The checks of a pruning; raises BrokenControl by name."""
+    net, cell, donor = setting.net, setting.cell, (setting.donor_masks or {}).get(round_)
     said: dict[str, Any] = {"counts": proofs.counts_are_exact(net, cell, pruned.asked, pruned.mask)}
     if cell.control == "shuffle":
         said["shuffle"] = proofs.shuffle_moved(net, cell, pruned.ranked, pruned.mask)
@@ -158,58 +204,38 @@ def prove_mask(net: Net, cell: Cell, was: Tensor, pruned: Pruned, donor: Tensor 
     return said
 
 
-def prove_reset(net: Net, cell: Cell, start: Start, w_step: Tensor | None, trained: Trained) -> dict[str, Any]:
-    """The checks of law 7 on a reset; raises BrokenControl by name."""
+def prove_reset(setting: Setting, start: Start, w_step: Tensor, trained: Trained) -> dict[str, Any]:
+    """The checks of a reset; raises BrokenControl by name."""
+    net, cell = setting.net, setting.cell
     again = draw_init(net, cell, "init")  # Not the tensor we hold: a new draw, so that an aliased w_init is caught.
-    sources = {"w_final": trained.w_final, "w_step": again if w_step is None else w_step}
+    sources = {"w_final": trained.w_final, "w_step": w_step if rewinds(cell) else again}
     return dict(proofs.reset_is_what_it_says(net, cell, start.w, start.mask, sources, again))
 
 
-def measure(trainer: Measurer, cell: Cell, state: State, trained: Trained) -> dict[str, Any]:
-    """The round's record: what was kept, how it did at the end and at early stop, the curve, the seconds, the proofs."""
-    net, mask = trainer.net, state.start.mask
-    end = trainer.measure(trained.w_final)
+def record_of(setting: Setting, state: State, trained: Trained, measure: Callable[[Tensor], Measured]) -> Record:
+    """What was kept, how it did at the end and at early stop, the curve, the seconds, the proofs."""
+    mask = state.start.mask
+    end = measure(trained.w_final)
     early = None
     if trained.w_early is not None and not trained.diverged:
-        early = {"step": trained.early_step, **(end if trained.early_step == trained.steps else trainer.measure(trained.w_early))}
-    weights = {slot.layer: int(slot.of(mask).sum()) for slot in net.weights}
-    sizes = {slot.layer: slot.size for slot in net.weights}
+        early = {"step": trained.early_step, **(end if trained.early_step == trained.steps else measure(trained.w_early))}
+    counts = counts_of(setting.net, mask)
     zero = None if trained.diverged else proofs.the_dead_are_zero(trained.w_final, mask)
     return {
-        "round": state.round, "kept": sum(weights.values()), "kept_fraction": sum(weights.values()) / sum(sizes.values()),
-        "kept_by_layer": weights, "size_by_layer": sizes, "asked_by_layer": state.asked,
-        "units_by_layer": {slot.layer: slot.shape[0] for slot in net.weights},
-        "alive_units": {slot.layer: int(alive_units(net, slot.layer, mask).sum()) for slot in net.weights},
-        "degrees": degrees(net, mask),
-        "steps": trained.steps, "diverged": trained.diverged, "end": end, "early": early, "curve": trained.curve,
-        "proofs": {**state.proofs, "dead_weights": zero}, "seconds": trained.seconds,
+        "round": state.round,
+        "kept": counts.kept,
+        "kept_fraction": counts.kept / counts.size,
+        "kept_by_layer": counts.kept_by_layer,
+        "size_by_layer": counts.size_by_layer,
+        "asked_by_layer": state.asked,
+        "units_by_layer": counts.units_by_layer,
+        "alive_units": counts.alive_units,
+        "degrees": counts.degrees,
+        "steps": trained.steps,
+        "diverged": trained.diverged,
+        "end": end,
+        "early": early,
+        "curve": trained.curve,
+        "proofs": {**state.proofs, "dead_weights": zero},
+        "seconds": trained.seconds,
     }
-
-
-def alive_units(net: Net, layer: str, mask: Tensor) -> Tensor:
-    """Units with a live weight coming in and, where the next layer is known, a live one going out."""
-    slot = next(slot for slot in net.weights if slot.layer == layer)
-    alive = slot.of(mask).flatten(1).any(dim=1)
-    following = net.after(slot)
-    if following is not None:
-        alive &= following.of(mask).flatten(2).any(2).any(0).view(len(alive), -1).any(1) if following.of(mask).dim() > 2 \
-            else following.of(mask).any(0).view(len(alive), -1).any(1)
-    return alive
-
-
-def degrees(net: Net, mask: Tensor) -> dict[str, dict[str, dict[str, float]]]:
-    """Of each layer, the live weights into each of its units (`in`) and out of each unit, or pixel, that it reads (`out`)."""
-    said: dict[str, dict[str, dict[str, float]]] = {}
-    for before, slot in zip([None, *net.weights], net.weights, strict=False):
-        live = slot.of(mask).flatten(2).sum(2) if len(slot.shape) > 2 else slot.of(mask).long()
-        units = before.shape[0] if before is not None and net.after(before) is slot else live.shape[1]
-        said[slot.layer] = {"in": _spread(live.sum(1)), "out": _spread(live.sum(0).view(units, -1).sum(1))}
-    return said
-
-
-def _spread(counts: Tensor) -> dict[str, float]:
-    """A few numbers for a layer's degrees; `zero` is how many have none left."""
-    ordered = counts.double().sort().values
-    q1, median, q3 = ordered.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=ordered.dtype, device=ordered.device)).tolist()
-    return {"min": int(ordered[0]), "q1": q1, "median": median, "q3": q3, "max": int(ordered[-1]), "mean": float(ordered.mean()),
-            "zero": int((counts == 0).sum())}

@@ -8,33 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
+from sweepstake.engine.images import Images
+from sweepstake.engine.masks import alive_in, prunable, ranked_together, without_units
 from sweepstake.engine.network import Net, Slot
-from sweepstake.engine.train import Images
 from sweepstake.pieces import criterion
 from sweepstake.pieces.networks import MLP
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 CHUNK = 500
 """Images at a time: what a gradient keeps in memory."""
 ENSEMBLE_CHUNK = 1000
 """Images at a time under unit masks: measured, by bench/lfe.py; activations of one mask stay in the cache."""
-
-
-def ranked_together(net: Net, cell: Cell, slot: Slot) -> list[Slot]:
-    """A layer's weights, and its biases where they are pruned among them."""
-    bias = net.bias_of(slot)
-    return [slot, bias] if cell.prune_biases and bias and cell.granularity == "weight" else [slot]
-
-
-def alive_in(net: Net, cell: Cell, slot: Slot, mask: Tensor) -> Tensor:
-    """What of this layer can still die, flat: its weights (and biases), or its units."""
-    if cell.granularity == "unit":
-        return slot.of(mask).flatten(1).any(dim=1)
-    return torch.cat([s.of(mask).flatten() for s in ranked_together(net, cell, slot)])
 
 
 class Scorer:
@@ -135,7 +124,7 @@ class Scorer:
         """The network at these weights. Dropout is off; a batch norm takes these images' statistics and remembers nothing."""
         self.net.module.eval()
         for module in self.net.module.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, BATCH_NORMS):
                 module.train()
         values = {slot.name: slot.of(flat).detach().clone() if slot.role == "statistic" else slot.of(flat) for slot in self.net.slots}
         counters = {name: buffer.clone() for name, buffer in self.net.module.named_buffers() if not buffer.is_floating_point()}
@@ -183,7 +172,7 @@ class Scorer:
         """Mean |output| of each unit, as the layer after it sees it."""
         sums: dict[Slot, Tensor] = {}
         hooks = []
-        for slot in self.net.prunable(self.cell):
+        for slot in prunable(self.net, self.cell):
             following = self.net.after(slot)
             if following is None:
                 if slot is not self.net.weights[-1]:
@@ -247,18 +236,3 @@ class Scorer:
             left = without_units(self.net, self.mask, {slot: on[slot][m] for slot in on})
             losses.append(cross_entropy(self._forward(self.stations["w_final"] * left, x), y, reduction="sum"))
         return torch.stack(losses).double()
-
-
-def without_units(net: Net, mask: Tensor, kept: Mapping[Slot, Tensor]) -> Tensor:
-    """The mask where exactly the kept units live: a dead one takes its bias, its norm and its outgoing weights with it."""
-    new = mask.clone()
-    for alive in (True, False):  # First what a shuffle brings back, then every death: a weight needs both its ends.
-        for slot, units in kept.items():
-            chosen = units & ~slot.of(mask).flatten(1).any(1) if alive else ~units
-            slot.of(new)[chosen] = alive
-            for each in (net.bias_of(slot), *net.norm_of(slot)):
-                if each is not None:
-                    each.of(new)[chosen] = alive
-            if following := net.after(slot):
-                following.of(new)[:, chosen.repeat_interleave(following.shape[1] // slot.shape[0])] = alive
-    return new

@@ -6,12 +6,12 @@ draws are this engine's own, in distribution. Not yet measured on a GPU.
 """
 
 import gc
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, replace
-from math import isfinite, prod
+from dataclasses import replace
+from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -22,23 +22,23 @@ from torch.nn.functional import cross_entropy
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
-from sweepstake.engine.network import Net, Slot, draw_init
-from sweepstake.engine.rounds import State, finish_round, masks_of
-from sweepstake.engine.train import (  # pyright: ignore[reportPrivateUsage]
-    Images,
-    Split,
+from sweepstake.engine.build import build_net
+from sweepstake.engine.images import Images, Split
+from sweepstake.engine.network import Net, Slot
+from sweepstake.engine.rounds import Setting, State, finish_round
+from sweepstake.engine.train import (
+    Measured,
     Start,
     Trained,
-    Trainer,
     Watch,
-    _grid,
-    _order_seed,
+    curve_steps,
     first_step,
+    order_seed,
     progress,
     steps_in_round,
+    train_round,
 )
 from sweepstake.pieces import lr_schedule
-from sweepstake.pieces.donors import donor_of
 from sweepstake.pieces.networks import Dropout
 
 ALIGNED = 64
@@ -244,10 +244,10 @@ class StackTrainer:
     def __init__(self, cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu", watch: Watch = lambda *_: None):
         self.cells, self.images, self.device, self.watch = list(cells), images, torch.device(device), watch
         first, count = self.cells[0], len(self.cells)
-        self.net = Net(first, images.inputs, images.classes)
+        self.net = build_net(first, images.inputs, images.classes)
         self.dtype = self.net.w.dtype
         self.steps = steps_in_round(first, len(images.train.y))
-        self.grid = set(_grid(first, self.steps, len(images.train.y)))
+        self.grid = curve_steps(first, self.steps, len(images.train.y))
         self._held = _to(images, self.device)
         self._module, self._dropouts = for_stacks(self.net.module)
         self._module.to(self.device)
@@ -265,8 +265,8 @@ class StackTrainer:
         self.dead_CN = torch.zeros(count, padded, dtype=torch.bool, device=self.device)
         # Each apart and whole: vmap updates a batch norm's statistics in place only where they lie without gaps.
         self.statistics = [(slot, torch.zeros(count, *slot.shape, **new)) for slot in statistics]
-        self._order_seeds = list(dict.fromkeys(_order_seed(cell) for cell in self.cells))
-        self._order_of_C = torch.tensor([self._order_seeds.index(_order_seed(cell)) for cell in self.cells], device=self.device)
+        self._order_seeds = list(dict.fromkeys(order_seed(cell) for cell in self.cells))
+        self._order_of_C = torch.tensor([self._order_seeds.index(order_seed(cell)) for cell in self.cells], device=self.device)
         self.order = torch.zeros(max(self.steps, 1), len(self._order_seeds), first.batch_size, dtype=torch.int32, device=self.device)
         # Float32 whatever the precision: so the fused kernels read it on CUDA.
         self.rates = torch.zeros(max(self.steps, 1), count, device=self.device)
@@ -349,15 +349,17 @@ class StackTrainer:
         """One round of every cell, as `train.Trainer.train`. The host waits for the device at points of the curve, never between."""
         names = names or [""] * len(self.cells)
         with _exact(self.device):
-            if self.steps and self._run is None:
-                self._run = recorded(self._step, self._rehearse, self.device)
-            self._begin(starts, round_)
-            return self._train(round_, names, [bool(start.moments) for start in starts])
+            self.prepare(starts, round_)
+            return train_round(self, self, self.cells, round_, names)
 
-    def _begin(self, starts: Sequence[Start], round_: int) -> None:
+    def prepare(self, starts: Sequence[Start], round_: int) -> None:
+        """The round of every cell, at its first step."""
+        if self.steps and self._run is None:
+            self._run = recorded(self._step, self._rehearse, self.device)
         alive = torch.stack([start.mask[:self.learnt] for start in starts])
         self.dead_CN[:, :self.learnt] = ~alive.to(self.device)
         self._load([start.w for start in starts])
+        self._had_moments = [bool(start.moments) for start in starts]
         # Dead weights begin at 0 with moments of 0 and never see a gradient: no step moves them, so none has to put them back.
         self.w_CN.masked_fill_(self.dead_CN, 0)
         self.optimiser.load(starts, self.dead_CN)
@@ -368,16 +370,13 @@ class StackTrainer:
         self.keys_CD.copy_(torch.tensor([[int(streams.generator(cell.seed, "dropout", round_, number).integers(2**62))
                                           for number in range(len(self._dropouts))] for cell in self.cells], dtype=torch.int64))
         self.t.fill_(first_step(self.cells[0], round_))
+        _synchronise(self.device)
 
     def _load(self, ws: Sequence[Tensor]) -> None:
         w = torch.stack(list(ws)).to(self.device)
         self.w_CN[:, :self.learnt] = w[:, :self.learnt]
         for slot, value in self.statistics:
             value.copy_(w[:, slot.start:slot.stop].view_as(value))
-
-    def _flat(self, c: int) -> Tensor:
-        """A copy of one cell's whole vector, on the device."""
-        return torch.cat([self.w_CN[c, :self.learnt], *[value[c].flatten() for _, value in self.statistics]])
 
     def _rates(self, round_: int) -> Tensor:
         factors: dict[tuple[str, float], list[float]] = {}
@@ -390,49 +389,32 @@ class StackTrainer:
         return torch.tensor([[cell.lr * f for f in factors[str(cell.lr_schedule), progress(cell, round_, 0, self.steps)]]
                              for cell in self.cells]).T
 
-    def _train(self, round_: int, names: Sequence[str], had_moments: Sequence[bool]) -> list[Trained]:
-        seats, rewinds = [Seat() for _ in self.cells], dict[int, list[int]]()
-        for c, cell in enumerate(self.cells):
-            if round_ == 0 and "step" in cell.reset.options:
-                rewinds.setdefault(cell.reset.options["step"], []).append(c)
-        _synchronise(self.device)
-        began, measuring, since = time.perf_counter(), 0.0, 0
-        first = first_step(self.cells[0], round_)
-        for step in range(first, self.steps + 1):
-            if step in self.grid or step == first:
-                _synchronise(self.device)
-                paused = time.perf_counter()
-                for c, (seat, point) in enumerate(zip(seats, self._points(step, since), strict=True)):
-                    if not seat.diverged:
-                        seat.see(point, lambda c=c: self._flat(c))
-                        self.watch(names[c], round_, step, self.steps)
-                self.loss_C.zero_()
-                since = 0
-                _synchronise(self.device)
-                measuring += time.perf_counter() - paused
-            for c in rewinds.get(step, []):
-                seats[c].w_step = self._flat(c) if not seats[c].diverged else None
-            if step < self.steps:
-                assert self._run
-                self._run()
-                since += 1
-        spent = {"train": time.perf_counter() - began - measuring, "evaluate": measuring}
-        seconds = {key: value / len(self.cells) for key, value in spent.items()}  # Each cell's share.
-        return [seat.trained(self._flat(c) if seat.w_final is None else seat.w_final, self.steps, seconds,
-                             self.optimiser.moments(c, self.learnt) if self.steps or had_moments[c] else [])
-                for c, seat in enumerate(seats)]
+    # What the loop asks for
+
+    def advance(self, first: int, last: int, losses: list[float]) -> list[float]:
+        """As `train.Round`: the host waits for the device at the end, never between steps."""
+        assert self._run
+        self.loss_C.copy_(torch.tensor(losses, dtype=torch.float64))
+        for _ in range(first, last):
+            self._run()
+        return self.loss_C.tolist()
+
+    def points(self) -> list[dict[str, float]]:
+        validation = self._here(self._held.validation) if self._held.validation else None
+        splits = {**({"validation": validation} if validation else {}), "test": self._here(self._held.test)}
+        return [{f"{name}_{key}": each[c][key] for name, each in splits.items() for key in ("loss", "accuracy")}
+                for c in range(len(self.cells))]
+
+    def w(self, seat: int = 0) -> Tensor:
+        """A copy of one cell's whole vector, on the device."""
+        return torch.cat([self.w_CN[seat, :self.learnt], *[value[seat].flatten() for _, value in self.statistics]])
+
+    def moments(self, seat: int = 0) -> list[Tensor]:
+        return self.optimiser.moments(seat, self.learnt) if self.steps or self._had_moments[seat] else []
 
     # Measuring
 
-    def _points(self, step: int, since: int) -> list[dict[str, float]]:
-        """A point of every cell's learning curve, on the host."""
-        validation = self._here(self._held.validation) if self._held.validation else None
-        test, losses = self._here(self._held.test), (self.loss_C / since).tolist() if since else [float("nan")] * len(self.cells)
-        return [{"step": step, "train_loss": losses[c],
-                 **({f"validation_{k}": validation[c][k] for k in ("loss", "accuracy")} if validation else {}),
-                 **{f"test_{k}": test[c][k] for k in ("loss", "accuracy")}} for c in range(len(self.cells))]
-
-    def measure(self, ws: Sequence[Tensor]) -> list[dict[str, dict[str, float] | None]]:
+    def measure(self, ws: Sequence[Tensor]) -> list[Measured]:
         """Loss and accuracy of a whole vector for each cell, on every split, each image counted once."""
         with _exact(self.device):
             self._load(ws)
@@ -466,36 +448,6 @@ def _losses(logits: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(logits.flatten(0, 1), y.expand(logits.shape[:2]).flatten(), reduction="none").view(logits.shape[:2])
 
 
-class Seat:
-    """What one cell of a stack has to show for its round so far."""
-
-    def __init__(self):
-        self.curve: dict[str, list[float]] = {}
-        self.best, self.early_step = float("inf"), None
-        self.w_early: Tensor | None = None
-        self.w_step: Tensor | None = None
-        self.w_final: Tensor | None = None
-        """Set where it diverged: its row is trained on, but the cell has ended."""
-
-    @property
-    def diverged(self) -> bool:
-        return self.w_final is not None
-
-    def see(self, point: Mapping[str, float], flat: Callable[[], Tensor]) -> None:
-        """Add a point to the curve; keep the weights if the validation loss is the lowest yet, or if this is the end."""
-        for key, value in point.items():
-            self.curve.setdefault(key, []).append(value)
-        if point.get("validation_loss", float("inf")) < self.best:
-            self.best, self.early_step, self.w_early = point["validation_loss"], int(point["step"]), flat()
-        if len(self.curve["step"]) > 1 and not isfinite(point["train_loss"]):  # The first has no loss yet.
-            self.w_final = flat()
-
-    def trained(self, w_final: Tensor, steps: int, seconds: dict[str, float], moments: list[Tensor]) -> Trained:
-        w_early, w_step = (None if w is None else w.cpu() for w in (self.w_early, self.w_step))
-        diverged = self.diverged or not bool(w_final.isfinite().all())
-        return Trained(w_final.cpu(), w_early, self.early_step, w_step, moments, self.curve, steps, dict(seconds), diverged)
-
-
 def _to(images: Images, device: torch.device) -> Images:
     def moved(split: Split) -> Split:
         return Split(split.x.to(device), split.y.to(device))
@@ -510,28 +462,15 @@ Finished = tuple[int, dict[str, Any] | Exception, State | None]
 """Which cell, its round's record, and the state its next one begins from; or the error that ended it, and none."""
 
 
-@dataclass
-class Measured:
-    """What `finish_round` asks of a trainer, of weights that were measured with the stack."""
-
-    net: Net
-    images: Images
-    seen: list[tuple[Tensor, dict[str, dict[str, float] | None]]]
-
-    def measure(self, w: Tensor) -> dict[str, dict[str, float] | None]:
-        return next(found for weights, found in self.seen if weights is w)
-
-
-def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[State],
-              names: Sequence[str] | None = None, donors: Sequence[Mapping[int, Tensor] | None] | None = None) -> Iterator[Finished]:
+def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[State], names: Sequence[str] | None = None,
+              donors: Sequence[Mapping[int, Tensor] | None] | None = None) -> Iterator[Finished]:
     """Iterative pruning of all cells, a finished round of one cell at a time: `rounds.run_rounds` side by side.
 
     Cells that are behind (resumed earlier) catch up first; one that ends leaves the stack, and the rest go on without it.
+    A transplant takes its masks from `donors`.
     """
-    states, names = list(states), names or [""] * len(cells)
-    w_init = [draw_init(trainer.net, cell, "init") for cell in cells]
-    if donors is None:
-        donors = [masks_of(Trainer(cell, trainer.images), donor_of(cell)) if cell.control == "transplant" else None for cell in cells]
+    states, names, donors = list(states), names or [""] * len(cells), donors or [None] * len(cells)
+    settings = [Setting.of(trainer, cell, masks) for cell, masks in zip(cells, donors, strict=True)]
     while unfinished := [i for i, cell in enumerate(cells) if states[i].round <= cell.rounds]:
         round_ = min(states[i].round for i in unfinished)
         here = [i for i in unfinished if states[i].round == round_]
@@ -540,10 +479,9 @@ def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[Sta
             del trainer  # Before another takes its place in memory.
             trainer = StackTrainer([cells[i] for i in here], images, device, watch)
         trained = trainer.train([states[i].start for i in here], round_, [names[i] for i in here])
-        seats = _measured(trainer, trained)
-        for i, each, seat in zip(here, trained, seats, strict=True):
+        for i, each, measured in zip(here, trained, _measured(trainer, trained), strict=True):
             try:
-                record, states[i] = finish_round(seat, cells[i], states[i], each, w_init[i], donors[i])
+                record, states[i] = finish_round(settings[i], states[i], each, measured)
             except Exception as error:  # What is wrong with one cell, a piece of its own say, is not wrong with its neighbours.
                 if out_of_memory(error):
                     raise
@@ -553,14 +491,16 @@ def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[Sta
                 yield i, record, states[i]
 
 
-def _measured(trainer: StackTrainer, trained: Sequence[Trained]) -> list[Measured]:
-    seats = [Measured(trainer.net, trainer.images, [(each.w_final, found)])
-             for each, found in zip(trained, trainer.measure([each.w_final for each in trained]), strict=True)]
+def _measured(trainer: StackTrainer, trained: Sequence[Trained]) -> list[Callable[[Tensor], Measured]]:
+    """Of each cell, how its last and its best weights do: measured with the whole stack, told one by one."""
+    found = [trainer.measure([each.w_final for each in trained])]
     if any(each.w_early is not None and each.early_step != each.steps for each in trained):
-        early = [each.w_final if each.w_early is None else each.w_early for each in trained]
-        for seat, w, found in zip(seats, early, trainer.measure(early), strict=True):
-            seat.seen.append((w, found))
-    return seats
+        found.append(trainer.measure([each.w_final if each.w_early is None else each.w_early for each in trained]))
+
+    def told(seat: int, w: Tensor) -> Measured:
+        return found[w is not trained[seat].w_final][seat]
+
+    return [partial(told, seat) for seat in range(len(trained))]
 
 
 # Memory
@@ -568,14 +508,14 @@ def _measured(trainer: StackTrainer, trained: Sequence[Trained]) -> list[Measure
 def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu", budget: int | None = None) -> int:
     """How many such cells fit side by side, in `budget` bytes or in 80 % of what the card has free; at least one."""
     cell = cells[0]
-    net = Net(cell, images.inputs, images.classes)
+    net = build_net(cell, images.inputs, images.classes)
     if budget is None:
         if torch.device(device).type != "cuda":
             return len(cells)
         give_back()  # What an earlier stack had counts as free.
         budget = int(0.8 * torch.cuda.mem_get_info(torch.device(device))[0])
     splits = [images.train, images.test, *([images.validation] if images.validation else [])]
-    seeds = len({_order_seed(each) for each in cells})
+    seeds = len({order_seed(each) for each in cells})
     shared = sum(split.x.nbytes + split.y.nbytes for split in splits)
     shared += 4 * cell.batch_size * steps_in_round(cell, len(images.train.y)) * seeds
     # A step's activations and their gradients, and as much again for a piece of a measurement.

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from sweepstake.base.cell import Cell
-from sweepstake.engine.network import (
-    Net,
-    Slot,
-    _tensors,  # pyright: ignore[reportPrivateUsage]
-)
-from sweepstake.engine.train import Start, Trained, Trainer
+from sweepstake.engine import streams
+from sweepstake.engine.images import Images
+from sweepstake.engine.masks import columns_of, units_read
+from sweepstake.engine.network import Net, Slot
+from sweepstake.engine.plain import PlainRound, measure, seed_dropout
+from sweepstake.engine.train import Measured, Start, Trainer
 from sweepstake.pieces.networks import Dropout, Flatten
 
 GONE = 0.05
@@ -82,87 +82,78 @@ def computed_units(net: Net, w: Tensor, mask: Tensor, moves: bool) -> list[Tenso
         for name in norms:
             affine = [owned[each].of(mask) for each in (f"{name}.weight", f"{name}.bias") if each in owned]
             stays &= ~(affine[0] | affine[1]) if len(affine) == 2 else False
-        speaks.append(slot.of(mask)[:, _columns(speaks[-1], slot)].flatten(1).any(1) | ~stays)
+        speaks.append(slot.of(mask)[:, columns_of(speaks[-1], slot)].flatten(1).any(1) | ~stays)
     speaks[-1][:] = True
     kept = [speaks[-1]]
     for n in range(len(net.weights) - 1, 0, -1):
-        read = net.weights[n].of(mask)[kept[0]].any(0).view(len(speaks[n]), -1).any(1)
+        read = units_read(net.weights[n], mask, len(speaks[n]), kept[0])
         here = speaks[n] & (read | any(map(_norm, after[n].values())))
         here[0] |= not bool(here.any())
         kept.insert(0, here)
     return [speaks[0], *kept]
 
 
-def _columns(units: Tensor, reader: Slot) -> Tensor:
-    """The columns a layer reads these units in: one each, or a block where a map was laid flat."""
-    return units.repeat_interleave(reader.shape[1] // len(units))
-
-
-class Thin(Net):
-    """A network without the units that are not computed; its flat vector is the whole one's at `index`.
+class Thin:
+    """A network without the units that are not computed: `net` is the smaller one, its flat vector the whole one's at `index`.
 
     Behind the module's own parameters lie those that are alive without it, which decay and moments go on moving, and behind its
     statistics those of channels that are 0, which `fade`.
     """
 
-    def __init__(self, net: Net, kept: list[Tensor], mask: Tensor):
-        self.cell, self.inputs, self.classes, self.chain = net.cell, net.inputs, net.classes, True
-        self.kept, self.layers, self.slots = kept, between(net), []
+    def __init__(self, whole: Net, kept: list[Tensor], mask: Tensor):
+        self.kept, self.layers = kept, between(whole)
         rows = {name: units for layers, units in zip(self.layers, kept, strict=True) for name in layers}
-        rows |= {slot.layer: units for slot, units in zip(net.weights, kept[1:], strict=True)}
-        columns = {slot: _columns(units, slot) for slot, units in zip(net.weights, kept[:-1], strict=True)}
-        order, left = torch.arange(net.size), mask | (torch.arange(net.size) >= net.learnt)
+        rows |= {slot.layer: units for slot, units in zip(whole.weights, kept[1:], strict=True)}
+        columns = {slot: columns_of(units, slot) for slot, units in zip(whole.weights, kept[:-1], strict=True)}
+        order, left = torch.arange(whole.size), mask | (torch.arange(whole.size) >= whole.learnt)
+        slots: list[Slot] = []
 
-        def smaller(slots: list[Slot], at: int) -> Tensor:
+        def smaller(some: list[Slot], at: int) -> Tensor:
             """Where in the whole vector these lie, one behind the other, in the smaller one from `at` on."""
             places = [torch.empty(0, dtype=torch.int64)]
-            for slot in slots:
+            for slot in some:
                 of = slot.of(order)[rows[slot.layer]]
                 of = of[:, columns[slot]] if slot in columns else of
-                self.slots.append(replace(slot, start=at, stop=at + of.numel(), shape=tuple(of.shape)))
+                slots.append(replace(slot, start=at, stop=at + of.numel(), shape=tuple(of.shape)))
                 places.append((of.permute(0, 2, 3, 1) if of.dim() == 4 else of).flatten())
                 at += of.numel()
             left[torch.cat(places)] = False
             return torch.cat(places)
 
-        statistics = [slot for slot in net.slots if slot.role == "statistic"]
-        own = smaller(net.slots[:len(net.slots) - len(statistics)], 0)
-        idle = left[:net.learnt].nonzero().flatten()
-        self.learnt = len(own) + len(idle)
-        followed = smaller(statistics, self.learnt)
-        faded = net.learnt + left[net.learnt:].nonzero().flatten()
+        statistics = [slot for slot in whole.slots if slot.role == "statistic"]
+        own = smaller(whole.slots[:len(whole.slots) - len(statistics)], 0)
+        idle = left[:whole.learnt].nonzero().flatten()
+        learnt = len(own) + len(idle)
+        followed = smaller(statistics, learnt)
+        faded = whole.learnt + left[whole.learnt:].nonzero().flatten()
         self.index = torch.cat([own, idle, followed, faded])
-        self.size, self.whole = len(self.index), (net.size, net.learnt)
-        self.w, self.grad = (torch.zeros(self.size, dtype=net.w.dtype) for _ in range(2))
-        self.faded, momentum = slice(self.size - len(faded), self.size), torch.zeros_like(net.w)
+        self.size, self.whole = len(self.index), (whole.size, whole.learnt)
+        self.faded, momentum = slice(self.size - len(faded), self.size), torch.zeros_like(whole.w)
         for slot in statistics:
-            slot.of(momentum)[:] = net.module.get_submodule(slot.layer).momentum  # pyright: ignore[reportArgumentType]
+            slot.of(momentum)[:] = whole.module.get_submodule(slot.layer).momentum  # pyright: ignore[reportArgumentType]
         self.fade = 1 - momentum[faded]
-        self.module = self._smaller(net)
+        w = torch.zeros(self.size, dtype=whole.w.dtype)
+        self.net = Net(self._smaller(whole.module), whole.inputs, whole.classes, slots, w, learnt)
 
-    def _smaller(self, net: Net) -> nn.Module:
-        """The same module, its tensors this vector's slices."""
-        module = deepcopy(net.module)
+    def _smaller(self, module: nn.Module) -> nn.Module:
+        """The same module, its group norms told which channels they are given."""
+        module = deepcopy(module)
         for layers, units in zip(self.layers, self.kept, strict=True):
             for name, layer in layers.items():
                 if isinstance(layer, nn.GroupNorm) and not bool(units.all()):
                     setattr(module, name, SomeOfGroups(layer, units))
-        for slot, tensor in zip(self.slots, _tensors(module), strict=True):
-            tensor.data = slot.of(self.w)
-            if slot.role != "statistic":
-                tensor.grad = slot.of(self.grad)
         return module
 
     def narrow_dropout(self) -> None:
         """Dropout keeps what it would have kept of the whole network."""
         for layers, units in zip(self.layers, self.kept, strict=True):
             for name in layers:
-                layer = self.module.get_submodule(name)
+                layer = self.net.module.get_submodule(name)
                 if isinstance(layer, Dropout) and layer.keeps is not None:
                     layer.keeps = _narrowed(layer.keeps, units)
 
     def start(self, whole: Start) -> Start:
-        moments = [moment[self.index[:self.learnt]] if moment.dim() else moment for moment in whole.moments]
+        moments = [moment[self.index[:self.net.learnt]] if moment.dim() else moment for moment in whole.moments]
         return Start(whole.w[self.index], whole.mask[self.index], moments)
 
     def back(self, flat: Tensor) -> Tensor:
@@ -206,38 +197,43 @@ class ThinTrainer(Trainer):
 
     name = "thin"
 
-    def train(self, cell: Cell, start: Start, round_: int, name: str = "") -> Trained:
-        with self._thinned(start.w, start.mask, bool(start.moments)) as thin:
-            trained = super().train(cell, thin.start(start) if thin else start, round_, name)
-        if thin is None:
-            return trained
-        early, step = (None if w is None else thin.back(w) for w in (trained.w_early, trained.w_step))
-        moments = [thin.back(moment) if moment.dim() else moment for moment in trained.moments]
-        return replace(trained, w_final=thin.back(trained.w_final), w_early=early, w_step=step, moments=moments)
-
-    def measure(self, w: Tensor) -> dict[str, dict[str, float] | None]:
-        with self._thinned(w, w != 0, False) as thin:
-            return super().measure(w[thin.index] if thin else w)
-
     @contextmanager
-    def _thinned(self, w: Tensor, mask: Tensor, moves: bool) -> Iterator[Thin | None]:
-        """Inside, the network is the smaller one, where enough of it is gone."""
-        net, kept = self.net, computed_units(self.net, w, mask, moves)
-        hidden = torch.cat(kept[1:-1])
-        thin = Thin(net, kept, mask) if float((~hidden).sum()) >= GONE * len(hidden) else None
-        self.net = thin or net
-        try:
-            yield thin
-        finally:
-            self.net = net
+    def begin(self, cell: Cell, start: Start, round_: int) -> Iterator[PlainRound]:
+        thin = self.thinned(start.w, start.mask, bool(start.moments))
+        net = thin.net if thin else self.net
+        seed_dropout(net, cell, round_)
+        with streams.torch_draws(cell.seed, "dropout", round_):
+            if thin is None:
+                yield PlainRound(net, self.images, cell, start, round_, self.steps)
+            else:
+                thin.narrow_dropout()
+                yield ThinRound(thin, self.images, cell, start, round_, self.steps)
 
-    def _step(self, cell: Cell, chosen: Tensor, live: Tensor | None, optimiser: torch.optim.Optimizer) -> Tensor:
-        loss = super()._step(cell, chosen, live, optimiser)
-        if isinstance(self.net, Thin):
-            self.net.w[self.net.faded] *= self.net.fade
+    def measure(self, w: Tensor) -> Measured:
+        thin = self.thinned(w, w != 0, False)
+        return measure(thin.net, self.images, w[thin.index]) if thin else measure(self.net, self.images, w)
+
+    def thinned(self, w: Tensor, mask: Tensor, moves: bool) -> Thin | None:
+        """The smaller network, where enough of the whole one is gone."""
+        kept = computed_units(self.net, w, mask, moves)
+        hidden = torch.cat(kept[1:-1])
+        return Thin(self.net, kept, mask) if float((~hidden).sum()) >= GONE * len(hidden) else None
+
+
+class ThinRound(PlainRound):
+    """A round of one cell on a smaller network, told in the vectors of the whole one."""
+
+    def __init__(self, thin: Thin, images: Images, cell: Cell, start: Start, round_: int, steps: int):
+        super().__init__(thin.net, images, cell, thin.start(start), round_, steps)
+        self.thin = thin
+
+    def step(self, chosen: Tensor) -> Tensor:
+        loss = super().step(chosen)
+        self.net.w[self.thin.faded] *= self.thin.fade
         return loss
 
-    def _seed_dropout(self, cell: Cell, round_: int) -> None:
-        super()._seed_dropout(cell, round_)
-        if isinstance(self.net, Thin):
-            self.net.narrow_dropout()
+    def w(self, seat: int = 0) -> Tensor:
+        return self.thin.back(super().w(seat))
+
+    def moments(self, seat: int = 0) -> list[Tensor]:
+        return [self.thin.back(moment) if moment.dim() else moment for moment in super().moments(seat)]

@@ -75,10 +75,10 @@ def _cost(planned: Planned) -> tuple[int, tuple[list[float], list[float]], float
     """Steps a round, seconds a step at each kept fraction, seconds a measurement, and parameters, of one cell."""
     import torch
 
-    from sweepstake.engine.fast import trainer_for
-    from sweepstake.engine.prune import pruned_slots
-    from sweepstake.engine.scores import without_units
-    from sweepstake.engine.train import Start, Trainer, prepare, steps_in_round
+    from sweepstake.engine.choose import trainer_for
+    from sweepstake.engine.images import prepare
+    from sweepstake.engine.masks import pruned_slots, without_units
+    from sweepstake.engine.train import Start, Trainer, steps_in_round
     from sweepstake.pieces.datasets import Data
 
     cell = planned.cell
@@ -104,7 +104,7 @@ def _cost(planned: Planned) -> tuple[int, tuple[list[float], list[float]], float
             units = {slot: torch.arange(slot.shape[0]) < max(1, round(kept * slot.shape[0])) for slot in pruned_slots(trainer.net, cell)}
             mask = without_units(trainer.net, torch.ones_like(mask), units)
         began = time.process_time()  # Of this process: what neighbours do to the clock is not the study's cost.
-        trainer.train(trainer.net.cell, Start(begin * mask, mask), 0)
+        trainer.train(trainer.cell, Start(begin * mask, mask), 0)
         return time.process_time() - began
 
     threads = torch.get_num_threads()

@@ -1,14 +1,15 @@
 """One cell on its way into the store: what is finished of it, and where its next round begins."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from sweepstake.base.cell import Cell
-from sweepstake.engine.rounds import State, first_state
-from sweepstake.engine.train import Start, Trainer
+from sweepstake.engine.rounds import HasNet, State, first_state
+from sweepstake.engine.train import Start
 from sweepstake.run.store import Store, pack
 
 
@@ -25,12 +26,13 @@ class Journal:
     """Seconds of earlier sittings."""
 
     @classmethod
-    def open(cls, store: Store, id_: str, cell: Cell, trainer: Trainer) -> "Journal":
+    def open(cls, store: Store, id_: str, cell: Cell, trainer: HasNet,
+             donor_masks: Mapping[int, Tensor] | None = None) -> Self:
         """From the last finished round, or from the beginning."""
         store.begin(id_, cell)
         saved = store.load_state(id_)
         if saved is None:
-            return cls(store, id_, first_state(trainer, cell), [], {}, 0.0)
+            return cls(store, id_, first_state(trainer, cell, donor_masks), [], {}, 0.0)
         records, tensors, meta = saved
         masks = {name.removeprefix("mask."): value for name, value in tensors.items() if name.startswith("mask.")}
         return cls(store, id_, _state_in(tensors, meta), records, masks, float(meta["seconds"]))

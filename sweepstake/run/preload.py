@@ -9,8 +9,8 @@ import warnings
 import numpy as np
 import torch
 
-from sweepstake.engine.fast import warm
-from sweepstake.engine.train import prepare
+from sweepstake.engine.choose import warm
+from sweepstake.engine.images import prepare
 from sweepstake.pieces.datasets import Data
 from sweepstake.study.study import read_study
 

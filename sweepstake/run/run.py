@@ -149,7 +149,7 @@ CHECKED = (*IMAGES, "model", "init", "bias_init", "criterion", "prune_layers", "
 
 def _images(cell: Cell, directories: list[Path], known: dict[bytes, Any]) -> tuple[tuple[int, ...], int, int] | None:
     """The shape of an image, the classes, and how many are trained on; None where that has failed before."""
-    from sweepstake.engine.train import prepare
+    from sweepstake.engine.images import prepare
     from sweepstake.run.data import decoded_cache, load_data
 
     dataset, split = msgspec.json.encode(cell.dataset), msgspec.json.encode([getattr(cell, name) for name in IMAGES])
@@ -165,11 +165,11 @@ def _images(cell: Cell, directories: list[Path], known: dict[bytes, Any]) -> tup
 
 
 def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: int) -> None:
-    from sweepstake.engine.network import Net
+    from sweepstake.engine.build import build_net
     from sweepstake.engine.prune import check_pruning
     from sweepstake.engine.train import steps_in_round
 
-    net = Net(cell, inputs, classes)
+    net = build_net(cell, inputs, classes)
     check_pruning(net, cell)
     steps, rewind_to = steps_in_round(cell, train_count), cell.reset.options.get("step", 0)
     if not isinstance(rewind_to, int):

@@ -9,8 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from sweepstake.base.errors import UserError
+from sweepstake.engine.images import Images, prepare
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.stacked import StackTrainer, run_stack, stack_limit, train_in_stacks
-from sweepstake.engine.train import Trainer, prepare
 from sweepstake.run.data import decoded_cache, load_data
 from sweepstake.run.executors import Event
 from sweepstake.run.journal import Journal
@@ -56,7 +57,7 @@ def _train(tasks: Sequence[Task], store: Store, device: str, limit: int | None, 
     began = time.perf_counter()
     cells = [task.cell for task in tasks]
     images = prepare(cells[0], load_data(cells[0].dataset, [Path(d) for d in tasks[0].data], decoded_cache()))
-    trainer = Trainer(cells[0], images)
+    trainer = ReferenceTrainer(cells[0], images)
 
     def watch(id_: str, round_: int, step: int, steps: int) -> None:
         on_event({"kind": "step", "id": id_, "round": round_, "share": step / max(steps, 1)})
@@ -69,9 +70,8 @@ def _train(tasks: Sequence[Task], store: Store, device: str, limit: int | None, 
     begun, donors = list[Task](), dict[str, Mapping[int, Tensor] | None]()
     for task in tasks:
         try:
-            journal = Journal.open(store, task.id, task.cell, trainer)
-            donors[task.id] = donor_masks(store, task, trainer)
-            journals.append(journal)
+            donors[task.id] = donor_masks(store, task, trainer.net.size, lambda donor: ReferenceTrainer(donor, images))
+            journals.append(Journal.open(store, task.id, task.cell, trainer, donors[task.id]))
         except Exception as error:
             failed(task, error)
             continue
@@ -105,6 +105,6 @@ def _train(tasks: Sequence[Task], store: Store, device: str, limit: int | None, 
             _end(tasks[i], journal, trainer.net.size, time.perf_counter() - began, images, device, on_event)
 
 
-def _end(task: Task, journal: Journal, size: int, seconds: float, images: object, device: str, on_event: Callable[[Event], None]) -> None:
+def _end(task: Task, journal: Journal, size: int, seconds: float, images: Images, device: str, on_event: Callable[[Event], None]) -> None:
     said = {**provenance_of(task, journal.spent + seconds, images), "engine": "stacked", "device": device}
     on_event({"kind": "done", "id": task.id, "status": journal.finish(size, said), "computed": True})

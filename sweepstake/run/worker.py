@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -21,9 +22,10 @@ import torch._dynamo
 
 from sweepstake.base.cell import Cell, cell_id
 from sweepstake.base.errors import BrokenControl, UserError
-from sweepstake.engine.fast import trainer_for
+from sweepstake.engine.choose import trainer_for
+from sweepstake.engine.images import Images, prepare
 from sweepstake.engine.rounds import masks_of, run_rounds
-from sweepstake.engine.train import Trainer, keep_freed_memory, prepare
+from sweepstake.engine.train import Trainer, keep_freed_memory
 from sweepstake.pieces import load_plugin, neutral_options
 from sweepstake.pieces.donors import donor_of
 from sweepstake.run import provenance
@@ -87,24 +89,25 @@ def compute(task: Task, store: Store, tell: Any = lambda *_, **__: None) -> str:
     cell = task.cell
     images = prepare(cell, load_data(cell.dataset, [Path(d) for d in task.data], decoded_cache()))
     trainer = trainer_for(cell, images, lambda _, round_, step, steps: tell("step", round=round_, share=step / max(steps, 1)), task.engine)
-    journal = Journal.open(store, task.id, cell, trainer)
+    donors = donor_masks(store, task, trainer.net.size, lambda donor: trainer_for(donor, images, engine=task.engine))
+    journal = Journal.open(store, task.id, cell, trainer, donors)
     tell("resumed", round=journal.state.round)
-    for record, state in run_rounds(trainer, cell, journal.state, task.id, donor_masks(store, task, trainer)):
+    for record, state in run_rounds(trainer, cell, journal.state, task.id, donors):
         journal.add(record, state, time.perf_counter() - began)
         tell("round", round=record["round"])
     said = provenance_of(task, journal.spent + time.perf_counter() - began, images)
     return journal.finish(trainer.net.size, {**said, "engine": trainer.name})
 
 
-def donor_masks(store: Store, task: Task, trainer: Trainer) -> dict[int, torch.Tensor] | None:
+def donor_masks(store: Store, task: Task, size: int, trainer_of: Callable[[Cell], Trainer]) -> dict[int, torch.Tensor] | None:
     """What a transplant takes: its donor is trained once at most, however often the cell is resumed."""
     if task.cell.control != "transplant":
         return None
     donor = donor_of(task.cell)
-    return store.donor_masks(task.id, cell_id(donor, neutral_options), trainer.net.size, lambda: masks_of(trainer, donor))
+    return store.donor_masks(task.id, cell_id(donor, neutral_options), size, lambda: masks_of(trainer_of(donor), donor))
 
 
-def provenance_of(task: Task, seconds: float, images: Any = None) -> dict[str, Any]:
+def provenance_of(task: Task, seconds: float, images: Images | None = None) -> dict[str, Any]:
     scaling = {"shift": images.shift.flatten().tolist(), "scale": images.scale.flatten().tolist(),
                "train": len(images.train.y), "test": len(images.test.y)} if images is not None else {}
     return {"study": task.study, "study_text": task.text, "seconds": seconds, "finished": provenance.now(), "versions": provenance.versions(),

@@ -8,10 +8,13 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from sweepstake.base.cell import Scaling
 from sweepstake.engine import half, kernels, streams
-from sweepstake.engine.fast import DENSE_FROM, FastTrainer, Run, covers, flushed_denormals
-from sweepstake.engine.network import draw_init
+from sweepstake.engine.build import draw_init
+from sweepstake.engine.choose import covers
+from sweepstake.engine.fast import DENSE_FROM, FastTrainer, Run, flushed_denormals
+from sweepstake.engine.images import prepare
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.train import Start, Trainer, prepare
+from sweepstake.engine.train import Start
 from sweepstake.pieces.networks import Dropout
 from tests.helpers import make_cell, tiny_images
 
@@ -42,7 +45,7 @@ def both(keep, moments=False, data=None, **changes):
     """A round by both trainers."""
     cell = make_cell(**{"steps": 10, "batch_size": 60, "seed": 1, **changes})
     images = prepare(cell, data or framed())
-    reference, fast = Trainer(cell, images), FastTrainer(cell, images)
+    reference, fast = ReferenceTrainer(cell, images), FastTrainer(cell, images)
     start = start_of(reference, cell, keep)
     if moments:
         start.moments = reference.train(cell, start, 1).moments
@@ -202,7 +205,7 @@ def test_a_channel_that_never_changes_is_measured_as_the_reference_does(keep):
 def test_a_unit_at_minus_infinity_is_silent_as_in_the_reference(keep):
     cell = make_cell(steps=10, batch_size=60, normalise="unit")
     images = prepare(cell, framed())
-    reference, fast = Trainer(cell, images), FastTrainer(cell, images)
+    reference, fast = ReferenceTrainer(cell, images), FastTrainer(cell, images)
     start = start_of(reference, cell, keep)
     lost = slice(25 * 64, 26 * 64)  # All the weights of a unit of fc1.
     start.w[lost], start.mask[lost] = -3e38, True
@@ -376,7 +379,7 @@ def test_nothing_is_allocated_while_stepping():
 def test_measured_counts_are_a_brute_force_count():
     cell = make_cell(batch_size=60, validation=50)
     images = prepare(cell, framed())
-    reference, fast = Trainer(cell, images), FastTrainer(cell, images)
+    reference, fast = ReferenceTrainer(cell, images), FastTrainer(cell, images)
     for keep in (1, 0.3, 0.02):
         w = reference.train(cell, start_of(reference, cell, keep), 0).w_final
         ours = fast.measure(w)
@@ -392,7 +395,8 @@ def test_a_whole_cell_prunes_rewinds_and_stops_early_as_the_reference_does():
     for seed in range(5):
         cell = make_cell(steps=40, rounds=4, keep=0.4, batch_size=60, validation=100, eval_every=8, reset=("rewind", {"step": 5}), seed=seed)
         images = prepare(cell, framed())
-        ours, theirs = ([r for r, _ in run_rounds(t, cell, first_state(t, cell))] for t in (FastTrainer(cell, images), Trainer(cell, images)))
+        trainers = FastTrainer(cell, images), ReferenceTrainer(cell, images)
+        ours, theirs = ([r for r, _ in run_rounds(t, cell, first_state(t, cell))] for t in trainers)
         assert [r["kept"] for r in ours] == [r["kept"] for r in theirs]
         assert [r["kept"] for r in ours] == [50_200, 20_080, 8_032, 3_213, 1_285]
         for a, b in zip(ours, theirs, strict=True):
@@ -414,8 +418,8 @@ def test_a_diverged_round_is_a_result():
 def test_what_the_fast_path_does_not_compute_it_does_not_cover(changes):
     cell, plain = make_cell(**changes), make_cell(model=("mlp", {"activation": "leaky_relu", "dropout": 0.5}))
     images = prepare(cell, tiny_images())
-    assert not covers(cell, Trainer(cell, images).net.module)
-    assert covers(plain, Trainer(plain, images).net.module)
+    assert not covers(cell, ReferenceTrainer(cell, images).net.module)
+    assert covers(plain, ReferenceTrainer(plain, images).net.module)
 
 
 def test_dropout_is_drawn_by_counter_and_the_same_for_both_trainers():

@@ -4,17 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from sweepstake.engine.fast import FastTrainer, trainer_for
+from sweepstake.engine.choose import trainer_for
+from sweepstake.engine.fast import FastTrainer
 from sweepstake.engine.half import HALF_FROM, HalfTrainer, has_amx
+from sweepstake.engine.images import prepare
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.train import Start, Trainer, prepare
+from sweepstake.engine.train import Start
 from tests.engine.test_fast import framed, start_of
 from tests.helpers import make_cell
 
 pytestmark = pytest.mark.skipif(not has_amx(), reason="this CPU has no AMX, so bfloat16 cells train under the reference trainer")
 
 
-def trained(keep=1.0, kinds=(Trainer, HalfTrainer), moments=False, **changes):
+def trained(keep=1.0, kinds=(ReferenceTrainer, HalfTrainer), moments=False, **changes):
     """The start of a round, and what each kind of trainer makes of it."""
     cell = make_cell(**{"steps": 20, "batch_size": 60, "seed": 1, "precision": "bfloat16", "lr": 3e-4, **changes})
     images = prepare(cell, framed())
@@ -38,7 +41,7 @@ def apart(start, a, b):
     {"model": ("mlp", {"hidden": [50, 40, 30]})}, {"model": ("mlp", {"hidden": [33]})}, {"model": ("mlp", {"hidden": [33, 17]})},
 ], ids=str)
 def test_a_round_ends_as_near_the_float32_one_as_the_references_autocast_does(changes, keep):
-    start, exact, reference, half = trained(keep, (FastTrainer, Trainer, HalfTrainer), **changes)
+    start, exact, reference, half = trained(keep, (FastTrainer, ReferenceTrainer, HalfTrainer), **changes)
     assert apart(start, exact, half) < 1.5 * apart(start, exact, reference) + 0.01 < 0.3
     assert half.curve["step"] == reference.curve["step"]
     np.testing.assert_allclose(half.curve["train_loss"][1:], reference.curve["train_loss"][1:], rtol=0.01)
@@ -49,7 +52,7 @@ def test_a_round_ends_as_near_the_float32_one_as_the_references_autocast_does(ch
 
 
 def test_it_is_bfloat16_and_not_float32():
-    start, reference, half, fast = trained(1, (Trainer, HalfTrainer, FastTrainer))
+    start, reference, half, fast = trained(1, (ReferenceTrainer, HalfTrainer, FastTrainer))
     assert apart(start, half, fast) > 1e-3
     assert apart(start, reference, fast) > 1e-3
 
@@ -99,7 +102,7 @@ def test_a_whole_cell_passes_its_own_proofs_and_rewinds():
     images = prepare(cell, framed())
     trainer = trainer_for(cell, images)
     assert trainer.name == "half" and trainer_for(cell, images, engine="reference").name == "reference"
-    ours, theirs = ([record for record, _ in run_rounds(one, cell, first_state(one, cell))] for one in (trainer, Trainer(cell, images)))
+    ours, theirs = ([record for record, _ in run_rounds(one, cell, first_state(one, cell))] for one in (trainer, ReferenceTrainer(cell, images)))
     for a, b in zip(ours, theirs, strict=True):
         assert a["curve"]["step"] == b["curve"]["step"] and a["kept_fraction"] == b["kept_fraction"]
         assert a["end"]["test"]["loss"] == pytest.approx(b["end"]["test"]["loss"], rel=0.1)

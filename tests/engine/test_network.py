@@ -5,10 +5,12 @@ import torch
 from torch import nn
 
 from sweepstake.engine import streams
-from sweepstake.engine.network import Net, draw_init
+from sweepstake.engine.build import build_net, draw_init
+from sweepstake.engine.images import prepare
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.prune import prune
 from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.train import Start, Trainer, prepare
+from sweepstake.engine.train import Start
 from sweepstake.pieces import networks
 from tests.helpers import make_cell, tiny_images
 
@@ -21,7 +23,7 @@ def cell_of(**changes):
 
 
 def trainer_of(cell, **data):
-    return Trainer(cell, prepare(cell, tiny_images(32, 16, **data)))
+    return ReferenceTrainer(cell, prepare(cell, tiny_images(32, 16, **data)))
 
 
 def slot_of(net, name):
@@ -29,7 +31,7 @@ def slot_of(net, name):
 
 
 def test_a_convolution_lies_channels_last_and_is_seen_in_its_logical_shape():
-    net = Net(cell_of(), (1, 8, 8), 10)
+    net = build_net(cell_of(), (1, 8, 8), 10)
     conv, weight = slot_of(net, "conv2.weight"), net.module.get_parameter("conv2.weight")
     assert weight.shape == conv.of(net.w).shape == (6, 6, 3, 3) and weight.is_contiguous(memory_format=torch.channels_last)
     assert weight.data_ptr() == conv.of(net.w).data_ptr()
@@ -40,7 +42,7 @@ def test_a_convolution_lies_channels_last_and_is_seen_in_its_logical_shape():
 
 def test_an_init_a_mask_and_a_gradient_are_in_logical_order():
     cell = cell_of(init="normal")
-    net = Net(cell, (1, 8, 8), 10)
+    net = build_net(cell, (1, 8, 8), 10)
     conv = slot_of(net, "conv2.weight")
     drawn = streams.normal((6, 6, 3, 3), cell.seed, "normal", "init", "conv2.weight") * 0.1
     assert torch.equal(conv.of(draw_init(net, cell, "init")), drawn)
@@ -89,7 +91,7 @@ def statistics(net, w):
 
 
 def test_statistics_lie_behind_what_is_learnt():
-    net = Net(cell_of(), (1, 8, 8), 10)
+    net = build_net(cell_of(), (1, 8, 8), 10)
     assert [slot.name for slot in net.slots if slot.role == "statistic"] == [
         f"conv{n}_norm.running_{which}" for n in (1, 2) for which in ("mean", "var")]
     assert net.size - net.learnt == 24 == sum(b.numel() for b in net.module.buffers() if b.is_floating_point())
@@ -153,7 +155,7 @@ def test_dead_weights_stay_exactly_0_whatever_the_moments_were(optimiser):
 
 
 def test_a_chain_knows_the_columns_of_what_a_unit_feeds():
-    net = Net(cell_of(model=("conv2", {"width": 0.1})), (1, 8, 8), 10)
+    net = build_net(cell_of(model=("conv2", {"width": 0.1})), (1, 8, 8), 10)
     layers = {slot.layer: slot for slot in net.weights}
     assert {name: following.layer if (following := net.after(slot)) else None for name, slot in layers.items()} == {
         "conv1": "conv2", "conv2": "fc1", "fc1": "fc2", "fc2": "fc3", "fc3": None}
@@ -188,7 +190,7 @@ def test_a_dead_channel_takes_its_norm_and_its_columns_with_it():
 
 
 def test_residual_networks_are_no_chain_but_know_their_norms():
-    net = Net(cell_of(model=("resnet20", {"width": 0.25})), (1, 8, 8), 10)
+    net = build_net(cell_of(model=("resnet20", {"width": 0.25})), (1, 8, 8), 10)
     assert not net.chain and all(net.after(slot) is None for slot in net.weights)
     norms = {slot.layer: {norm.layer for norm in net.norm_of(slot)} for slot in net.weights}
     assert norms["conv1"] == {"conv1_norm"} and norms["block1.conv2"] == {"block1.norm2"}
@@ -215,7 +217,7 @@ class OutOfOrderChain(OutOfOrder):
 @pytest.mark.parametrize(("kind", "following"), [(OutOfOrder, [None, None, None]), (OutOfOrderChain, ["b", "out", None])])
 def test_a_module_of_ones_own_is_a_chain_where_it_says_so(monkeypatch, kind, following):
     monkeypatch.setattr(networks, "mlp", lambda *_: kind())
-    net = Net(cell_of(model="mlp"), (1, 8, 8), 10)
+    net = build_net(cell_of(model="mlp"), (1, 8, 8), 10)
     assert [after.layer if (after := net.after(slot)) else None for slot in net.weights] == following
     assert [{norm.layer for norm in net.norm_of(slot)} for slot in net.weights] == [{"norm_a"}, {"norm_b"}, set()]
 

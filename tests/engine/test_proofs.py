@@ -6,7 +6,7 @@ import torch
 from sweepstake.base.errors import BrokenControl
 from sweepstake.engine import prune as prune_module
 from sweepstake.engine import rounds
-from sweepstake.engine.network import Net
+from sweepstake.engine.build import build_net
 from sweepstake.engine.proofs import the_dead_are_zero
 from sweepstake.pieces import reset as resets
 from tests.helpers import make_cell, run_cell, tiny_images
@@ -147,7 +147,7 @@ def test_proofs_cost_little():
     found = {key: value for key, value in record["proofs"].items() if key.startswith("correlation.")}
     assert list(found) == ["correlation.fc1", "correlation.fc2", "correlation.fc3"]
     assert all(abs(value) < 0.25 for value in found.values())
-    assert Net(make_cell(), (1, 8, 8), 10).size == 50610
+    assert build_net(make_cell(), (1, 8, 8), 10).size == 50610
 
 
 @pytest.mark.parametrize("criterion", [("snip", {"images": 0, "iterations": 5}), ("synflow", {"iterations": 20})], ids=str)

@@ -9,9 +9,12 @@ from torch.nn.utils import prune as torch_prune
 
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
-from sweepstake.engine.network import Net, draw_init
-from sweepstake.engine.prune import check_pruning, keep_top, prune
-from sweepstake.engine.train import Trainer, prepare
+from sweepstake.engine.build import build_net, draw_init
+from sweepstake.engine.images import prepare
+from sweepstake.engine.masks import keep_top
+from sweepstake.engine.network import Net
+from sweepstake.engine.plain import ReferenceTrainer
+from sweepstake.engine.prune import check_pruning, prune
 from tests.helpers import make_cell, run_cell, tiny_images
 
 DISTINCT = [3.0, -1.0, 4.0, 1.5, -5.0, 9.0, 2.0, 6.0]
@@ -66,7 +69,7 @@ def test_ties_break_by_a_seeded_draw_not_by_index():
 
 def cut(done=0, mask=None, data=None, **changes):
     cell = make_cell(**changes)
-    trainer = Trainer(cell, prepare(cell, data or tiny_images()))
+    trainer = ReferenceTrainer(cell, prepare(cell, data or tiny_images()))
     w = draw_init(trainer.net, cell, "init")
     mask = torch.ones_like(w, dtype=torch.bool) if mask is None else mask
     return trainer.net, prune(trainer.net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, trainer.images), w
@@ -143,9 +146,9 @@ def test_a_shuffle_of_units_brings_none_back_half():
 
 
 def test_a_norm_dies_with_its_unit(monkeypatch):
-    net = Net(make_cell(), (1, 8, 8), 10)
+    net = build_net(make_cell(), (1, 8, 8), 10)
     monkeypatch.setattr(Net, "norm_of", lambda self, weight: [self.bias_of(self.weights[1])] if weight is self.weights[1] else [])
-    from sweepstake.engine.scores import without_units
+    from sweepstake.engine.masks import without_units
 
     units = torch.arange(100) < 40
     new = without_units(net, torch.ones(net.size, dtype=torch.bool), {net.weights[1]: units})
@@ -171,7 +174,7 @@ def test_remove_takes_weights_too_and_leaves_unnamed_layers_whole():
 def test_remove_with_a_name_nobody_has_names_the_layers():
     cell = make_cell(remove={"fc3": 1}, granularity="unit", criterion="unit_l2")
     with pytest.raises(UserError, match=r"remove = \{fc3 = ...\}: no layer with units to prune of that name(.|\n)*Known: fc1, fc2\."):
-        check_pruning(Net(cell, (1, 8, 8), 10), cell)
+        check_pruning(build_net(cell, (1, 8, 8), 10), cell)
 
 
 def test_synflow_in_many_prunings_leaves_no_layer_empty_where_one_pruning_does():
@@ -198,7 +201,7 @@ def test_the_mask_given_is_not_written_to():
 def test_survivors_cannot_be_shuffled_before_they_are_known():
     cell = make_cell(prune_when="before", reset="shuffled")
     with pytest.raises(UserError) as caught:
-        check_pruning(Net(cell, (1, 8, 8), 10), cell)
+        check_pruning(build_net(cell, (1, 8, 8), 10), cell)
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].startswith('prune_when = "before" with reset = "shuffled": the survivors are shuffled once they are known')
     assert "\n" not in caught.value.problems[0]

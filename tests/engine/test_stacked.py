@@ -15,11 +15,13 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.engine import stacked, streams
 from sweepstake.engine.fast import FastTrainer
+from sweepstake.engine.images import Images, prepare
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import State, first_state, run_rounds
 from sweepstake.engine.stacked import StackTrainer, run_stack, stack_limit, train_in_stacks
-from sweepstake.engine.train import Images, Start, Trained, Trainer, prepare
+from sweepstake.engine.train import Start, Trained
 from sweepstake.pieces import model
-from tests.helpers import make_cell, tiny_images
+from tests.helpers import make_cell, masks_of_donor, tiny_images
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 SMALL = ("mlp", {"hidden": [20, 12]})
@@ -53,7 +55,7 @@ def conv():
     del model.pieces["stack_test_conv"]
 
 
-def start_of(trainer: StackTrainer | Trainer, cell: Cell, density: float) -> Start:
+def start_of(trainer: StackTrainer | ReferenceTrainer, cell: Cell, density: float) -> Start:
     start = first_state(trainer, cell).start
     mask = torch.rand(start.w.shape, generator=torch.Generator().manual_seed(cell.seed)) < density
     return Start(start.w * mask, mask)
@@ -64,7 +66,7 @@ def both(cells: list[Cell], densities: list[float], device: str = "cpu") -> list
     images = prepare(cells[0], tiny_images(200, 50))
     stack = StackTrainer(cells, images, device)
     starts = [start_of(stack, cell, density) for cell, density in zip(cells, densities, strict=True)]
-    alone = [Trainer(cell, images).train(cell, start, 0) for cell, start in zip(cells, starts, strict=True)]
+    alone = [ReferenceTrainer(cell, images).train(cell, start, 0) for cell, start in zip(cells, starts, strict=True)]
     return list(zip(stack.train(starts, 0), alone, starts, strict=True))
 
 
@@ -123,7 +125,7 @@ def test_networks_with_norms_train_in_a_stack_of_one_and_of_two(chosen, precisio
     stack = StackTrainer(cells, images, device)
     starts = [start_of(stack, cell, 0.5) for cell in cells]
     for cell, start, each in zip(cells, starts, stack.train(starts, 0), strict=True):
-        alone = Trainer(cell, images).train(cell, start, 0)
+        alone = ReferenceTrainer(cell, images).train(cell, start, 0)
         assert off(each.w_final, alone.w_final) < tolerance
         assert each.curve["test_loss"][-1] == pytest.approx(alone.curve["test_loss"][-1], rel=tolerance)
 
@@ -185,7 +187,7 @@ def test_a_step_stays_on_its_device_so_that_it_can_be_recorded(conv, network, op
     momentum = 0.9 if optimiser == "sgd" else 0.0
     cells = [make_cell(seed=seed, steps=5, optimiser=optimiser, momentum=momentum, lr_schedule="cosine", model=chosen) for seed in range(2)]
     stack = StackTrainer(cells, prepare(cells[0], tiny_images(200, 50)), device)
-    stack._begin([start_of(stack, cell, 0.5) for cell in cells], 0)
+    stack.prepare([start_of(stack, cell, 0.5) for cell in cells], 0)
 
     with Watched() as watched:
         stack._step()
@@ -272,7 +274,7 @@ def test_dropout_draws_anew_for_each_cell_step_and_round():
     same = start_of(stack, cells[0], 1.0)
     logits = []
     for round_, step in [(0, 0), (0, 1), (1, 0), (0, 0)]:
-        stack._begin([same, same], round_)
+        stack.prepare([same, same], round_)
         stack.t += step
         stack._module.train()
         logits.append(stack._forward(images.batch(images.test.x[:3], torch.float32), of_each=False).detach())
@@ -319,7 +321,7 @@ def test_kept_moments_are_gone_on_from(optimiser):
     cleared = stack.train([Start(start.w, half) for start in starts], 1)
 
     for cell, start, each, other in zip(cells, starts, kept, cleared, strict=True):
-        assert off(each.w_final, Trainer(cell, images).train(cell, start, 1).w_final) < 1e-4
+        assert off(each.w_final, ReferenceTrainer(cell, images).train(cell, start, 1).w_final) < 1e-4
         assert not each.w_final[~half].any()
         assert off(each.w_final, other.w_final) > 1e-3
 
@@ -352,7 +354,7 @@ def test_measuring_counts_every_image_once(device):
     ws = [first_state(stack, cell).start.w for cell in cells]
 
     for cell, w, seen in zip(cells, ws, stack.measure(ws), strict=True):
-        alone = Trainer(cell, images).measure(w)
+        alone = ReferenceTrainer(cell, images).measure(w)
         for split, count in {"train": 300, "validation": 30, "test": 270}.items():
             assert seen[split]["count"] == count
             assert seen[split]["correct"] == alone[split]["correct"]
@@ -372,13 +374,15 @@ def sweep(**changes) -> tuple[list[Cell], Images]:
 def test_a_whole_study_finds_the_masks_it_finds_one_cell_at_a_time(changes, device):
     cells, images = sweep(**changes)
     stack = StackTrainer(cells, images, device)
-    states = [first_state(Trainer(cell, images), cell) for cell in cells]
-    finished = {(i, record["round"]): (record, state) for i, record, state in run_stack(stack, cells, states)}
+    states = [first_state(ReferenceTrainer(cell, images), cell) for cell in cells]
+    donors = [masks_of_donor(stack, cell) for cell in cells]
+    ended = run_stack(stack, cells, states, donors=donors)
+    finished = {(i, record["round"]): (record, state) for i, record, state in ended}
 
     assert len(finished) == 9
     for i, cell in enumerate(cells):
-        alone = Trainer(cell, images)
-        for record, state in run_rounds(alone, cell, first_state(alone, cell)):
+        alone = ReferenceTrainer(cell, images)
+        for record, state in run_rounds(alone, cell, first_state(alone, cell), donor_masks=donors[i]):
             same, at = finished[i, record["round"]]
             assert torch.equal(at.start.mask, state.start.mask)
             assert same["kept_by_layer"] == record["kept_by_layer"]
@@ -406,10 +410,10 @@ def test_a_broken_control_ends_its_cell_by_name_and_no_other(monkeypatch):
     stack = StackTrainer(cells, images)
     finish = stacked.finish_round
 
-    def broken(seat, cell, *rest):
-        if cell.seed == 1:
+    def broken(setting, *rest):
+        if setting.cell.seed == 1:
             raise BrokenControl("fc1 keeps 3 where 2 were asked")
-        return finish(seat, cell, *rest)
+        return finish(setting, *rest)
 
     monkeypatch.setattr(stacked, "finish_round", broken)
     said = list(run_stack(stack, cells, [first_state(stack, cell) for cell in cells]))
@@ -508,7 +512,7 @@ class Rewound:
     """Round 1 from step 7 of 20 by torch.optim and nothing of the engine's loops."""
 
     def __init__(self, cell: Cell, images: Images, start: Start):
-        trainer = Trainer(cell, images)
+        trainer = ReferenceTrainer(cell, images)
         net = trainer.net
         weights = [slot.of(start.w).clone().requires_grad_() for slot in net.slots]
         alive = [slot.of(start.mask) for slot in net.slots]
@@ -536,12 +540,12 @@ def test_rewound_to_step_7_of_20_every_engine_takes_the_13_steps_from_there_at_t
     cell = make_cell(seed=1, steps=20, eval_every=5, lr=0.005, lr_schedule="cosine", reset=("rewind", {"step": 7}), model=SMALL,
                      optimiser_state=state)
     images = prepare(cell, tiny_images(200, 50))
-    start = start_of(Trainer(cell, images), cell, 0.6)
+    start = start_of(ReferenceTrainer(cell, images), cell, 0.6)
     if state == "kept":
-        start.moments = Trainer(cell, images).train(cell, start, 0).moments
+        start.moments = ReferenceTrainer(cell, images).train(cell, start, 0).moments
         assert float(start.moments[2]) == 20
     expected = Rewound(cell, images, start).w
-    trained = {"reference": Trainer(cell, images).train(cell, start, 1), "fast": FastTrainer(cell, images).train(cell, start, 1),
+    trained = {"reference": ReferenceTrainer(cell, images).train(cell, start, 1), "fast": FastTrainer(cell, images).train(cell, start, 1),
                "stacked": StackTrainer([cell], images).train([start], 1)[0]}
 
     for name, each in trained.items():
@@ -556,8 +560,8 @@ def test_rewound_to_step_7_of_20_every_engine_takes_the_13_steps_from_there_at_t
 def test_rewound_to_step_7_a_dropout_draws_in_the_fast_trainer_what_it_draws_in_the_reference():
     cell = make_cell(seed=1, steps=20, reset=("rewind", {"step": 7}), model=("mlp", {"hidden": [20, 12], "dropout": 0.3}))
     images = prepare(cell, tiny_images(200, 50))
-    start = start_of(Trainer(cell, images), cell, 0.6)
-    assert off(FastTrainer(cell, images).train(cell, start, 1).w_final, Trainer(cell, images).train(cell, start, 1).w_final) < 1e-4
+    start = start_of(ReferenceTrainer(cell, images), cell, 0.6)
+    assert off(FastTrainer(cell, images).train(cell, start, 1).w_final, ReferenceTrainer(cell, images).train(cell, start, 1).w_final) < 1e-4
 
 
 @pytest.mark.parametrize("name", ["reference", "fast", "stacked"])
@@ -568,10 +572,10 @@ def test_every_round_has_a_dropout_draw_of_its_own(monkeypatch, name):
     for p in (0.0, 0.3):
         cell = make_cell(steps=5, model=("mlp", {"hidden": [20, 12], "dropout": p}))
         images = prepare(cell, tiny_images(200, 50))
-        start = start_of(Trainer(cell, images), cell, 0.6)
+        start = start_of(ReferenceTrainer(cell, images), cell, 0.6)
         if name == "stacked":
             ends = [StackTrainer([cell], images).train([start], round_)[0].w_final for round_ in (0, 1)]
         else:
-            trainer = (Trainer if name == "reference" else FastTrainer)(cell, images)
+            trainer = (ReferenceTrainer if name == "reference" else FastTrainer)(cell, images)
             ends = [trainer.train(cell, start, round_).w_final for round_ in (0, 1)]
         assert torch.equal(*ends) == (p == 0.0)

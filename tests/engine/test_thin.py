@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from sweepstake.base.cell import cell_id
-from sweepstake.engine.fast import trainer_for
-from sweepstake.engine.network import draw_init
+from sweepstake.engine.build import draw_init
+from sweepstake.engine.choose import trainer_for
+from sweepstake.engine.images import prepare
+from sweepstake.engine.masks import without_units
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.scores import without_units
 from sweepstake.engine.thin import GONE, Thin, ThinTrainer, computed_units, covers
-from sweepstake.engine.train import Start, Trainer, prepare
+from sweepstake.engine.train import Start
 from sweepstake.pieces import networks
 from tests.helpers import make_cell, tiny_images
 
@@ -47,7 +49,7 @@ def both(keep, unit=True, moments=False, edit=lambda net, start: None, **changes
     """A round by both trainers; in float64, where what is the same is the same to 1e-9."""
     cell = make_cell(**{"precision": "float64", "model": ("conv2", SMALL), "steps": 8, "batch_size": 20, "seed": 1, **changes})
     images = prepare(cell, images_for(cell))
-    plain, thin = Trainer(cell, images), ThinTrainer(cell, images)
+    plain, thin = ReferenceTrainer(cell, images), ThinTrainer(cell, images)
     start = start_of(plain, cell, keep, unit)
     edit(plain.net, start)
     if moments:
@@ -103,7 +105,7 @@ def test_every_option_is_the_references(changes, moments):
 def test_a_vgg_with_dropout_before_its_layer_is_thinned_too():
     cell = make_cell(model=("vgg11", {"width": 0.0625, "dropout": 0.3}), steps=3, batch_size=10, precision="float64")
     images = prepare(cell, tiny_images(40, 20, shape=(3, 16, 16)))
-    plain, thin = Trainer(cell, images), ThinTrainer(cell, images)
+    plain, thin = ReferenceTrainer(cell, images), ThinTrainer(cell, images)
     start = start_of(plain, cell, 0.5)
     assert sum(hidden_left(thin, start)) < 0.7 * sum(slot.shape[0] for slot in thin.net.weights[:-1])
     same(start, plain.train(cell, start, 0), thin.train(cell, start, 0))
@@ -200,13 +202,13 @@ def test_the_smaller_network_holds_what_is_alive_and_no_more():
     thin = Thin(trainer.net, kept, start.mask)
     a, b, c, d = hidden_left(trainer, start)
     assert thin.size == 9 * a + a + 9 * a * b + b + 16 * b * c + c + c * d + d + d * 10 + 10 == int(start.mask.sum())
-    assert sum(p.numel() for p in thin.module.parameters()) == thin.size < 0.3 * trainer.net.size
-    assert thin.module.get_parameter("conv2.weight").is_contiguous(memory_format=torch.channels_last)
+    assert sum(p.numel() for p in thin.net.module.parameters()) == thin.size < 0.3 * trainer.net.size
+    assert thin.net.module.get_parameter("conv2.weight").is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(thin.back(start.w[thin.index]), start.w)
-    thin.w.copy_(start.w[thin.index])
+    thin.net.w.copy_(start.w[thin.index])
     trainer.net.w.copy_(start.w)
     x = torch.rand(5, 1, 8, 8)
-    assert torch.allclose(thin.module(x), trainer.net.module(x), atol=1e-6)
+    assert torch.allclose(thin.net.module(x), trainer.net.module(x), atol=1e-6)
 
 
 def test_a_smaller_network_is_made_only_where_enough_is_gone():
@@ -216,16 +218,14 @@ def test_a_smaller_network_is_made_only_where_enough_is_gone():
         units = {slot: torch.ones(slot.shape[0], dtype=torch.bool) for slot in trainer.net.weights[:-1]}
         units[trainer.net.weights[2]][:dead] = False
         mask = without_units(trainer.net, torch.ones_like(trainer.net.w, dtype=torch.bool), units)
-        with trainer._thinned(trainer.net.w, mask, False) as thin:
-            assert (thin is not None) == thinned == (dead >= GONE * 160)
-            assert isinstance(trainer.net, Thin) == thinned
-        assert not isinstance(trainer.net, Thin)
+        thin = trainer.thinned(trainer.net.w, mask, False)
+        assert (thin is not None) == thinned == (dead >= GONE * 160)
 
 
 def test_measured_through_the_smaller_network_the_numbers_are_the_references():
     for norm in ("none", "batch", "group"):
         _, plain, _, trainer = both(0.3, model=("conv2", {**SMALL, "norm": norm}), validation=50)
-        theirs = Trainer(trainer.net.cell, trainer.images).measure(plain.w_final)
+        theirs = ReferenceTrainer(trainer.cell, trainer.images).measure(plain.w_final)
         for name, ours in trainer.measure(plain.w_final).items():
             assert ours["correct"] == theirs[name]["correct"] and ours["loss"] == pytest.approx(theirs[name]["loss"], rel=1e-5)
 
@@ -234,7 +234,7 @@ def test_seconds_fall_with_the_channels():
     """A quarter of the channels against all of them masked: the medians of 5 rounds each, in the process's own time."""
     cell = make_cell(model=("conv2", {"width": 0.5}), steps=4, batch_size=30)
     images = prepare(cell, tiny_images(120, 10, shape=(3, 16, 16)))
-    trainers = [Trainer(cell, images), ThinTrainer(cell, images)]
+    trainers = [ReferenceTrainer(cell, images), ThinTrainer(cell, images)]
     start, seconds = start_of(trainers[0], cell, 0.25), ([], [])
     for _ in range(6):
         for trainer, spent in zip(trainers, seconds, strict=True):
@@ -254,7 +254,7 @@ def test_a_whole_cell_gives_the_references_counts_and_losses_and_goes_on_to_the_
     before = cell_id(cell)
     images = prepare(cell, images_for(cell))
     trainer, plain = trainer_for(cell, images), trainer_for(cell, images, engine="reference")
-    assert (trainer.name, plain.name, type(plain)) == ("thin", "reference", Trainer) and cell_id(trainer.net.cell) == before
+    assert (trainer.name, plain.name, type(plain)) == ("thin", "reference", ReferenceTrainer) and cell_id(trainer.cell) == before
     ours, states = zip(*run_rounds(trainer, cell, first_state(trainer, cell)), strict=True)
     theirs = [record for record, _ in run_rounds(plain, cell, first_state(plain, cell))]
     for a, b in zip(ours, theirs, strict=True):
@@ -282,11 +282,11 @@ class Own(nn.Sequential):
 def test_a_chain_of_layers_it_does_not_know_is_left_alone(monkeypatch, layers):
     monkeypatch.setattr(networks, "mlp", lambda *_: nn.Sequential(OrderedDict(layers)))
     cell = make_cell(model="mlp")
-    assert not covers(Trainer(cell, prepare(cell, tiny_images())).net)
+    assert not covers(ReferenceTrainer(cell, prepare(cell, tiny_images())).net)
 
 
 @pytest.mark.parametrize("model", [("resnet20", {"width": 0.25}), ("conv2", {**SMALL, "activation": "sigmoid"}), ("mlp", {"activation": "tanh"})],
                          ids=str)
 def test_residual_and_other_networks_stay_with_the_reference(model):
     cell = make_cell(model=model, granularity="unit", criterion="unit_l2")
-    assert type(trainer_for(cell, prepare(cell, tiny_images()))) is Trainer
+    assert type(trainer_for(cell, prepare(cell, tiny_images()))) is ReferenceTrainer

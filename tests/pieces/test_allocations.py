@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from sweepstake.base.errors import UserError
-from sweepstake.engine.network import Net, draw_init
-from sweepstake.engine.prune import exact_counts, prune
-from sweepstake.engine.train import Trainer, prepare
+from sweepstake.engine.build import draw_init
+from sweepstake.engine.images import prepare
+from sweepstake.engine.masks import exact_counts
+from sweepstake.engine.network import Net
+from sweepstake.engine.plain import ReferenceTrainer
+from sweepstake.engine.prune import prune
 from sweepstake.pieces import allocation
 from tests.helpers import make_cell, run_cell, tiny_images
 
@@ -117,7 +120,7 @@ def test_more_than_there_is_and_wishes_that_are_none_are_one_clear_line():
 
 def cut(data=None, done=0, **changes):
     cell = make_cell(**changes)
-    trainer = Trainer(cell, prepare(cell, data or tiny_images()))
+    trainer = ReferenceTrainer(cell, prepare(cell, data or tiny_images()))
     w = draw_init(trainer.net, cell, "init")
     everything, mask = {"w_init": w, "w_start": w, "w_final": w}, torch.ones_like(w, dtype=torch.bool)
     return trainer.net, prune(trainer.net, cell, everything, mask, done, trainer.images)

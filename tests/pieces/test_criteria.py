@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from sweepstake.base.errors import UserError
-from sweepstake.engine.network import Net, draw_init
-from sweepstake.engine.prune import check_pruning, pruned_slots
+from sweepstake.engine.build import build_net, draw_init
+from sweepstake.engine.images import Images, Split, prepare
+from sweepstake.engine.masks import pruned_slots
+from sweepstake.engine.plain import ReferenceTrainer
+from sweepstake.engine.prune import check_pruning
 from sweepstake.engine.scores import Scorer
-from sweepstake.engine.train import Images, Split, Trainer, prepare
 from sweepstake.pieces import criterion
 from sweepstake.pieces import model as models
 from tests.helpers import make_cell, ref, run_cell, tiny_images
@@ -56,7 +58,7 @@ def by_hand(name, image=(1, 0), label=0, **changes):
     x = torch.tensor([image], dtype=torch.uint8).view(1, 1, 1, 2)
     split = Split(x, torch.tensor([label]))
     zero, one = torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1, dtype=torch.float64)
-    net = Net(cell, (1, 1, 2), 2)
+    net = build_net(cell, (1, 1, 2), 2)
     w = torch.zeros_like(net.w)
     for slot, value in zip(net.weights, BY_HAND, strict=True):
         slot.of(w).copy_(value)
@@ -124,7 +126,7 @@ def test_activation_mean_is_what_the_next_layer_sees():
 
 
 def scorer_of(cell, data, mask=None, done=0, w=None):
-    trainer = Trainer(cell, prepare(cell, data))
+    trainer = ReferenceTrainer(cell, prepare(cell, data))
     w = draw_init(trainer.net, cell, "init") if w is None else w
     mask = torch.ones_like(w, dtype=torch.bool) if mask is None else mask
     return trainer.net, Scorer(trainer.net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, trainer.images,
@@ -143,7 +145,7 @@ def test_the_gradient_is_autograds_own_at_the_weights_given_and_masked():
     nn.functional.cross_entropy(module(x), scorer.images.train.y).backward()
     theirs = torch.nn.utils.parameters_to_vector([p.grad for p in module.parameters()])
     assert torch.allclose(scorer.grad[:net.learnt], theirs, atol=1e-6)
-    assert torch.equal(net.w, Net(cell, (1, 8, 8), 10).w), "scoring wrote into the network"
+    assert torch.equal(net.w, build_net(cell, (1, 8, 8), 10).w), "scoring wrote into the network"
 
 
 @pytest.mark.parametrize("name", ["snip", "grasp", "gradient_magnitude"])
@@ -312,12 +314,12 @@ def test_before_there_are_statistics_a_batch_norm_takes_those_of_the_images(norm
 def test_a_unit_criterion_for_weights_is_one_clear_line():
     cell = make_cell(criterion="unit_l2")
     with pytest.raises(UserError, match='criterion = "unit_l2": scores a unit, and granularity = "weight". For a weight: .*magnitude'):
-        check_pruning(Net(cell, (1, 8, 8), 10), cell)
+        check_pruning(build_net(cell, (1, 8, 8), 10), cell)
 
 
 def test_a_criterion_that_needs_images_it_cannot_have_says_so():
     cell = make_cell(criterion="snip")
-    net = Net(cell, (1, 8, 8), 10)
+    net = build_net(cell, (1, 8, 8), 10)
     scorer = Scorer(net, cell, {"w_final": net.w}, torch.ones_like(net.w, dtype=torch.bool), 0, None, "snip", cell.criterion.options)
     with pytest.raises(UserError, match='criterion = "snip": needs training images'):
         scorer.scores(net.weights)

@@ -7,9 +7,10 @@ import torch
 
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
-from sweepstake.engine.network import Net, draw_init
+from sweepstake.engine.build import build_net, draw_init
+from sweepstake.engine.images import prepare
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.train import Trainer, prepare
 from sweepstake.pieces import init
 from tests.helpers import make_cell, run_cell, tiny_images
 
@@ -95,7 +96,7 @@ def test_orthogonal_refuses_a_bias_in_one_line():
 
 
 def net_of(cell):
-    return Net(cell, (1, 8, 8), 10)
+    return build_net(cell, (1, 8, 8), 10)
 
 
 def test_a_table_scales_the_layers_it_names_and_leaves_the_others_at_the_default():
@@ -114,7 +115,7 @@ def test_a_table_that_names_a_layer_the_network_lacks_is_one_clear_line():
 @pytest.mark.parametrize("name", sorted(init.pieces))
 def test_round_1_starts_from_the_mask_times_the_cells_own_init(name):
     cell = make_cell(init=name, model=("mlp", {"hidden": [30, 20]}), steps=3, rounds=1)
-    trainer = Trainer(cell, prepare(cell, tiny_images()))
+    trainer = ReferenceTrainer(cell, prepare(cell, tiny_images()))
     w_init = draw_init(trainer.net, cell, "init")
     _, state = next(run_rounds(trainer, cell, first_state(trainer, cell)))
     assert torch.equal(state.start.w, w_init * state.start.mask)

@@ -6,9 +6,10 @@ from torch import nn
 
 from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
-from sweepstake.engine.network import Net
+from sweepstake.engine.build import build_net
+from sweepstake.engine.images import prepare
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state
-from sweepstake.engine.train import Trainer, prepare
 from sweepstake.pieces import load_plugin, model, neutral_options
 from sweepstake.pieces.networks import Dropout
 from tests.helpers import make_cell, run_cell, tiny_images
@@ -20,7 +21,7 @@ ON_DIGITS = ["mlp", "conv2", "conv4", "conv6", "resnet20", "resnet32", "resnet56
 
 
 def net_of(name, inputs=CIFAR, classes=10, **options):
-    return Net(make_cell(model=(name, options)), inputs, classes)
+    return build_net(make_cell(model=(name, options)), inputs, classes)
 
 
 def counts(net):
@@ -219,7 +220,7 @@ def own_cell(**changes):
 
 
 def trained(cell):
-    trainer = Trainer(cell, prepare(cell, tiny_images(32, 16)))
+    trainer = ReferenceTrainer(cell, prepare(cell, tiny_images(32, 16)))
     return trainer.train(cell, first_state(trainer, cell).start, 0).w_final
 
 
@@ -244,7 +245,7 @@ def test_a_plug_in_survives_pruning_with_norm_and_parameters_of_its_own():
 
 def test_measuring_a_module_that_draws_moves_no_generator():
     cell = own_cell()
-    trainer = Trainer(cell, prepare(cell, tiny_images(32, 16)))
+    trainer = ReferenceTrainer(cell, prepare(cell, tiny_images(32, 16)))
     before, w = torch.get_rng_state(), first_state(trainer, cell).start.w
     assert trainer.measure(w) == trainer.measure(w)
     assert torch.equal(torch.get_rng_state(), before)

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from sweepstake.engine.network import draw_init
+from sweepstake.engine.build import draw_init
+from sweepstake.engine.images import prepare
+from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.train import Trainer, prepare, progress
+from sweepstake.engine.train import progress
 from sweepstake.pieces import reset
 from tests.helpers import make_cell, run_cell, tiny_images
 
@@ -13,7 +15,7 @@ from tests.helpers import make_cell, run_cell, tiny_images
 def after_a_round(name, **changes):
     """The network, its init, what round 0 trained, and where round 1 begins."""
     cell = make_cell(reset=name, bias_init=changes.pop("bias_init", ("normal", {"std": 0.1})), steps=5, rounds=1, **changes)
-    trainer = Trainer(cell, prepare(cell, tiny_images()))
+    trainer = ReferenceTrainer(cell, prepare(cell, tiny_images()))
     kept = []
     train = trainer.train
     trainer.train = lambda *said: kept.append(train(*said)) or kept[-1]

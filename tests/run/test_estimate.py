@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweepstake.engine.rounds import alive_units
+from sweepstake.engine.measure import alive_units
 from sweepstake.engine.thin import ThinTrainer
 from sweepstake.run.estimate import TIMED, _cost
 from sweepstake.study.study import Planned

@@ -1,0 +1,89 @@
+"""The network of a cell: built by the cell's model, tried once on its shapes, drawn from the cell's init."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sweepstake.base.cell import Cell
+from sweepstake.base.errors import UserError
+from sweepstake.engine import streams
+from sweepstake.engine.network import Net, Slot, flat_of, moved_from, read_norms
+from sweepstake.pieces import init as inits
+from sweepstake.pieces import model as models
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
+"""What weights are held in: bfloat16 is the precision of the arithmetic, not of the weights."""
+
+
+def build_net(cell: Cell, inputs: tuple[int, ...], classes: int) -> Net:
+    """The cell's network, tried once on two black images: its shapes fit, and the norm that reads each layer is known."""
+    place = f'model = "{cell.model.name}"'
+    net = Net.of(module_of(cell, inputs, classes), inputs, classes)
+    shape = (min(2, cell.batch_size), *inputs)  # One image where batches are of one.
+    with streams.torch_draws(cell.seed, "trial"), _blamed(place, "on a batch of shape {}", shape):
+        answer, net.norms = read_norms(net, torch.zeros(shape, dtype=net.w.dtype))
+    expected = (shape[0], classes)
+    if not isinstance(answer, Tensor) or tuple(answer.shape) != expected:
+        gave = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
+        raise UserError(f"{place}: gave {gave} for a batch of shape {shape}, expected (batch, classes) = {expected}.")
+    if moved := moved_from(net):
+        raise UserError(f"{place}: puts a new tensor in place of {moved.name} when it runs, so it could not be rewound. "
+                        f"Write into it instead: {moved.name.rpartition('.')[2]}.copy_(...).")
+    return net
+
+
+def module_of(cell: Cell, inputs: tuple[int, ...], classes: int) -> nn.Module:
+    """The module as the cell's model makes it; whatever it draws comes from the seed."""
+    place, piece = f'model = "{cell.model.name}"', models.get(cell.model.name)
+    offers = {"inputs": lambda: inputs, "classes": lambda: classes}
+    with streams.torch_draws(cell.seed, "module"), _blamed(place, "with inputs = {} and classes = {}", inputs, classes):
+        module = piece(offers, cell.model.options)
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{place}: gave a {type(module).__name__}, expected a torch.nn.Module. Return the network itself.")
+    return module.to(DTYPES[cell.precision])
+
+
+@contextmanager
+def _blamed(place: str, when: str, *given: object) -> Iterator[None]:
+    """What a module of the user's raises is told as theirs."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{place}: raised {type(error).__name__} {when.format(*given)}: {error}.") from error
+
+
+def as_built(net: Net, cell: Cell) -> list[tuple[Slot, Tensor]]:
+    """What no init draws (norms, statistics, other parameters), as the module itself begins for the cell's seed."""
+    others = [slot for slot in net.slots if slot.role not in ("weight", "bias")]
+    if net.as_built is None or net.as_built[0] != cell.seed:
+        flat = flat_of(module_of(cell, net.inputs, net.classes), net.slots) if others else net.w
+        net.as_built = cell.seed, [(slot, slot.of(flat).clone()) for slot in others]
+    return net.as_built[1]
+
+
+def draw_init(net: Net, cell: Cell, *purpose: object, ref: tuple[str, dict[str, object]] | None = None) -> Tensor:
+    """All parameters from the cell's init (or from `ref`), drawn for (seed, purpose); norms as they were built."""
+    flat = torch.empty_like(net.w)
+    for slot, value in as_built(net, cell):
+        slot.of(flat).copy_(value)
+    for slot in net.slots:
+        if slot.role not in ("weight", "bias"):
+            continue
+        chosen = (cell.init if slot.role == "weight" else cell.bias_init) if ref is None else None
+        name, options = (chosen.name, chosen.options) if chosen else ref  # pyright: ignore[reportGeneralTypeIssues]
+        piece = inits.get(name)
+        value = piece({
+            "normal": lambda s=slot: streams.normal(s.shape, cell.seed, "normal", *purpose, s.name),
+            "uniform": lambda s=slot: streams.uniform(s.shape, cell.seed, "uniform", *purpose, s.name),
+            "shape": lambda s=slot: s.shape,
+            "fan_in": lambda s=slot: s.fan_in,
+            "fan_out": lambda s=slot: s.fan_out,
+        }, piece.for_layer(slot.layer, options))
+        if tuple(value.shape) != slot.shape:
+            raise UserError(f'init = "{name}": gave shape {tuple(value.shape)} for {slot.name}, expected {slot.shape}.')
+        slot.of(flat).copy_(value)
+    return flat

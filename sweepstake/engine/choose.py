@@ -1,0 +1,40 @@
+"""Which trainer takes a cell: the fastest that covers it, always the same one for the same cell on the same kind of CPU."""
+
+import torch
+from torch import nn
+
+from sweepstake.base.cell import Cell
+from sweepstake.engine.fast import FastTrainer
+from sweepstake.engine.half import HalfTrainer, has_amx
+from sweepstake.engine.images import Images
+from sweepstake.engine.plain import ReferenceTrainer
+from sweepstake.engine.thin import ThinTrainer
+from sweepstake.engine.thin import covers as can_be_thinned
+from sweepstake.engine.train import Start, Trainer, Watch
+from sweepstake.pieces.networks import MLP
+
+
+def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engine: str = "fast") -> Trainer:
+    """Compiled kernels where they cover the cell, plain PyTorch elsewhere, without dead units where it can be;
+    plain PyTorch as it is, always, where that is asked for."""
+    reference = ReferenceTrainer(cell, images, watch)
+    if engine != "fast":
+        return reference
+    if covers(cell, reference.net.module):
+        return (HalfTrainer if cell.precision == "bfloat16" else FastTrainer)(cell, images, watch)
+    return ThinTrainer(cell, images, watch) if can_be_thinned(reference.net) else reference
+
+
+def covers(cell: Cell, module: nn.Module) -> bool:
+    """Whether the kernels train this cell: an MLP of ReLU or leaky ReLU in float32, or in bfloat16 where the CPU has AMX."""
+    if type(module) is not MLP or not isinstance(module.activation, nn.ReLU | nn.LeakyReLU) or module.sizes[0] >= 2**16:
+        return False
+    layers = len(module.sizes) - 1
+    return (cell.precision == "float32" and layers > 0) or (cell.precision == "bfloat16" and layers > 1 and has_amx())
+
+
+def warm(cell: Cell, images: Images) -> None:
+    """Compile the kernels, or read them from numba's cache on disk, by training a step."""
+    trainer = FastTrainer(cell, images)
+    whole = torch.ones_like(trainer.net.w, dtype=torch.bool)
+    trainer.train(cell, Start(trainer.net.w.clone(), whole), 0)

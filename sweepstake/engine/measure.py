@@ -1,0 +1,65 @@
+"""What is counted of a network under a mask: weights kept, units alive, live weights into and out of each unit."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sweepstake.engine.masks import units_read
+from sweepstake.engine.network import Net
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The counts of a mask, by layer."""
+
+    kept_by_layer: dict[str, int]
+    size_by_layer: dict[str, int]
+    units_by_layer: dict[str, int]
+    alive_units: dict[str, int]
+    degrees: dict[str, dict[str, dict[str, float]]]
+
+    @property
+    def kept(self) -> int:
+        return sum(self.kept_by_layer.values())
+
+    @property
+    def size(self) -> int:
+        return sum(self.size_by_layer.values())
+
+
+def counts_of(net: Net, mask: Tensor) -> Counts:
+    return Counts(
+        kept_by_layer={slot.layer: int(slot.of(mask).sum()) for slot in net.weights},
+        size_by_layer={slot.layer: slot.size for slot in net.weights},
+        units_by_layer={slot.layer: slot.shape[0] for slot in net.weights},
+        alive_units={slot.layer: int(alive_units(net, slot.layer, mask).sum()) for slot in net.weights},
+        degrees=degrees(net, mask))
+
+
+def alive_units(net: Net, layer: str, mask: Tensor) -> Tensor:
+    """Units with a live weight coming in and, where the next layer is known, a live one going out."""
+    slot = next(slot for slot in net.weights if slot.layer == layer)
+    alive = slot.of(mask).flatten(1).any(dim=1)
+    following = net.after(slot)
+    if following is not None:
+        alive &= units_read(following, mask, len(alive))
+    return alive
+
+
+def degrees(net: Net, mask: Tensor) -> dict[str, dict[str, dict[str, float]]]:
+    """Of each layer, the live weights into each of its units (`in`) and out of each unit, or pixel, that it reads (`out`)."""
+    said: dict[str, dict[str, dict[str, float]]] = {}
+    for before, slot in zip([None, *net.weights], net.weights, strict=False):
+        live = slot.of(mask).flatten(2).sum(2) if len(slot.shape) > 2 else slot.of(mask).long()
+        units = before.shape[0] if before is not None and net.after(before) is slot else live.shape[1]
+        said[slot.layer] = {"in": _spread(live.sum(1)), "out": _spread(live.sum(0).view(units, -1).sum(1))}
+    return said
+
+
+def _spread(counts: Tensor) -> dict[str, float]:
+    """A few numbers for a layer's degrees; `zero` is how many have none left."""
+    ordered = counts.double().sort().values
+    q1, median, q3 = ordered.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=ordered.dtype, device=ordered.device)).tolist()
+    return {"min": int(ordered[0]), "q1": q1, "median": median, "q3": q3, "max": int(ordered[-1]), "mean": float(ordered.mean()),
+            "zero": int((counts == 0).sum())}
