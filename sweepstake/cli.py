@@ -24,6 +24,13 @@ first steps:
   sweepstake pieces criterion          what a study can say
 """
 
+EXITS = """exit codes:
+  0    what was asked is done
+  1    there are no results, or not all: cells failed, are missing or damaged at the end of a run, or all diverged
+  2    a mistake in what was given, or a file that cannot be written (a full disk); what is finished is kept
+  130  stopped by Ctrl-C; every finished round is kept
+"""
+
 
 def command() -> None:
     """The command itself: main, and after Ctrl-C an end at once, for Python takes a second or two to put torch away."""
@@ -36,7 +43,7 @@ def command() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 2 for a mistake in what was given, 1 for cells that failed, 130 after Ctrl-C."""
+    """Run a command; its exit code, as EXITS tells them."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
@@ -50,8 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"{error.filename or 'disk'}: {error.strerror or error}. What is finished is kept; name another place with --store or --out.",
-              file=sys.stderr)
+        from sweepstake.run.files import CannotWrite
+
+        print(CannotWrite(error.filename or "disk", error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
@@ -59,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("sweepstake", description=INTRO, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser("sweepstake", description=INTRO, epilog=EXITS, formatter_class=argparse.RawDescriptionHelpFormatter)
     from sweepstake import __version__
 
     parser.add_argument("--version", action="version", version=f"sweepstake {__version__}")
@@ -175,7 +183,7 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
                               engine=options.engine, retry=options.retry, on_event=shown)
     except KeyboardInterrupt:
         return _stopped(study, options, console)
-    return _tell(study, found, options, console)
+    return _tell(study, found, options, console, ran=True)
 
 
 def _stopped(study: "Study", options: argparse.Namespace, console: "Console") -> int:
@@ -185,9 +193,9 @@ def _stopped(study: "Study", options: argparse.Namespace, console: "Console") ->
     store = Store(options.store or study.machine.store or "runs")
     study = settled(study, store)
     _tell_search(study, console)
-    kept = [store.status(p.id) for p in study.planned]
-    begun = [store.rounds_done(p.id) for p, s in zip(study.planned, kept, strict=True) if s == "begun"]
-    console.print(f"stopped. Kept in {store.folder}: {sum(s in ('done', 'diverged') for s in kept)} of {len(kept)} cells whole"
+    kept = [store.look(p.id) for p in study.planned]
+    begun = [each.rounds_done for each in kept if each.status == "begun"]
+    console.print(f"stopped. Kept in {store.folder}: {sum(each.status in ('done', 'diverged') for each in kept)} of {len(kept)} cells whole"
                   + (f", and {sum(begun)} finished rounds of {len(begun)} more" if begun else "") + ".", highlight=False)
     console.print(f"Go on with: sweepstake {' '.join(_quoted(sys.argv[1:]))}", highlight=False, soft_wrap=True)
     return 130
@@ -199,8 +207,8 @@ def _quoted(words: Sequence[str]) -> list[str]:
     return [shlex.quote(word) for word in words]
 
 
-def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console") -> int:
-    """The table and the verdicts to people, the report to a file, its path to stdout."""
+def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console", *, ran: bool = False) -> int:
+    """The table and the verdicts to people, the report to a file, its path to stdout. After a run nothing may be missing."""
     from sweepstake.read.analysis import tidy
     from sweepstake.read.claims import verdicts
     from sweepstake.read.report import terminal_table, write_report
@@ -216,17 +224,22 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
             console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
     _tell_search(study, console)
-    _bad(found, store, console)
+    _bad(study, found, store, console)
     missing = sum(r["status"] == "missing" for r in found)
-    if missing and rows:
-        console.print(f"{missing} of {len(found)} cells are missing from {store}; `sweepstake run` computes them.", style="yellow", highlight=False)
+    diverged = all(r["status"] == "diverged" for r in found)
+    if missing and (rows or ran):
+        then = "was it removed meanwhile? The same command computes them" if ran else "`sweepstake run` computes them"
+        console.print(f"{missing} of {len(found)} cells are missing from {store}; {then}.", style="yellow", highlight=False, soft_wrap=True)
+    if diverged:
+        console.print("Every cell diverged: a loss or weights are not numbers. Lower lr, or look at the curves in the report.",
+                      style="yellow", highlight=False, soft_wrap=True)
     if not rows:
         console.print("Nothing is finished yet, so there is no report.")
         return 1
     console.print("report:", end=" ")
     console.file.flush()
     print(write_report(study, found, Path(options.out or Path("reports") / report_name(study))), flush=True)
-    return 1 if any(r["status"] == "failed" for r in found) else 0
+    return int(diverged or (ran and missing > 0) or any(r["status"] in ("failed", "damaged") for r in found))
 
 
 def _tell_search(study: "Study", console: "Console") -> None:
@@ -243,7 +256,15 @@ def report_name(study: "Study") -> str:
     return "-".join([study.name, *(["quick"] if study.quick else []), *([digest] if digest else [])])
 
 
-def _bad(found: list[dict[str, Any]], store: Path, console: "Console") -> None:
+def _damaged(study: "Study", found: list[dict[str, Any]], console: "Console") -> None:
+    from sweepstake.run.run import damaged
+
+    for line in damaged(study, found):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _bad(study: "Study", found: list[dict[str, Any]], store: Path, console: "Console") -> None:
+    _damaged(study, found, console)
     failed = [r for r in found if r["status"] == "failed"]
     for each in failed[:5]:
         said = ", ".join([*each["labels"].values(), f"seed {each['seed']}"])
@@ -319,16 +340,17 @@ def status(options: argparse.Namespace) -> int:
     study = _study(options)
     store = Store(options.store or study.machine.store or "runs", create=False)
     study = settled(study, store)
-    counts = Counter(store.status(p.id) for p in study.planned)
-    for word in ("done", "diverged", "begun", "failed", "missing"):
+    kept = {planned.id: store.look(planned.id) for planned in study.planned}
+    counts = Counter(kept[p.id].status for p in study.planned)
+    for word in ("done", "diverged", "damaged", "begun", "failed", "missing"):
         if counts[word]:
             print(f"{word}\t{counts[word]}")
     for planned in study.planned:
-        if store.status(planned.id) == "begun":
+        if kept[planned.id].status == "begun":
             console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
-                          f"{store.rounds_done(planned.id)} of {planned.cell.rounds + 1} rounds", highlight=False)
+                          f"{kept[planned.id].rounds_done} of {planned.cell.rounds + 1} rounds", highlight=False)
     _tell_search(study, console)
-    _bad(load_results(study, store), store.folder, console)
+    _bad(study, load_results(study, store), store.folder, console)
     return 0
 
 
@@ -341,10 +363,11 @@ def report(options: argparse.Namespace) -> int:
 
 def results(options: argparse.Namespace) -> int:
     from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
-    from sweepstake.run.run import load_results
+    from sweepstake.run.files import write_text
 
-    study = _study(options)
-    rows = tidy(load_results(study, options.store or study.machine.store or "runs"), timing=options.timing)
+    study, found = _found(options)
+    _damaged(study, found, _console())
+    rows = tidy(found, timing=options.timing)
     if options.format == "parquet":
         if not options.out:
             raise UserError("--format parquet: is not text. Say where with --out FILE.")
@@ -352,7 +375,7 @@ def results(options: argparse.Namespace) -> int:
         return 0
     text = to_csv(rows) if options.format == "csv" else to_json(rows)
     if options.out:
-        Path(options.out).write_text(text, encoding="utf-8")
+        write_text(Path(options.out), text)
     else:
         sys.stdout.write(text)
     return 0
@@ -360,11 +383,10 @@ def results(options: argparse.Namespace) -> int:
 
 def publish(options: argparse.Namespace) -> int:
     from sweepstake.read.publish import publish
-    from sweepstake.read.results import load_results
 
-    study = _study(options)
-    found = load_results(study, options.store or study.machine.store or "runs")
-    print(publish(found.study, found.cells, Path(options.out or "results") / report_name(study), partial=options.partial))
+    study, found = _found(options)
+    _damaged(study, found, _console())
+    print(publish(study, found, Path(options.out or "results") / report_name(study), partial=options.partial))
     return 0
 
 
@@ -420,6 +442,17 @@ def _fetch(name: str, folder: Path, mirrors: list[str]) -> int:
         paths = fetch(name, folder, mirrors or None, heard)
     print(*paths, sep="\n")
     return 0
+
+
+def _found(options: argparse.Namespace) -> "tuple[Study, list[dict[str, Any]]]":
+    """The study, with what its search has found, and what the store holds of it."""
+    from sweepstake.run.run import load_results
+    from sweepstake.run.search import settled
+    from sweepstake.run.store import Store
+
+    study = _study(options)
+    store = Store(options.store or study.machine.store or "runs", create=False)
+    return settled(study, store), load_results(study, store)
 
 
 def _study(options: argparse.Namespace) -> "Study":

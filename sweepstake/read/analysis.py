@@ -13,6 +13,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec, Where, label, labels_of
 from sweepstake.read import statistics
+from sweepstake.run.files import write_whole
 
 Row = dict[str, Any]
 
@@ -212,7 +213,9 @@ def to_parquet(rows: Sequence[Row], path: Path | str) -> Path:
         import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError("parquet: pyarrow is not installed. `pip install sweepstake[frames]`, or use --format csv or json.") from None
-    parquet.write_table(pa.Table.from_pylist(list(rows)), str(path))
+    whole = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(list(rows)), whole)
+    write_whole(Path(path), whole.getvalue())
     return Path(path)
 
 

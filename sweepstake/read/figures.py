@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sweepstake.base.specs import FigureSpec, label
 from sweepstake.read import analysis, statistics
 from sweepstake.read.analysis import PlannedLike, Row
+from sweepstake.run.files import write_text, write_whole
 
 Spec = dict[str, Any]
 
@@ -495,7 +496,7 @@ def to_svg(spec: Spec, path: Path | str | None = None) -> str:
 
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE, allowed_base_urls=[])
     if path is not None:
-        Path(path).write_text(svg, encoding="utf-8")
+        write_text(Path(path), svg)
     return svg
 
 
@@ -503,7 +504,7 @@ def to_pdf(spec: Spec, path: Path | str) -> Path:
     """The figure as a PDF for papers: text stays text."""
     import vl_convert
 
-    Path(path).write_bytes(vl_convert.vegalite_to_pdf(spec, vl_version=VEGALITE, allowed_base_urls=[]))
+    write_whole(Path(path), vl_convert.vegalite_to_pdf(spec, vl_version=VEGALITE, allowed_base_urls=[]))
     return Path(path)
 
 
@@ -511,5 +512,5 @@ def to_png(spec: Spec, path: Path | str, scale: float = 2.0) -> Path:
     """The figure as a bitmap."""
     import vl_convert
 
-    Path(path).write_bytes(vl_convert.vegalite_to_png(spec, vl_version=VEGALITE, scale=scale, allowed_base_urls=[]))
+    write_whole(Path(path), vl_convert.vegalite_to_png(spec, vl_version=VEGALITE, scale=scale, allowed_base_urls=[]))
     return Path(path)

@@ -13,6 +13,7 @@ from sweepstake.base.specs import label
 from sweepstake.read import analysis, claims, figures, report, summary
 from sweepstake.read.analysis import Row, StudyLike
 from sweepstake.read.report import MARKS, Results
+from sweepstake.run.files import clear_abandoned, write_text
 
 SMALL = 1_000_000
 """Up to so many bytes the rows are written as CSV, too."""
@@ -36,15 +37,17 @@ def publish(study: StudyLike, results: Results, folder: Path | str, *, partial: 
                         f"{study.name}` and the same --store, or publish with --partial: every title will say so.")
     said = f" ({'; '.join(lacks)})" if lacks else ""
     (folder / "figures").mkdir(parents=True, exist_ok=True)
+    clear_abandoned(folder)
+    clear_abandoned(folder / "figures")
     judged = [report.told(verdict) for verdict in claims.judge(study, rows)]
     drawn = _draw(study, rows, results, folder / "figures", said)
     found = provenance(study, results, drawn, said)
     _write_rows(rows, folder)
     groups = summary.summarise(list(study.axes), rows)
-    _write(folder / "summary.json", _json(groups))
-    _write(folder / "verdicts.json", _json(judged))
-    _write(folder / "verdicts.md", f"# {study.title}{said}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
-    _write(folder / "provenance.json", _json(found))
+    write_text(folder / "summary.json", _json(groups))
+    write_text(folder / "verdicts.json", _json(judged))
+    write_text(folder / "verdicts.md", f"# {study.title}{said}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
+    write_text(folder / "provenance.json", _json(found))
     return folder
 
 
@@ -52,7 +55,7 @@ def lacking(study: StudyLike, results: Results) -> list[str]:
     """In what these results are not the whole study as written; nothing when they are."""
     count = Counter(result["status"] for result in results)
     return [*(["quick run, not the study's scale"] if study.quick else []), *(f"--set {said}" for said in study.overrides),
-            *(f"{count[word]} of {len(results)} cells {word}" for word in ("missing", "failed") if count[word])]
+            *(f"{count[word]} of {len(results)} cells {word}" for word in ("missing", "failed", "damaged") if count[word])]
 
 
 def provenance(study: StudyLike, results: Results, drawn: Sequence[Mapping[str, str]], said: str) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def _write_rows(rows: Sequence[Row], folder: Path) -> None:
     analysis.to_parquet(rows, folder / "rows.parquet")
     text = analysis.to_csv(rows)
     if len(text.encode()) <= SMALL:
-        _write(folder / "rows.csv", text)
+        write_text(folder / "rows.csv", text)
     else:
         (folder / "rows.csv").unlink(missing_ok=True)
 
@@ -105,7 +108,7 @@ def _draw(study: StudyLike, rows: list[Row], results: Results, folder: Path, sai
         if len(svg.encode()) > LARGEST:
             raise UserError(f"publish {study.name}: figure {name} has {len(svg.encode()):,} bytes, more than the {LARGEST:,} that a page bears. "
                             f"Draw fewer lines or points: say where, or every, in its [[figure]].")
-        _write(folder / f"{name}.svg", svg)
+        write_text(folder / f"{name}.svg", svg)
         drawn.append({"file": f"figures/{name}.svg", "title": title["text"], "about": " ".join(title["subtitle"])})
     for old in folder.glob("*.svg"):
         if f"figures/{old.name}" not in [one["file"] for one in drawn]:
@@ -186,7 +189,3 @@ def cell(text: str) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")

@@ -14,6 +14,7 @@ import msgspec
 from sweepstake.base.specs import label
 from sweepstake.read import analysis, claims, figures, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
+from sweepstake.run.files import clear_abandoned, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,18 +28,20 @@ def write_report(study: StudyLike, results: Results, folder: Path | str) -> Path
     """report.html, figures/*.svg and *.pdf, rows.csv, summary.csv and verdicts.json in the folder; the path of the page."""
     folder = Path(folder)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
+    clear_abandoned(folder)
+    clear_abandoned(folder / "figures")
     rows = analysis.tidy(results)
     verdicts = claims.verdicts(study, results)
-    (folder / "rows.csv").write_text(analysis.to_csv(rows), encoding="utf-8")
+    write_text(folder / "rows.csv", analysis.to_csv(rows))
     groups = summary.summarise(list(study.axes), rows)
     if groups:
-        (folder / "summary.csv").write_text(analysis.to_csv(groups), encoding="utf-8")
-    (folder / "verdicts.json").write_text(json.dumps(claims.table(verdicts), indent=1) + "\n", encoding="utf-8")
+        write_text(folder / "summary.csv", analysis.to_csv(groups))
+    write_text(folder / "verdicts.json", json.dumps(claims.table(verdicts), indent=1) + "\n")
     drawn = [_figure(name, spec, folder) for name, spec in drawings(study, rows, analysis.curves(results))]
     if searched := getattr(study, "searched", None):
-        (folder / "search.json").write_text(json.dumps(searched, indent=1) + "\n", encoding="utf-8")
+        write_text(folder / "search.json", json.dumps(searched, indent=1) + "\n")
     page = folder / "report.html"
-    page.write_text(_page(study, results, rows, groups, verdicts, drawn), encoding="utf-8")
+    write_text(page, _page(study, results, rows, groups, verdicts, drawn))
     return page
 
 
@@ -116,12 +119,15 @@ def _warnings(study: StudyLike, results: Results) -> list[str]:
         said.append("Quick run: the study's own reduced scale (--quick). These are not the study's numbers.")
     if study.overrides:
         said.append(f"Changed from the study as shipped: {', '.join(study.overrides)}.")
-    count = {status: sum(result["status"] == status for result in results) for status in ("missing", "failed", "diverged")}
+    count = {status: sum(result["status"] == status for result in results) for status in ("missing", "failed", "damaged", "diverged")}
     of, again = f"{len(results)} cells", _command(study)
     if count["missing"]:
         said.append(f"{count['missing']} of {of} not finished. `{again}` (with the same --store, if any) goes on where it stopped.")
     if count["failed"]:
         said.append(f"{count['failed']} of {of} failed, in no mean. `{again} --retry` (with the same --store, if any) tries again.")
+    if count["damaged"]:
+        files = ", ".join(result["error"].replace("\n", ", ") for result in results if result["status"] == "damaged")
+        said.append(f"{count['damaged']} of {of} damaged on disk, in no mean: {files}. `{again}` (with the same --store, if any) computes again.")
     if count["diverged"]:
         said.append(f"{count['diverged']} of {of} diverged (a loss that is not a number), in no mean from that round on.")
     return said

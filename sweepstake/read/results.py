@@ -1,5 +1,6 @@
 """Results in Python: what `run_study` and `load_results` give a notebook."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,4 +57,7 @@ def load_results(study: Study | str | Path, store: str | Path = "runs") -> Resul
     """Read what a store holds of a study; computes nothing."""
     study = study if isinstance(study, Study) else load_study(study)
     home = Store(store, create=False)
-    return Results(settled(study, home), run.load_results(study, home))
+    found = Results(settled(study, home), run.load_results(study, home))
+    for told in run.damaged(found.study, found.cells):
+        warnings.warn(told, stacklevel=2)
+    return found

@@ -32,7 +32,9 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     """
     count = worker_count(study.machine.workers if workers is None else workers)
     home = Store(store or study.machine.store or "runs")
-    home.keep_study(study.name, study.text)
+    home.clear_abandoned()
+    if damage := home.keep_study(study.name, study.text):
+        on_event({"kind": "damaged", "error": str(damage), "then": "it is written again"})
     from sweepstake.run.data import data_directories
 
     directories = data_directories(data or study.machine.data)
@@ -46,9 +48,11 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     from sweepstake.run.worker import Task, work
 
     text = study.text if not (study.overrides or study.quick) else f"{study.text}\n# run with: {_said_with(study)}\n"
-    lacking = ("missing", "begun", *(["failed"] if retry else []))
+    lacking = ("missing", "begun", "damaged", *(["failed"] if retry else []))
 
     def heard(event: Event) -> None:
+        if event["kind"] == "stopped":
+            raise UserError(event["error"])
         if event["kind"] == "died" and not event["again"]:
             home.fail(event["id"], f"its worker died three times (exit code {event['code']}): killed, or out of memory", "", {})
         if event["kind"] == "failed" and event.get("killed"):
@@ -57,7 +61,11 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
 
     def compute(planned: Sequence[Planned], stage: str = "") -> None:
         """Train what the store lacks of these cells."""
-        wanted = [each for each in planned if home.status(each.id) in lacking]
+        kept = {each.id: home.look(each.id) for each in planned}
+        for id_, each in kept.items():
+            for damage in each.damage:
+                on_event({"kind": "damaged", "id": id_, "error": str(damage), "then": "its cell is computed again"})
+        wanted = [each for each in planned if kept[each.id].status in lacking]
         if wanted:
             check_study(study, wanted, directories)
         tasks = {p.id: Task(p.id, p.cell, str(home.folder.absolute()), [str(d) for d in directories],
@@ -65,7 +73,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
                             engine or study.machine.engine or "fast") for p in wanted}
         on_event({"kind": "plan", "cells": len(planned), "missing": len(wanted), "rounds": {p.id: p.cell.rounds + 1 for p in wanted},
                   "stage": stage, "labels": {p.id: " · ".join([*p.labels.values(), f"seed {p.cell.seed}"]) for p in planned},
-                  "begun": {p.id: home.rounds_done(p.id) for p in wanted}})
+                  "begun": {p.id: 0 if kept[p.id].damage else kept[p.id].rounds_done for p in wanted}})
         if device != "cpu" or stack:
             from sweepstake.run.stacks import in_stacks
 
@@ -79,7 +87,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
 
     if study.search:
         check_study(study, list(study.planned), directories)  # What waits is checked by what stands in for it.
-    compute(search_first(study, home, compute, retry).planned)
+    compute(search_first(study, home, compute, retry, on_event).planned)
     return load_results(study, home)
 
 
@@ -103,13 +111,22 @@ def load_results(study: Study, store: str | Path | Store) -> list[Result]:
 
 
 def _result(home: Store, planned: Planned) -> Result:
-    found, failure = home.get(planned.id), home.failure(planned.id)
+    kept = home.look(planned.id)
+    found, error = kept.result, "\n".join(map(str, kept.damage)) or (kept.failure or {}).get("error")
     return {
         "id": planned.id, "cell": msgspec.to_builtins(planned.cell), "labels": planned.labels, "seed": planned.cell.seed,
-        "status": found["status"] if found else "failed" if failure else "missing",
-        "rounds": found["rounds"] if found else [], "error": failure["error"] if failure and not found else None,
+        "status": "missing" if kept.status == "begun" else kept.status,
+        "rounds": found["rounds"] if found else [], "error": None if found else error,
         "provenance": found["provenance"] if found else {},
     }
+
+
+def damaged(study: Study, found: Sequence[Result]) -> list[str]:
+    """Every damaged file of a study, a line each: whose it is, and what to do."""
+    again = "It is not read; `sweepstake run` computes its cell again."
+    lines = [f"{file}. {again}" for each in found if each["status"] == "damaged" for file in each["error"].splitlines()]
+    searched = (study.searched or {}).get("damaged")
+    return [*lines, *([f"{searched}. Its trials are found again from their cells; `sweepstake run` writes it again."] if searched else [])]
 
 
 def check_study(study: Study, wanted: list[Planned], directories: list[Path] | None) -> None:
