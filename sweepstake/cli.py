@@ -236,9 +236,10 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     if not rows:
         console.print("Nothing is finished yet, so there is no report.")
         return 1
+    page = write_report(study, found, Path(options.out or Path("reports") / report_name(study)))
     console.print("report:", end=" ")
     console.file.flush()
-    print(write_report(study, found, Path(options.out or Path("reports") / report_name(study))), flush=True)
+    print(page, flush=True)
     return int(diverged or (ran and missing > 0) or any(r["status"] in ("failed", "damaged") for r in found))
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -227,6 +228,41 @@ def test_a_failed_cell_is_told_and_exit_1(call, elsewhere: Path):
     assert "(mine.py:6) raised ZeroDivisionError: division by zero" in err
     assert "--retry` computes them again" in err
     assert call("status", path)[:2] == (0, "failed\t2\n")
+
+
+@pytest.mark.parametrize("what", ["a cell", "the store"])
+def test_a_run_whose_cells_are_gone_at_its_end_is_exit_1(call, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, what: str):
+    from sweepstake.run.progress import LineDisplay
+
+    honest, done = LineDisplay.__call__, 0
+
+    def removed_meanwhile(self: LineDisplay, event: dict) -> None:
+        nonlocal done
+        honest(self, event)
+        done += event["kind"] == "done"
+        if event["kind"] == "done" and done == (1 if what == "a cell" else 4):
+            shutil.rmtree(elsewhere / "runs" / ("cells" if what == "the store" else Path("cells", event["id"])))
+
+    monkeypatch.setattr(LineDisplay, "__call__", removed_meanwhile)
+    code, _, err = call("run", write_small(elsewhere), "--workers", 1)
+    assert code == 1
+    gone = 1 if what == "a cell" else 4
+    assert f"{gone} of 4 cells are missing from runs; was it removed meanwhile? The same command computes them." in err
+    assert call("report", elsewhere / "small.toml")[0] == (0 if what == "a cell" else 1)  # A report may be of a part.
+
+
+def test_a_run_in_which_every_cell_diverged_is_exit_1(call, elsewhere: Path):
+    path = write_small(elsewhere)
+    wild = ["--set", "optimiser=sgd", "--workers", 1]
+    code, _, err = call("run", path, *wild, "--set", "lr=1e30")
+    assert (code, "Every cell diverged: a loss or weights are not numbers. Lower lr" in err) == (1, True)
+    code, _, err = call("run", path, *wild, "--set", "lr=[0.001, 1e30]")
+    assert (code, "Every cell diverged" in err) == (0, False)
+
+
+def test_the_help_says_what_every_exit_code_means(call):
+    said = call("-h")[1].partition("exit codes:")[2]
+    assert [line.split()[0] for line in said.splitlines() if line.strip()] == ["0", "1", "2", "130"]
 
 
 def test_what_is_not_the_study_as_written_is_said_aloud(call, elsewhere: Path):

@@ -6,7 +6,8 @@ import platform
 import re
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sweepstake.base.errors import UserError
@@ -28,17 +29,25 @@ class CannotWrite(UserError):
         self.strerror = error.strerror
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the machine refuses in here is CannotWrite, with the path."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(path, error) from error
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write to a neighbour, flush to disk, rename over: a reader sees the old file or the new one, never a part."""
     beside = path.with_name(f".{path.name}.{os.getpid()}@{_host()}")
     try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise CannotWrite(path, error) from error
+        with writing(path):
+            with open(beside, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
     finally:
         with suppress(OSError):
             beside.unlink()

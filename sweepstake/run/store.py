@@ -27,7 +27,7 @@ import msgspec
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
-from sweepstake.run.files import CannotWrite, clear_abandoned, write_whole
+from sweepstake.run.files import CannotWrite, clear_abandoned, write_whole, writing
 from sweepstake.run.sealed import Damaged, File, read, seal_json, seal_of, seal_tensors
 
 if TYPE_CHECKING:
@@ -145,10 +145,9 @@ class Store:
 
     def begin(self, id_: str, cell: Cell) -> None:
         """The cell is computed from here on: an end that it had, and what is damaged of it, are no more."""
-        self._of(id_).mkdir(exist_ok=True)
         damaged = [each.path.name for each in self.look(id_).damage]
-        for name in dict.fromkeys([FILES["result"], FILES["masks"], FILES["failure"], *damaged]):
-            (self._of(id_) / name).unlink(missing_ok=True)
+        self._make(self._of(id_))
+        self._remove(id_, [FILES["result"], FILES["masks"], FILES["failure"], *damaged])
         self._put(id_, "cell", seal_json("cell", id_, msgspec.to_builtins(cell, order="deterministic"), lines=True))
 
     def save_state(self, id_: str, records: list[dict[str, Any]], tensors: "Mapping[str, Tensor]", meta: Mapping[str, Any]) -> None:
@@ -169,11 +168,10 @@ class Store:
         said = {"status": status, "rounds": records, "provenance": provenance}
         self._put(id_, "masks", packed)
         self._put(id_, "result", seal_json("result", id_, said, masks=seal_of(packed).sha256))
-        for kind in ("state", "donor", "failure"):
-            (self._of(id_) / FILES[kind]).unlink(missing_ok=True)
+        self._remove(id_, [FILES[kind] for kind in ("state", "donor", "failure")])
 
     def fail(self, id_: str, error: str, trace: str, provenance: Mapping[str, Any]) -> None:
-        self._of(id_).mkdir(exist_ok=True)
+        self._make(self._of(id_))
         self._put(id_, "failure", seal_json("failure", id_, {"error": error, "traceback": trace, "provenance": provenance}))
 
     def donor_masks(self, id_: str, donor_id: str, size: int, find: "Callable[[], Mapping[int, Tensor]]",
@@ -198,12 +196,21 @@ class Store:
         except Damaged as error:
             tell(error)
         packed = {round_: pack(mask) for round_, mask in find().items()}
-        path.parent.mkdir(exist_ok=True)
+        self._make(path.parent)
         self._put(id_, "donor", seal_tensors("donor", id_, {str(round_): mask for round_, mask in packed.items()}, donor=donor_id))
         return packed
 
     def _put(self, id_: str, kind: str, content: bytes) -> None:
         write_whole(self._of(id_) / FILES[kind], content)
+
+    def _remove(self, id_: str, names: list[str]) -> None:
+        for name in names:
+            with writing(self._of(id_) / name):
+                (self._of(id_) / name).unlink(missing_ok=True)
+
+    def _make(self, folder: Path) -> None:
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
 
     def search(self, id_: str) -> dict[str, Any] | None:
         """The trials of a search, as far as it has come; None if it has not begun; Damaged where its file is."""
@@ -211,7 +218,7 @@ class Store:
         return file.said if file else None
 
     def put_search(self, id_: str, said: Mapping[str, Any]) -> None:
-        (self.folder / "searches").mkdir(exist_ok=True)
+        self._make(self.folder / "searches")
         write_whole(self.folder / "searches" / f"{id_}.json", seal_json("search", id_, said, lines=True))
 
     def keep_study(self, name: str, text: str) -> Damaged | None:
@@ -234,14 +241,15 @@ class Store:
         """Whether the cell is ours to compute now. Advisory: losing it costs time twice, never a result."""
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.folder / "locks" / id_)
+        path = self.folder / "locks" / id_
+        lock = FileLock(path)
         try:
             lock.acquire(timeout=0)
-        except Timeout:
+        except Timeout:  # Which is an OSError, too.
             yield False
             return
         except OSError as error:
-            raise CannotWrite(lock.lock_file, error) from error
+            raise CannotWrite(path, error) from error
         try:
             yield True
         finally:

@@ -1,5 +1,6 @@
 """Not one flipped bit of a store is read as a result: damage is named with its file, and computed again."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -73,6 +74,13 @@ def test_every_file_of_a_cell_says_whose_it_is(store: Path):
         assert (seal["kind"], seal["id"], len(seal["sha256"])) == (name.partition(".")[0], id_, 64)
     with safe_open(folder_of(store) / "masks.safetensors", framework="pt") as file:
         assert json.loads(file.metadata()["seal"])["id"] == id_
+
+
+def test_a_seal_can_be_checked_by_hand(store: Path):
+    path = folder_of(store) / "result.json"
+    hash_ = json.loads(path.read_bytes())["seal"]["sha256"]
+    blank = hashlib.sha256(f"result {folder_of(store).name}".encode()).hexdigest()
+    assert hashlib.sha256(path.read_text().replace(hash_, blank).encode()).hexdigest() == hash_
 
 
 def test_of_a_thousand_flipped_bits_every_one_is_named_with_its_file(store: Path):
