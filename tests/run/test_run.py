@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
-from sweepstake.pieces import neutral_options
+from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.read.analysis import tidy, to_csv
 from sweepstake.run import worker
@@ -398,7 +397,7 @@ def sit(task: Task, store: Store) -> bool:
 def transplanted(store: Path) -> tuple[Task, Task]:
     """A cell under the masks of seed 7, and that seed's own."""
     cell = small_study(control="transplant", donor={"seed": 7}, seeds=1).planned[0].cell
-    return tuple(Task(cell_id(each, neutral_options), each, str(store), [], [], "small", "") for each in (cell, donor_of(cell)))  # pyright: ignore
+    return tuple(Task(cell_id(each), each, str(store), [], [], "small", "") for each in (cell, donor_of(cell)))  # pyright: ignore
 
 
 def test_a_donor_is_trained_once_however_often_its_cell_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
