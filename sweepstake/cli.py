@@ -1,7 +1,6 @@
 """The door for people: every command calls one function below. What a machine reads goes to stdout, the rest to stderr."""
 
 import argparse
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -182,7 +181,7 @@ def _stopped(study: "Study", options: argparse.Namespace, console: "Console") ->
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
-    store = Store(options.store or study.machine.store or "runs")
+    store = Store(study.store_folder(options.store))
     study = settled(study, store)
     _tell_search(study, console)
     kept = [store.status(p.id) for p in study.planned]
@@ -207,7 +206,7 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
-    store = Path(options.store or study.machine.store or "runs")
+    store = study.store_folder(options.store)
     study, rows = settled(study, Store(store, create=False)), tidy(found)
     if rows:
         console.print(terminal_table(study, rows))
@@ -225,7 +224,7 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
         return 1
     console.print("report:", end=" ")
     console.file.flush()
-    print(write_report(study, found, Path(options.out or Path("reports") / report_name(study))), flush=True)
+    print(write_report(study, found, options.out), flush=True)
     return 1 if any(r["status"] == "failed" for r in found) else 0
 
 
@@ -235,12 +234,6 @@ def _tell_search(study: "Study", console: "Console") -> None:
 
     if study.searched:
         console.print(f"search: {in_words(study.searched)}", highlight=False, markup=False, soft_wrap=True)
-
-
-def report_name(study: "Study") -> str:
-    """The study's name; one that is not as written has a folder of its own, so that it replaces no other report."""
-    digest = hashlib.sha256("\n".join(study.overrides).encode()).hexdigest()[:6] if study.overrides else ""
-    return "-".join([study.name, *(["quick"] if study.quick else []), *([digest] if digest else [])])
 
 
 def _bad(found: list[dict[str, Any]], store: Path, console: "Console") -> None:
@@ -270,7 +263,7 @@ def show(options: argparse.Namespace) -> int:
     from sweepstake.study.search import in_words
 
     study, console = _study(options), _console()
-    folder = Path(options.store or study.machine.store or "runs")
+    folder = study.store_folder(options.store)
     store = Store(folder, create=False) if (folder / "sweepstake-store.json").exists() else None
     study = settled(study, store) if store else study
     workers = worker_count(study.machine.workers if options.workers is None else options.workers)
@@ -317,7 +310,7 @@ def status(options: argparse.Namespace) -> int:
 
     console = _console()
     study = _study(options)
-    store = Store(options.store or study.machine.store or "runs", create=False)
+    store = Store(study.store_folder(options.store), create=False)
     study = settled(study, store)
     counts = Counter(store.status(p.id) for p in study.planned)
     for word in ("done", "diverged", "begun", "failed", "missing"):
@@ -336,7 +329,7 @@ def report(options: argparse.Namespace) -> int:
     from sweepstake.run.run import load_results
 
     study = _study(options)
-    return _tell(study, load_results(study, options.store or study.machine.store or "runs"), options, _console())
+    return _tell(study, load_results(study, options.store), options, _console())
 
 
 def results(options: argparse.Namespace) -> int:
@@ -344,7 +337,7 @@ def results(options: argparse.Namespace) -> int:
     from sweepstake.run.run import load_results
 
     study = _study(options)
-    rows = tidy(load_results(study, options.store or study.machine.store or "runs"), timing=options.timing)
+    rows = tidy(load_results(study, options.store), timing=options.timing)
     if options.format == "parquet":
         if not options.out:
             raise UserError("--format parquet: is not text. Say where with --out FILE.")
@@ -360,11 +353,12 @@ def results(options: argparse.Namespace) -> int:
 
 def publish(options: argparse.Namespace) -> int:
     from sweepstake.read.publish import publish
+    from sweepstake.read.report import folder_name
     from sweepstake.read.results import load_results
 
     study = _study(options)
-    found = load_results(study, options.store or study.machine.store or "runs")
-    print(publish(found.study, found.cells, Path(options.out or "results") / report_name(study), partial=options.partial))
+    found = load_results(study, options.store)
+    print(publish(found.study, found.cells, Path(options.out or "results") / folder_name(study), partial=options.partial))
     return 0
 
 

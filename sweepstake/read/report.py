@@ -1,5 +1,6 @@
 """The page: one HTML file that opens anywhere, offline, and beside it the figures and the rows."""
 
+import hashlib
 import json
 import math
 import shlex
@@ -23,9 +24,15 @@ Results = Sequence[Mapping[str, Any]]
 MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 
 
-def write_report(study: StudyLike, results: Results, folder: Path | str) -> Path:
-    """report.html, figures/*.svg and *.pdf, rows.csv, summary.csv and verdicts.json in the folder; the path of the page."""
-    folder = Path(folder)
+def folder_name(study: StudyLike) -> str:
+    """The study's name; one that is not as written has a folder of its own, so that it replaces no other report."""
+    digest = hashlib.sha256("\n".join(study.overrides).encode()).hexdigest()[:6] if study.overrides else ""
+    return "-".join([study.name, *(["quick"] if study.quick else []), *([digest] if digest else [])])
+
+
+def write_report(study: StudyLike, results: Results, folder: Path | str | None = None) -> Path:
+    """report.html, figures/*.svg and *.pdf, rows.csv, summary.csv and verdicts.json in the folder (else reports/STUDY); the page's path."""
+    folder = Path(folder or Path("reports") / folder_name(study))
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     rows = analysis.tidy(results)
     verdicts = claims.verdicts(study, results)

@@ -36,7 +36,7 @@ class Results:
 
     def report(self, folder: str | Path | None = None) -> Path:
         """Write the one-file report (and its figures) and return its path."""
-        return report.write_report(self.study, self.cells, Path(folder or Path("reports") / self.study.name))
+        return report.write_report(self.study, self.cells, folder)
 
 
 def run_study(study: Study | str | Path, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
@@ -49,11 +49,11 @@ def run_study(study: Study | str | Path, store: str | Path | None = None, *, dat
     shown = display() if progress else Quiet()
     with shown:
         cells = run.run_study(study, store, data=data, workers=workers, device=device, stack=stack, engine=engine, retry=retry, on_event=shown)
-    return Results(settled(study, Store(store or study.machine.store or "runs")), cells)
+    return Results(settled(study, Store(study.store_folder(store))), cells)
 
 
-def load_results(study: Study | str | Path, store: str | Path = "runs") -> Results:
-    """Read what a store holds of a study; computes nothing."""
+def load_results(study: Study | str | Path, store: str | Path | None = None) -> Results:
+    """Read what a store (else the study's own, else `runs`) holds of a study; computes nothing."""
     study = study if isinstance(study, Study) else load_study(study)
-    home = Store(store, create=False)
+    home = Store(study.store_folder(store), create=False)
     return Results(settled(study, home), run.load_results(study, home))

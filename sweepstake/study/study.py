@@ -87,6 +87,10 @@ class Study:
     def seeds(self) -> list[int]:
         return sorted({planned.cell.seed for planned in self.planned})
 
+    def store_folder(self, named: str | Path | None = None) -> Path:
+        """Where its results are kept: as the caller names it, or else its `[machine]`, or else `runs`."""
+        return Path(named or self.machine.store or "runs")
+
 
 OWN_KEYS = ("title", "about", "plugins", "seeds", "keep_target", "case", "search", "quick", "machine", "figure", "claim")
 FIELDS = {field.name: field for field in msgspec.structs.fields(Cell)}
