@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sweepstake.base.errors import UserError
+from sweepstake.engine.numerics import VERSIONS
 from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.read.analysis import tidy, to_csv
@@ -96,7 +97,9 @@ def test_what_made_a_result_is_kept_beside_it(uninterrupted: tuple[str, Path]):
     result = run_study(small_study(), uninterrupted[1])[0]
     kept = result["provenance"]
     assert (kept["study"], kept["study_text"], kept["seconds"] > 0) == ("small", "# small\n", True)
-    assert {"torch", "numpy"} <= set(kept["versions"])
+    assert {"torch", "numpy", "numba"} <= set(kept["versions"])
+    assert kept["numerics"] == f"fast {VERSIONS['fast']}"
+    assert [record["numerics"] for record in result["rounds"]] == [kept["numerics"]] * 3
     assert kept["machine"]["cores"] == os.cpu_count()
     assert (kept["images"]["train"], kept["images"]["test"]) == (1437, 360)
     assert [path.read_text() for path in (uninterrupted[1] / "studies").iterdir()] == ["# small\n"]
