@@ -215,6 +215,7 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
             console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
     _tell_search(study, console)
+    _tell_origins(found, console)
     _bad(found, store, console)
     missing = sum(r["status"] == "missing" for r in found)
     if missing and rows:
@@ -234,6 +235,14 @@ def _tell_search(study: "Study", console: "Console") -> None:
 
     if study.searched:
         console.print(f"search: {in_words(study.searched)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _tell_origins(found: list[dict[str, Any]], console: "Console") -> None:
+    """Where the numbers are of several numerics or builds, a line that says so."""
+    from sweepstake.read.origins import warnings
+
+    for line in warnings(found):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _bad(found: list[dict[str, Any]], store: Path, console: "Console") -> None:
@@ -337,7 +346,9 @@ def results(options: argparse.Namespace) -> int:
     from sweepstake.run.run import load_results
 
     study = _study(options)
-    rows = tidy(load_results(study, options.store), timing=options.timing)
+    found = load_results(study, options.store)
+    _tell_origins(found, _console())
+    rows = tidy(found, timing=options.timing)
     if options.format == "parquet":
         if not options.out:
             raise UserError("--format parquet: is not text. Say where with --out FILE.")
@@ -354,11 +365,16 @@ def results(options: argparse.Namespace) -> int:
 def publish(options: argparse.Namespace) -> int:
     from sweepstake.read.publish import publish
     from sweepstake.read.report import folder_name
-    from sweepstake.read.results import load_results
+    from sweepstake.run.run import load_results
+    from sweepstake.run.search import settled
+    from sweepstake.run.store import Store
 
     study = _study(options)
-    found = load_results(study, options.store)
-    print(publish(found.study, found.cells, Path(options.out or "results") / folder_name(study), partial=options.partial))
+    store = Store(study.store_folder(options.store), create=False)
+    found = load_results(study, store)
+    folder = publish(settled(study, store), found, Path(options.out or "results") / folder_name(study), partial=options.partial)
+    _tell_origins(found, _console())
+    print(folder)
     return 0
 
 

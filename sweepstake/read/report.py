@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sweepstake.base.specs import label
-from sweepstake.read import analysis, claims, figures, summary, trials
+from sweepstake.read import analysis, claims, figures, origins, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _warnings(study: StudyLike, results: Results) -> list[str]:
         said.append(f"{count['failed']} of {of} failed, in no mean. `{again} --retry` (with the same --store, if any) tries again.")
     if count["diverged"]:
         said.append(f"{count['diverged']} of {of} diverged (a loss that is not a number), in no mean from that round on.")
-    return said
+    return said + origins.warnings(results)
 
 
 def _command(study: StudyLike) -> str:
@@ -262,13 +262,16 @@ def _checks(results: Results) -> list[tuple[str, int]]:
 
 
 def _provenance(results: Results) -> list[tuple[str, str]]:
-    """Every fact kept beside the results, with all the values it took."""
+    """Which numerics made how many cells; then every other fact kept beside the results, with all the values it took."""
     facts: dict[str, dict[str, int]] = {}
     for result in results:
         for name, value in _flat(result.get("provenance") or {}):
             facts.setdefault(name, {}).setdefault(value, 0)
             facts[name][value] += 1
-    return [(name, " · ".join([*list(values)[:4], *([f"and {len(values) - 4} more"] if len(values) > 4 else [])])) for name,
+    facts.pop("numerics", None)
+    made = origins.numerics(results)
+    first = [("numerics", origins.counted(made))] if made else []
+    return first + [(name, " · ".join([*list(values)[:4], *([f"and {len(values) - 4} more"] if len(values) > 4 else [])])) for name,
             values in facts.items()]
 
 

@@ -1,10 +1,11 @@
 """Results in Python: what `run_study` and `load_results` give a notebook."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweepstake.read import analysis, claims, report, summary
+from sweepstake.read import analysis, claims, origins, report, summary
 from sweepstake.run import run
 from sweepstake.run.search import settled
 from sweepstake.run.store import Store
@@ -17,6 +18,14 @@ class Results:
 
     study: Study
     cells: list[dict[str, Any]]
+
+    def __post_init__(self):
+        for line in origins.warnings(self.cells):
+            warnings.warn(line, stacklevel=4)
+
+    def numerics(self) -> dict[str, int]:
+        """How many cells each numerics computed: more than one agree to rounding only."""
+        return origins.numerics(self.cells)
 
     def rows(self, *, timing: bool = False) -> list[dict[str, Any]]:
         """The tidy table: a row per cell and round."""
