@@ -1,7 +1,6 @@
 """The door for people: every command calls one function below. What a machine reads goes to stdout, the rest to stderr."""
 
 import argparse
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -190,7 +189,7 @@ def _stopped(study: "Study", options: argparse.Namespace, console: "Console") ->
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
-    store = Store(options.store or study.machine.store or "runs")
+    store = Store(study.store_folder(options.store))
     study = settled(study, store)
     _tell_search(study, console)
     kept = [store.look(p.id) for p in study.planned]
@@ -215,7 +214,7 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
-    store = Path(options.store or study.machine.store or "runs")
+    store = study.store_folder(options.store)
     study, rows = settled(study, Store(store, create=False)), tidy(found)
     if rows:
         console.print(terminal_table(study, rows))
@@ -224,6 +223,7 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
             console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
     _tell_search(study, console)
+    _tell_origins(found, console)
     _bad(study, found, store, console)
     missing = sum(r["status"] == "missing" for r in found)
     diverged = all(r["status"] == "diverged" for r in found)
@@ -236,7 +236,7 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     if not rows:
         console.print("Nothing is finished yet, so there is no report.")
         return 1
-    page = write_report(study, found, Path(options.out or Path("reports") / report_name(study)))
+    page = write_report(study, found, options.out)
     console.print("report:", end=" ")
     console.file.flush()
     print(page, flush=True)
@@ -251,10 +251,12 @@ def _tell_search(study: "Study", console: "Console") -> None:
         console.print(f"search: {in_words(study.searched)}", highlight=False, markup=False, soft_wrap=True)
 
 
-def report_name(study: "Study") -> str:
-    """The study's name; one that is not as written has a folder of its own, so that it replaces no other report."""
-    digest = hashlib.sha256("\n".join(study.overrides).encode()).hexdigest()[:6] if study.overrides else ""
-    return "-".join([study.name, *(["quick"] if study.quick else []), *([digest] if digest else [])])
+def _tell_origins(found: list[dict[str, Any]], console: "Console") -> None:
+    """Where the numbers are of several numerics or builds, a line that says so."""
+    from sweepstake.read.origins import warnings
+
+    for line in warnings(found):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _damaged(study: "Study", found: list[dict[str, Any]], console: "Console") -> None:
@@ -292,7 +294,7 @@ def show(options: argparse.Namespace) -> int:
     from sweepstake.study.search import in_words
 
     study, console = _study(options), _console()
-    folder = Path(options.store or study.machine.store or "runs")
+    folder = study.store_folder(options.store)
     store = Store(folder, create=False) if (folder / "sweepstake-store.json").exists() else None
     study = settled(study, store) if store else study
     workers = worker_count(study.machine.workers if options.workers is None else options.workers)
@@ -339,7 +341,7 @@ def status(options: argparse.Namespace) -> int:
 
     console = _console()
     study = _study(options)
-    store = Store(options.store or study.machine.store or "runs", create=False)
+    store = Store(study.store_folder(options.store), create=False)
     study = settled(study, store)
     kept = {planned.id: store.look(planned.id) for planned in study.planned}
     counts = Counter(kept[p.id].status for p in study.planned)
@@ -359,7 +361,7 @@ def report(options: argparse.Namespace) -> int:
     from sweepstake.run.run import load_results
 
     study = _study(options)
-    return _tell(study, load_results(study, options.store or study.machine.store or "runs"), options, _console())
+    return _tell(study, load_results(study, options.store), options, _console())
 
 
 def results(options: argparse.Namespace) -> int:
@@ -367,7 +369,9 @@ def results(options: argparse.Namespace) -> int:
     from sweepstake.run.files import write_text
 
     study, found = _found(options)
-    _damaged(study, found, _console())
+    console = _console()
+    _damaged(study, found, console)
+    _tell_origins(found, console)
     rows = tidy(found, timing=options.timing)
     if options.format == "parquet":
         if not options.out:
@@ -384,10 +388,14 @@ def results(options: argparse.Namespace) -> int:
 
 def publish(options: argparse.Namespace) -> int:
     from sweepstake.read.publish import publish
+    from sweepstake.read.report import folder_name
 
     study, found = _found(options)
-    _damaged(study, found, _console())
-    print(publish(study, found, Path(options.out or "results") / report_name(study), partial=options.partial))
+    console = _console()
+    _damaged(study, found, console)
+    folder = publish(study, found, Path(options.out or "results") / folder_name(study), partial=options.partial)
+    _tell_origins(found, console)
+    print(folder)
     return 0
 
 
@@ -452,7 +460,7 @@ def _found(options: argparse.Namespace) -> "tuple[Study, list[dict[str, Any]]]":
     from sweepstake.run.store import Store
 
     study = _study(options)
-    store = Store(options.store or study.machine.store or "runs", create=False)
+    store = Store(study.store_folder(options.store), create=False)
     return settled(study, store), load_results(study, store)
 
 

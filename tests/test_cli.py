@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from sweepstake.cli import build_parser, main
+from sweepstake.engine.numerics import VERSIONS
+from sweepstake.study.study import load_study
 from tests.small import SMALL_TOML, write_small
 
 COMMANDS = ["run", "show", "status", "report", "results", "publish", "pieces", "demo", "data"]
@@ -305,3 +307,22 @@ def test_data_says_what_is_here_and_how_to_get_the_rest(call):
     assert code == 0
     assert {"digits", "mnist", "fashion_mnist"} <= set(rows)
     assert "mnist" in rows["mnist"]
+
+
+def test_a_table_of_two_numerics_is_told_by_every_command_that_shows_it(call, elsewhere: Path, finished: tuple[Path, Path, object]):
+    path, store = finished[:2]
+    shutil.copytree(store, elsewhere / "runs")
+    said = {command: call(command, path, "--store", "runs") for command in ("report", "results", "publish")}
+    assert not any("numerics" in err for _, _, err in said.values())
+    before = said["results"][1]
+
+    kept = elsewhere / "runs" / "cells" / load_study(path).planned[0].id
+    (kept / "result.json").unlink()
+    (kept / "masks.safetensors").unlink()
+    assert call("run", path, "--store", "runs", "--engine", "reference", "--workers", "1")[2].count("of several numerics: ") == 1
+    now = f"fast {VERSIONS['fast']} (3 cells), reference {VERSIONS['reference']} (1 cell)"
+    for command in said:
+        code, out, err = call(command, path, "--store", "runs")
+        assert (code, err.count(f"of several numerics: {now}. ")) == (0, 1), err
+        assert "numerics" not in out
+    assert call("results", path, "--store", "runs")[1].splitlines()[0] == before.splitlines()[0]

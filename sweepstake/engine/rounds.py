@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
-from sweepstake.engine import proofs, streams
+from sweepstake.engine import numerics, proofs, streams
 from sweepstake.engine.network import Net, draw_init
 from sweepstake.engine.prune import Pruned, check_pruning, prune, transplant
 from sweepstake.engine.train import Images, Start, Trained, Trainer
@@ -31,6 +31,8 @@ class State:
 class Measurer(Protocol):
     """What a round's end asks of a trainer, whether it trains one cell or many."""
 
+    @property
+    def name(self) -> str: ...
     @property
     def net(self) -> Net: ...
     @property
@@ -166,7 +168,7 @@ def prove_reset(net: Net, cell: Cell, start: Start, w_step: Tensor | None, train
 
 
 def measure(trainer: Measurer, cell: Cell, state: State, trained: Trained) -> dict[str, Any]:
-    """The round's record: what was kept, how it did at the end and at early stop, the curve, the seconds, the proofs."""
+    """The round's record: what trained it, what was kept, how it did at the end and at early stop, the curve, the seconds, the proofs."""
     net, mask = trainer.net, state.start.mask
     end = trainer.measure(trained.w_final)
     early = None
@@ -176,7 +178,8 @@ def measure(trainer: Measurer, cell: Cell, state: State, trained: Trained) -> di
     sizes = {slot.layer: slot.size for slot in net.weights}
     zero = None if trained.diverged else proofs.the_dead_are_zero(trained.w_final, mask)
     return {
-        "round": state.round, "kept": sum(weights.values()), "kept_fraction": sum(weights.values()) / sum(sizes.values()),
+        "round": state.round, "numerics": numerics.of(trainer.name),
+        "kept": sum(weights.values()), "kept_fraction": sum(weights.values()) / sum(sizes.values()),
         "kept_by_layer": weights, "size_by_layer": sizes, "asked_by_layer": state.asked,
         "units_by_layer": {slot.layer: slot.shape[0] for slot in net.weights},
         "alive_units": {slot.layer: int(alive_units(net, slot.layer, mask).sum()) for slot in net.weights},

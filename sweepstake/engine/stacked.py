@@ -517,6 +517,7 @@ class Measured:
     net: Net
     images: Images
     seen: list[tuple[Tensor, dict[str, dict[str, float] | None]]]
+    name: str = "stacked"
 
     def measure(self, w: Tensor) -> dict[str, dict[str, float] | None]:
         return next(found for weights, found in self.seen if weights is w)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweepstake.base.errors import UserError
+from sweepstake.engine.numerics import UNVERSIONED
+from sweepstake.read.origins import numerics_of
 from sweepstake.read.publish import NOTES, cell, effect, reasons, summary_table, text_hash, verdict, verdict_table
 from sweepstake.read.report import MARKS
 from sweepstake.study.search import in_words
@@ -73,8 +75,17 @@ A claim is a sentence of a paper with a test and a margin, said before the run (
 interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. The runs took {took} of one
 core (a cell that two studies share is counted in each). `make studies` does all of it, going on where it stopped; `sweepstake publish
 STUDY` writes the files of one study again from its store.
-""", *filter(None, [_notes(results)]), "## Every claim\n", _every_claim(studies), "## What did not hold\n", _contradicted(studies),
+""", *_unversioned(studies), *filter(None, [_notes(results)]),
+        "## Every claim\n", _every_claim(studies), "## What did not hold\n", _contradicted(studies),
         *(_section(study, f"{up}/{study.name}") for study in studies)])
+
+
+def _unversioned(studies: Sequence[Published]) -> list[str]:
+    """What tables from before numerics versions were kept are worth; nothing where there are none."""
+    old = [study for study in studies if any(numerics_of(one).endswith(UNVERSIONED) for one in study.provenance["made_by"])]
+    return [f"""The numbers of {len(old)} of the {len(studies)} studies are *{UNVERSIONED}*: from before results kept the version of their
+numerics. A run today agrees with them to rounding, not to the digit ([more](results.md#numerics)).
+"""] if old else []
 
 
 def _count(studies: Sequence[Published]) -> str:
@@ -122,7 +133,8 @@ def _ran(said: Mapping[str, Any]) -> str:
     axes = " x ".join([*(f"{len(labels)} {axis}" for axis, labels in said["axes"].items()), f"{len(said['seeds'])} seeds"])
     rounds = " or ".join(str(count) for count in said["rounds_a_cell"])
     days = list(dict.fromkeys(moment[:10] for moment in said["finished"]))
-    made = list(dict.fromkeys(", ".join(filter(None, [str(one.get("processor", "")), f"torch {one['torch']}" if "torch" in one else ""]))
+    made = list(dict.fromkeys(", ".join(filter(None, [str(one.get("processor", "")), f"torch {one['torch']}" if "torch" in one else "",
+                                               f"numerics {numerics_of(one)}"]))
                               for one in said["made_by"]))
     parts = [f"{said['cells']['planned']} cells ({axes}){f', {rounds} trainings each' if rounds else ''}",
              f"{_told(said['seconds']['all'])} of one core in all", *([" to ".join(days)] if days else []), *filter(None, made)]

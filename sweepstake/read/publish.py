@@ -19,7 +19,7 @@ SMALL = 1_000_000
 """Up to so many bytes the rows are written as CSV, too."""
 LARGEST = 300_000
 """A figure of more bytes than this is no picture for a page."""
-MACHINE, VERSIONS = ("processor", "cores", "python"), ("sweepstake", "commit", "torch", "numpy")
+MACHINE, VERSIONS = ("processor", "cores", "python"), ("sweepstake", "commit", "torch", "numpy", "numba")
 NOTES = "notes.md"
 
 
@@ -87,7 +87,7 @@ def text_hash(text: str) -> str:
 def _made(found: Mapping[str, Any]) -> dict[str, Any]:
     machine, versions = found.get("machine") or {}, found.get("versions") or {}
     return {**{key: machine[key] for key in MACHINE if key in machine}, **{key: versions[key] for key in VERSIONS if key in versions},
-            **{key: found[key] for key in ("engine", "device") if found.get(key)}}
+            **{key: found[key] for key in ("engine", "numerics", "device") if found.get(key)}}
 
 
 def _write_rows(rows: Sequence[Row], folder: Path) -> None:

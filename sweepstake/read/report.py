@@ -1,5 +1,6 @@
 """The page: one HTML file that opens anywhere, offline, and beside it the figures and the rows."""
 
+import hashlib
 import json
 import math
 import shlex
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sweepstake.base.specs import label
-from sweepstake.read import analysis, claims, figures, summary, trials
+from sweepstake.read import analysis, claims, figures, origins, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
 from sweepstake.run.files import clear_abandoned, write_text
 
@@ -24,9 +25,15 @@ Results = Sequence[Mapping[str, Any]]
 MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 
 
-def write_report(study: StudyLike, results: Results, folder: Path | str) -> Path:
-    """report.html, figures/*.svg and *.pdf, rows.csv, summary.csv and verdicts.json in the folder; the path of the page."""
-    folder = Path(folder)
+def folder_name(study: StudyLike) -> str:
+    """The study's name; one that is not as written has a folder of its own, so that it replaces no other report."""
+    digest = hashlib.sha256("\n".join(study.overrides).encode()).hexdigest()[:6] if study.overrides else ""
+    return "-".join([study.name, *(["quick"] if study.quick else []), *([digest] if digest else [])])
+
+
+def write_report(study: StudyLike, results: Results, folder: Path | str | None = None) -> Path:
+    """report.html, figures/*.svg and *.pdf, rows.csv, summary.csv and verdicts.json in the folder (else reports/STUDY); the page's path."""
+    folder = Path(folder or Path("reports") / folder_name(study))
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     clear_abandoned(folder)
     clear_abandoned(folder / "figures")
@@ -130,7 +137,7 @@ def _warnings(study: StudyLike, results: Results) -> list[str]:
         said.append(f"{count['damaged']} of {of} damaged on disk, in no mean: {files}. `{again}` (with the same --store, if any) computes again.")
     if count["diverged"]:
         said.append(f"{count['diverged']} of {of} diverged (a loss that is not a number), in no mean from that round on.")
-    return said
+    return said + origins.warnings(results)
 
 
 def _command(study: StudyLike) -> str:
@@ -261,13 +268,16 @@ def _checks(results: Results) -> list[tuple[str, int]]:
 
 
 def _provenance(results: Results) -> list[tuple[str, str]]:
-    """Every fact kept beside the results, with all the values it took."""
+    """Which numerics made how many cells; then every other fact kept beside the results, with all the values it took."""
     facts: dict[str, dict[str, int]] = {}
     for result in results:
         for name, value in _flat(result.get("provenance") or {}):
             facts.setdefault(name, {}).setdefault(value, 0)
             facts[name][value] += 1
-    return [(name, " · ".join([*list(values)[:4], *([f"and {len(values) - 4} more"] if len(values) > 4 else [])])) for name,
+    facts.pop("numerics", None)
+    made = origins.numerics(results)
+    first = [("numerics", origins.counted(made))] if made else []
+    return first + [(name, " · ".join([*list(values)[:4], *([f"and {len(values) - 4} more"] if len(values) > 4 else [])])) for name,
             values in facts.items()]
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl
+from sweepstake.engine import numerics
 from sweepstake.engine.rounds import State, first_state
 from sweepstake.engine.train import Start, Trainer
 from sweepstake.run.store import Store, pack, unpack
@@ -57,7 +58,8 @@ class Journal:
     def finish(self, size: int, provenance: dict[str, Any]) -> str:
         """The cell is done, or diverged; `size` is the length of its masks."""
         status = "diverged" if self.records[-1]["diverged"] else "done"
-        self.store.finish(self.id, status, self.records, {**self.masks, "size": torch.tensor(size)}, provenance)
+        said = {**provenance, "numerics": numerics.all_of(self.records)}
+        self.store.finish(self.id, status, self.records, {**self.masks, "size": torch.tensor(size)}, said)
         return status
 
 

@@ -31,7 +31,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     A failed cell is a result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round kept.
     """
     count = worker_count(study.machine.workers if workers is None else workers)
-    home = Store(store or study.machine.store or "runs")
+    home = Store(study.store_folder(store))
     home.clear_abandoned()
     if damage := home.keep_study(study.name, study.text):
         on_event({"kind": "damaged", "error": str(damage), "then": "it is written again"})
@@ -104,9 +104,9 @@ def worker_count(asked: int | None) -> int:
     return asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def load_results(study: Study, store: str | Path | Store) -> list[Result]:
+def load_results(study: Study, store: str | Path | Store | None = None) -> list[Result]:
     """What the store holds of a study, a result a planned cell; computes nothing."""
-    home = store if isinstance(store, Store) else Store(store, create=False)
+    home = store if isinstance(store, Store) else Store(study.store_folder(store), create=False)
     return [_result(home, planned) for planned in settled(study, home).planned]
 
 

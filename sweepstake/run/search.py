@@ -6,9 +6,8 @@ from contextlib import suppress
 from math import log
 from typing import Any
 
-from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
-from sweepstake.pieces import neutral_options
+from sweepstake.pieces import cell_id
 from sweepstake.run.sealed import Damaged
 from sweepstake.run.store import Store
 from sweepstake.study.search import SAME, Params, Range, Search, filled, levels, sign, with_found
@@ -69,7 +68,7 @@ def settled(study: Study, home: Store) -> Study:
     found = found_in(search, trials)
     for each in study.planned:
         cell = with_found(each.cell, search.ref(found)) if found else each.cell
-        planned.append(Planned(cell_id(cell, neutral_options), cell, each.labels))
+        planned.append(Planned(cell_id(cell), cell, each.labels))
     return dataclasses.replace(study, planned=tuple(planned), searched={**account(search, trials), **({"damaged": damage} if damage else {})})
 
 

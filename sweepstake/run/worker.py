@@ -20,12 +20,12 @@ import msgspec
 import torch
 import torch._dynamo
 
-from sweepstake.base.cell import Cell, cell_id
+from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.engine.fast import trainer_for
 from sweepstake.engine.rounds import masks_of, run_rounds
 from sweepstake.engine.train import Trainer, keep_freed_memory, prepare
-from sweepstake.pieces import load_plugin, neutral_options
+from sweepstake.pieces import cell_id, load_plugin
 from sweepstake.pieces.donors import donor_of
 from sweepstake.run import provenance
 from sweepstake.run.data import decoded_cache, load_data
@@ -113,7 +113,7 @@ def donor_masks(store: Store, task: Task, trainer: Trainer, tell: Callable[..., 
     if task.cell.control != "transplant":
         return None
     donor = donor_of(task.cell)
-    return store.donor_masks(task.id, cell_id(donor, neutral_options), trainer.net.size, lambda: masks_of(trainer, donor),
+    return store.donor_masks(task.id, cell_id(donor), trainer.net.size, lambda: masks_of(trainer, donor),
                              lambda damage: tell("damaged", error=str(damage), then="the donor's masks are not taken from it"))
 
 

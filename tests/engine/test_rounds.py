@@ -5,12 +5,11 @@ import math
 import pytest
 import torch
 
-from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
 from sweepstake.engine.network import Net, draw_init
 from sweepstake.engine.rounds import degrees, first_state, masks_of, run_rounds
 from sweepstake.engine.train import Trainer, prepare, steps_in_round
-from sweepstake.pieces import neutral_options
+from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from tests.helpers import make_cell, run_cell, tiny_images
 
@@ -88,9 +87,9 @@ def test_weights_that_a_shuffle_brings_back_begin_at_their_init(when):
 
 
 def test_prune_when_and_remove_and_donor_rename_nothing_at_their_neutral_values():
-    plain = cell_id(make_cell(), neutral_options)
-    assert cell_id(make_cell(prune_when="after", remove=None, donor=None), neutral_options) == plain
-    others = {cell_id(make_cell(**change), neutral_options) for change in (
+    plain = cell_id(make_cell())
+    assert cell_id(make_cell(prune_when="after", remove=None, donor=None)) == plain
+    others = {cell_id(make_cell(**change)) for change in (
         {"prune_when": "before"}, {"prune_when": "both"}, {"remove": {"fc1": 1}}, {"control": "transplant", "donor": {"seed": 1}})}
     assert len(others | {plain}) == 5
 

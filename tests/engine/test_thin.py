@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from sweepstake.base.cell import cell_id
 from sweepstake.engine.fast import trainer_for
 from sweepstake.engine.network import draw_init
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.engine.scores import without_units
 from sweepstake.engine.thin import GONE, Thin, ThinTrainer, computed_units, covers
 from sweepstake.engine.train import Start, Trainer, prepare
-from sweepstake.pieces import networks
+from sweepstake.pieces import cell_id, networks
 from tests.helpers import make_cell, tiny_images
 
 SMALL = {"width": 0.25}

@@ -217,7 +217,7 @@ def test_the_page_tells_every_claim_then_each_study_with_its_notes_verbatim(fold
     assert publish.verdict_table(json.loads((folder / "verdicts.json").read_text())) in section
     assert "Run: 8 cells (2 init x 4 seeds), 16 trainings each; " in section
     assert "2020-01-01 to 2020-01-03; a CPU, torch 2.0" in section
-    links = re.findall(r"\]\((?!#|study-file)([^)]+)\)", page)
+    links = re.findall(r"\]\((?!#|study-file|results\.md)([^)]+)\)", page)
     assert len(links) == 7 and all((tmp_path / link).exists() for link in links)
 
 
@@ -261,3 +261,15 @@ def test_a_broken_file_is_one_line(folder: Path, tmp_path: Path):
     (tmp_path / "demo" / "provenance.json").write_text("{")
     with pytest.raises(UserError, match=r"provenance.json: cannot be read .* Write it again with `sweepstake publish demo`"):
         findings.page(tmp_path, tmp_path)
+
+
+def test_what_is_published_says_its_numerics_and_the_page_where_it_has_none(results: list[dict[str, Any]], folder: Path, tmp_path: Path):
+    found = [{**result, "provenance": {**result["provenance"], "numerics": "fast 1"}} for result in results]
+    publish.publish(made_up(), found, tmp_path / "demo")
+    assert [one["numerics"] for one in json.loads((tmp_path / "demo" / "provenance.json").read_text())["made_by"]] == ["fast 1"]
+    page = findings.page(tmp_path, tmp_path)
+    assert "a CPU, torch 2.0, numerics fast 1." in page and "unversioned" not in page
+
+    before = findings.page(folder.parent, tmp_path)
+    assert "a CPU, torch 2.0, numerics fast unversioned." in before
+    assert before.count("The numbers of 1 of the 1 studies are *unversioned*") == 1

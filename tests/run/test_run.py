@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
-from sweepstake.pieces import neutral_options
+from sweepstake.engine.numerics import VERSIONS
+from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.read.analysis import tidy, to_csv
 from sweepstake.run import worker
@@ -97,7 +97,9 @@ def test_what_made_a_result_is_kept_beside_it(uninterrupted: tuple[str, Path]):
     result = run_study(small_study(), uninterrupted[1])[0]
     kept = result["provenance"]
     assert (kept["study"], kept["study_text"], kept["seconds"] > 0) == ("small", "# small\n", True)
-    assert {"torch", "numpy"} <= set(kept["versions"])
+    assert {"torch", "numpy", "numba"} <= set(kept["versions"])
+    assert kept["numerics"] == f"fast {VERSIONS['fast']}"
+    assert [record["numerics"] for record in result["rounds"]] == [kept["numerics"]] * 3
     assert kept["machine"]["cores"] == os.cpu_count()
     assert (kept["images"]["train"], kept["images"]["test"]) == (1437, 360)
     assert [path.read_text() for path in (uninterrupted[1] / "studies").iterdir()] == ["# small\n"]
@@ -398,7 +400,7 @@ def sit(task: Task, store: Store) -> bool:
 def transplanted(store: Path) -> tuple[Task, Task]:
     """A cell under the masks of seed 7, and that seed's own."""
     cell = small_study(control="transplant", donor={"seed": 7}, seeds=1).planned[0].cell
-    return tuple(Task(cell_id(each, neutral_options), each, str(store), [], [], "small", "") for each in (cell, donor_of(cell)))  # pyright: ignore
+    return tuple(Task(cell_id(each), each, str(store), [], [], "small", "") for each in (cell, donor_of(cell)))  # pyright: ignore
 
 
 def test_a_donor_is_trained_once_however_often_its_cell_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

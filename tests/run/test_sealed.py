@@ -13,11 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 
 import sweepstake as ss
-from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.cli import main
 from sweepstake.engine import rounds
-from sweepstake.pieces import neutral_options
+from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.read.analysis import curves, tidy, to_csv
 from sweepstake.run import worker
@@ -279,7 +278,7 @@ def test_a_damaged_study_text_is_named_and_written_again(store: Path):
 def transplanted(store: Path) -> tuple[Task, Task]:
     """A cell under the masks of seed 7, and that seed's own."""
     cell = small_study(control="transplant", donor={"seed": 7}, seeds=1).planned[0].cell
-    one, donor = (Task(cell_id(each, neutral_options), each, str(store), [], [], "small", "") for each in (cell, donor_of(cell)))
+    one, donor = (Task(cell_id(each), each, str(store), [], [], "small", "") for each in (cell, donor_of(cell)))
     return one, donor
 
 
