@@ -152,10 +152,19 @@ class Scorer:
         flat = self.stations["w_final"].clone().requires_grad_()
         return sum((torch.autograd.grad(loss, flat)[0] for loss in self._losses(flat)), torch.zeros_like(flat.detach()))
 
+    @property
+    def _grad_of_the_ranked(self) -> Tensor:
+        """The gradient, 0 but for the weights of linear and conv layers, and their biases where those are pruned (Wang et al. 2020)."""
+        kept = torch.zeros_like(self.grad)
+        for layer in self.net.weights:
+            for slot in ranked_together(self.net, self.cell, layer):
+                slot.of(kept).copy_(slot.of(self.grad))
+        return kept
+
     @cached_property
     def hessian_grad(self) -> Tensor:
         flat = self.stations["w_final"].clone().requires_grad_()
-        towards, total = self.grad * self.mask, torch.zeros_like(self.grad)
+        towards, total = self._grad_of_the_ranked * self.mask, torch.zeros_like(self.grad)
         for loss in self._losses(flat):
             along = torch.autograd.grad(loss, flat, create_graph=True)[0]
             total += torch.autograd.grad((along * towards).sum(), flat)[0]
