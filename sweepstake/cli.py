@@ -201,6 +201,7 @@ def _quoted(words: Sequence[str]) -> list[str]:
 
 def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console") -> int:
     """The table and the verdicts to people, the report to a file, its path to stdout."""
+    from sweepstake.read import counted
     from sweepstake.read.analysis import tidy
     from sweepstake.read.claims import verdicts
     from sweepstake.read.report import terminal_table, write_report
@@ -211,6 +212,8 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     study, rows = settled(study, Store(store, create=False)), tidy(found)
     if rows:
         console.print(terminal_table(study, rows))
+        for line in counted.lines(found, list(study.axes), every=False):
+            console.print(line, highlight=False, markup=False)
         for verdict in verdicts(study, found):
             colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
@@ -260,6 +263,7 @@ def show(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from sweepstake.pieces import told
+    from sweepstake.read import counted
     from sweepstake.run.data import data_directories
     from sweepstake.run.estimate import estimate
     from sweepstake.run.progress import clock
@@ -274,6 +278,7 @@ def show(options: argparse.Namespace) -> int:
     store = Store(folder, create=False) if (folder / "sweepstake-store.json").exists() else None
     study = settled(study, store) if store else study
     workers = worker_count(study.machine.workers if options.workers is None else options.workers)
+    foreseen = check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
     console.print(study.title, style="bold", highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     for axis, labels in study.axes.items():
@@ -285,7 +290,9 @@ def show(options: argparse.Namespace) -> int:
         long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
         console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {told('model', cell.model)} on {cell.dataset.name}, "
                       f"{_count(cell.rounds, 'round')} after the first, {long} each", highlight=False, markup=False)
-    check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
+        known = [foreseen[each.id] for each in stack.planned if each.id in foreseen]
+        for line in dict.fromkeys(counted.told((each.weights, each.unpruned)) for each in known):
+            console.print(f"  kept fractions are {line}", highlight=False, markup=False)
     if study.search:
         spec = study.search.spec
         console.print(f"search: {spec.trials} trials of {_count(len(spec.seeds), 'seed')} each, for {spec.field} \"{spec.name}\"; "

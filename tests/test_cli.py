@@ -229,6 +229,44 @@ def test_a_failed_cell_is_told_and_exit_1(call, elsewhere: Path):
     assert call("status", path)[:2] == (0, "failed\t2\n")
 
 
+ATTENTIVE = '''import sweepstake as ss
+from torch import nn
+
+class Attentive(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.attn, self.out = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(64, classes)
+
+    def forward(self, x):
+        x = x.view(-1, 8, 8)
+        return self.out(self.attn(x, x, x, need_weights=False)[0].flatten(1))
+
+@ss.model
+def cli_attentive(classes):
+    """Attention over rows (Vaswani et al. 2017)."""
+    return Attentive(classes)
+'''
+OF_WHAT = ("of the 640 weights in linear and conv layers; neither counted nor pruned: attn.in_proj_weight 192 (MultiheadAttention), "
+           "attn.out_proj.weight 64 (NonDynamicallyQuantizableLinear), biases, norms and other vectors 42")
+
+
+def test_show_run_and_report_name_every_tensor_that_is_not_pruned(call, elsewhere: Path):
+    (elsewhere / "mine.py").write_text(ATTENTIVE)
+    path = write_small(elsewhere, SMALL_TOML.replace('{name = "mlp", hidden = [12]}', '"cli_attentive"').replace(
+        'title =', 'plugins = ["mine.py"]\ntitle =').replace("seeds = 2", "seeds = 1"))
+    assert f"  kept fractions are {OF_WHAT}\n" in call("show", path)[2]
+    code, out, err = call("run", path, "--workers", 1)
+    assert code == 0 and f"Weights remaining are {OF_WHAT}.\n" in err
+    assert f"Weights remaining are {OF_WHAT}." in Path(out.strip()).read_text()
+    assert f"Weights remaining are {OF_WHAT}.\n" in call("report", path)[2]
+
+
+def test_show_says_which_layers_a_key_leaves_out(call, elsewhere: Path):
+    _, _, err = call("show", write_small(elsewhere), "--set", "prune_layers=['fc1']")
+    assert ("  kept fractions are of the 888 weights in linear and conv layers; counted, but never pruned: fc2.weight 120 (not in prune_layers); "
+            "neither counted nor pruned: biases, norms and other vectors 22\n") in err
+
+
 def test_what_is_not_the_study_as_written_is_said_aloud(call, elsewhere: Path):
     code, _, err = call("run", write_small(elsewhere), "--quick", "--set", "rounds=1", "--set", "init=zeros", "--workers", 1)
     assert code == 0
