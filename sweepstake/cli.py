@@ -161,6 +161,7 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def _run(study: "Study", options: argparse.Namespace) -> int:
+    from sweepstake.read.ahead import heed
     from sweepstake.run.progress import display
     from sweepstake.run.run import run_study
 
@@ -169,10 +170,17 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
         said = " and ".join([*(["--quick"] if study.quick else []), *(f"--set {o}" for o in study.overrides)])
         console.print(f"{study.name}: not the study as written, but with {said}.", style="yellow", highlight=False)
     shown = display(console)
+
+    def heard(event: dict[str, Any]) -> None:
+        if event["kind"] == "foreseen":
+            for line in heed(study, event["cells"]):
+                console.print(line, style="yellow", highlight=False, markup=False)
+        shown(event)
+
     try:
         with shown:
             found = run_study(study, options.store, data=options.data, workers=options.workers, device=options.device, stack=options.stack,
-                              engine=options.engine, retry=options.retry, on_event=shown)
+                              engine=options.engine, retry=options.retry, on_event=heard)
     except KeyboardInterrupt:
         return _stopped(study, options, console)
     return _tell(study, found, options, console)
@@ -264,6 +272,7 @@ def show(options: argparse.Namespace) -> int:
 
     from sweepstake.pieces import told
     from sweepstake.read import counted
+    from sweepstake.read.ahead import heed
     from sweepstake.run.data import data_directories
     from sweepstake.run.estimate import estimate
     from sweepstake.run.progress import clock
@@ -279,7 +288,10 @@ def show(options: argparse.Namespace) -> int:
     study = settled(study, store) if store else study
     workers = worker_count(study.machine.workers if options.workers is None else options.workers)
     foreseen = check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
+    warnings = heed(study, foreseen)
     console.print(study.title, style="bold", highlight=False)
+    for line in warnings:
+        console.print(line, style="yellow", highlight=False, markup=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     for axis, labels in study.axes.items():
         table.add_row(axis, ", ".join(labels))

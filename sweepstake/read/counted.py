@@ -11,9 +11,10 @@ def told(account: Account) -> str:
     """`of the 266,200 weights in linear and conv layers; not pruned: attn.in_proj_weight 12,288 (MultiheadAttention), ...`."""
     weights, unpruned = account
     inside, outside = ({name: each for name, each in unpruned.items() if each["counted"] == counted} for counted in (True, False))
-    return "; ".join(filter(None, [
-        f"of the {weights:,} weights in linear and conv layers", inside and f"counted, but never pruned: {_listed(inside)}",
-        outside and f"neither counted nor pruned: {_listed(outside)}"]))
+    parts = [f"of the {weights:,} weights in linear and conv layers"]
+    parts += [f"counted, but never pruned: {_listed(inside)}"] if inside else []
+    parts += [f"neither counted nor pruned: {_listed(outside)}"] if outside else []
+    return "; ".join(parts)
 
 
 def _listed(tensors: Mapping[str, Mapping[str, Any]]) -> str:
