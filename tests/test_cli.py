@@ -218,7 +218,9 @@ def test_a_report_of_nothing_finished_is_exit_1(call, finished: tuple[Path, Path
 
 
 def test_a_failed_cell_is_told_and_exit_1(call, elsewhere: Path):
-    (elsewhere / "mine.py").write_text('import sweepstake as ss\n\n@ss.criterion\ndef cli_fails(w_final):\n    """Fails."""\n    return 1 / 0\n')
+    (elsewhere / "mine.py").write_text('import sweepstake as ss\n\n@ss.criterion\n'
+                                       'def cli_fails(w_final, alive):\n    """Fails in the second pruning."""\n'
+                                       "    return w_final.abs() if alive.all() else 1 / 0\n")
     path = write_small(elsewhere, SMALL_TOML + "").rename(elsewhere / "fails.toml")
     path.write_text('plugins = ["mine.py"]\ncriterion = "cli_fails"\n' + SMALL_TOML.replace("seeds = 2", "seeds = 1"))
     code, out, err = call("run", path)

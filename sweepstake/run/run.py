@@ -181,6 +181,7 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
     from sweepstake.engine.account import kept_ahead, unpruned
     from sweepstake.engine.network import Net
     from sweepstake.engine.prune import check_pruning
+    from sweepstake.engine.rehearsal import rehearse
     from sweepstake.engine.train import steps_in_round
 
     net = Net(cell, inputs, classes)
@@ -190,6 +191,7 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
         raise UserError(f"reset: step = {shown(rewind_to)}: is one step for the whole network, not a table of layers.")
     if rewind_to > steps:
         raise UserError(f"reset: step = {rewind_to}: a round has only {steps:,} steps. Rewind to one of them.")
+    rehearse(net, cell)
     return Foreseen(sum(slot.size for slot in net.weights), unpruned(net, cell), kept_ahead(net, cell))
 
 
