@@ -13,6 +13,7 @@ from sweepstake.base.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sweepstake.run.store import Store
     from sweepstake.study.study import Study
 
 INTRO = """Say a lottery-ticket study in one small file; get every run of it trained, kept, and read back as
@@ -36,7 +37,7 @@ def command() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 2 for a mistake in what was given, 1 for cells that failed, 130 after Ctrl-C."""
+    """Run a command; 0, or 2 for a mistake in what was given, 1 for cells that failed, 3 where nothing is there to read, 130 after Ctrl-C."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
@@ -164,11 +165,15 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
     from sweepstake.read.ahead import heed
     from sweepstake.run.progress import display
     from sweepstake.run.run import run_study
+    from sweepstake.run.store import MARKER, Store
 
     console = _console()
     if study.quick or study.overrides:
         said = " and ".join([*(["--quick"] if study.quick else []), *(f"--set {o}" for o in study.overrides)])
         console.print(f"{study.name}: not the study as written, but with {said}.", style="yellow", highlight=False)
+    folder = Path(options.store or study.machine.store or "runs")
+    if (folder / MARKER).exists():
+        _tell_other_text(study, Store(folder, create=False), console)
     shown = display(console)
 
     def heard(event: dict[str, Any]) -> None:
@@ -213,6 +218,7 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     from sweepstake.read.analysis import tidy
     from sweepstake.read.claims import verdicts
     from sweepstake.read.report import terminal_table, write_report
+    from sweepstake.run.kin import nothing
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
@@ -231,13 +237,24 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     missing = sum(r["status"] == "missing" for r in found)
     if missing and rows:
         console.print(f"{missing} of {len(found)} cells are missing from {store}; `sweepstake run` computes them.", style="yellow", highlight=False)
+    _tell_other_text(study, Store(store, create=False), console)
     if not rows:
-        console.print("Nothing is finished yet, so there is no report.")
-        return 1
+        failed = any(r["status"] == "failed" for r in found)
+        console.print("Nothing is finished yet, so there is no report." if failed else nothing(study, Store(store, create=False)),
+                      highlight=False, markup=False)
+        return 1 if failed else 3
     console.print("report:", end=" ")
     console.file.flush()
     print(write_report(study, found, Path(options.out or Path("reports") / report_name(study))), flush=True)
     return 1 if any(r["status"] == "failed" for r in found) else 0
+
+
+def _tell_other_text(study: "Study", store: "Store", console: "Console") -> None:
+    """What is missing only because a plug-in's text has changed."""
+    from sweepstake.run.kin import other_text
+
+    if line := other_text(study, store):
+        console.print(line, style="yellow", highlight=False, markup=False)
 
 
 def _tell_search(study: "Study", console: "Console") -> None:
@@ -347,6 +364,7 @@ def status(options: argparse.Namespace) -> int:
             console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
                           f"{store.rounds_done(planned.id)} of {planned.cell.rounds + 1} rounds", highlight=False)
     _tell_search(study, console)
+    _tell_other_text(study, store, console)
     _bad(load_results(study, store), store.folder, console)
     return 0
 
@@ -360,10 +378,19 @@ def report(options: argparse.Namespace) -> int:
 
 def results(options: argparse.Namespace) -> int:
     from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
+    from sweepstake.run.kin import nothing
     from sweepstake.run.run import load_results
+    from sweepstake.run.search import settled
+    from sweepstake.run.store import Store
 
     study = _study(options)
-    rows = tidy(load_results(study, options.store or study.machine.store or "runs"), timing=options.timing)
+    store = Store(options.store or study.machine.store or "runs", create=False)
+    study = settled(study, store)
+    rows = tidy(load_results(study, store), timing=options.timing)
+    _tell_other_text(study, store, _console())
+    if not rows:
+        print(nothing(study, store), file=sys.stderr)
+        return 3
     if options.format == "parquet":
         if not options.out:
             raise UserError("--format parquet: is not text. Say where with --out FILE.")

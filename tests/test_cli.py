@@ -212,9 +212,39 @@ def test_report_trains_nothing_and_prints_its_path(call, elsewhere: Path, finish
     assert sorted(store.rglob("*")) == before
 
 
-def test_a_report_of_nothing_finished_is_exit_1(call, finished: tuple[Path, Path, object]):
-    code, out, err = call("report", finished[0], "--store", finished[1], "--set", "lr=0.5")
-    assert (code, out, err) == (1, "", "Nothing is finished yet, so there is no report.\n")
+@pytest.mark.parametrize("command", ["results", "report"])
+def test_nothing_to_read_is_exit_3_with_what_is_there_instead(call, elsewhere: Path, finished: tuple[Path, Path, object], command: str):
+    path, store, _ = finished
+    said = f"{store} holds no finished cell of small; 4 are missing. It was run into this store with other values or under other settings " \
+           f"(see {store / 'studies'}). 4 cells of others are there, from: small.\n"
+    assert call(command, path, "--store", store, "--set", "lr=0.5") == (3, "", said)
+    other = path.with_name("other.toml")
+    other.write_text(SMALL_TOML.replace("steps = 10", "steps = 11"))
+    assert call(command, other, "--store", store) == (
+        3, "", f"{store} holds no finished cell of other; 4 are missing. 4 cells of others are there, from: small.\n")
+    (elsewhere / "empty").mkdir()
+    (elsewhere / "empty" / "sweepstake-store.json").write_text('{"layout": 1}')
+    assert call(command, path, "--store", "empty") == (
+        3, "", "empty holds no finished cell of small; 4 are missing. No cell of any study is finished there.\n")
+
+
+def test_results_under_another_text_of_the_plug_in_are_told(call, elsewhere: Path):
+    text = 'import sweepstake as ss\n\n@ss.criterion\ndef cli_commented(w_final):\n    """Mine (Me 2026)."""\n    return w_final.abs()\n'
+    (elsewhere / "mine.py").write_text(text)
+    path = write_small(elsewhere, 'plugins = ["mine.py"]\ncriterion = "cli_commented"\n' + SMALL_TOML.replace("seeds = 2", "seeds = 1"))
+    assert call("run", path, "--workers", 1)[0] == 0
+    assert "another text" not in call("status", path)[2]
+    (elsewhere / "mine.py").write_text(text + "# a comment\n")
+    said = f"2 of 2 missing cells are in runs under another text of {elsewhere / 'mine.py'}: a plug-in's text, comments too, is part of what a " \
+           "cell is. Put the old text back, or let `sweepstake run` compute them anew.\n"
+    assert call("status", path) == (0, "missing\t2\n", said)
+    code, out, err = call("results", path)
+    assert (code, out) == (3, "") and err.startswith(said)
+    assert call("report", path)[2].startswith(said)
+    assert "another text" not in call("status", path, "--set", "lr=0.5")[2]
+    code, _, err = call("run", path, "--workers", 1)
+    assert code == 0 and err.startswith(said)
+    assert call("status", path) == (0, "done\t2\n", "")
 
 
 def test_a_failed_cell_is_told_and_exit_1(call, elsewhere: Path):

@@ -81,6 +81,18 @@ class Store:
         """The whole result of a cell: {status, rounds, provenance}; None while there is none."""
         return _read_json(self._of(id_) / "result.json")
 
+    def asked(self, id_: str) -> dict[str, Any] | None:
+        """The fields of a cell that was begun."""
+        return _read_json(self._of(id_) / "cell.json")
+
+    def whole(self) -> list[str]:
+        """The ids of all cells with a result, whichever study they are of."""
+        return sorted(path.parent.name for path in (self.folder / "cells").glob("*/result.json"))
+
+    def studies(self) -> list[str]:
+        """The names of the studies that were run into this store."""
+        return sorted({path.stem.rpartition("-")[0] for path in (self.folder / "studies").glob("*.toml")})
+
     def failure(self, id_: str) -> dict[str, Any] | None:
         return _read_json(self._of(id_) / "failure.json")
 
