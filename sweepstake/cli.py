@@ -12,6 +12,7 @@ from sweepstake.base.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sweepstake.run.store import Store
     from sweepstake.study.study import Study
 
 INTRO = """Say a lottery-ticket study in one small file; get every run of it trained, kept, and read back as
@@ -27,6 +28,7 @@ EXITS = """exit codes:
   0    what was asked is done
   1    there are no results, or not all: cells failed, are missing or damaged at the end of a run, or all diverged
   2    a mistake in what was given, or a file that cannot be written (a full disk); what is finished is kept
+  3    nothing is there to read: no cell of the study is finished
   130  stopped by Ctrl-C; every finished round is kept
 """
 
@@ -168,18 +170,30 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def _run(study: "Study", options: argparse.Namespace) -> int:
+    from sweepstake.read.ahead import heed
     from sweepstake.run.progress import display
     from sweepstake.run.run import run_study
+    from sweepstake.run.store import MARKER, Store
 
     console = _console()
     if study.quick or study.overrides:
         said = " and ".join([*(["--quick"] if study.quick else []), *(f"--set {o}" for o in study.overrides)])
         console.print(f"{study.name}: not the study as written, but with {said}.", style="yellow", highlight=False)
+    folder = Path(options.store or study.machine.store or "runs")
+    if (folder / MARKER).exists():
+        _tell_other_text(study, Store(folder, create=False), console)
     shown = display(console)
+
+    def heard(event: dict[str, Any]) -> None:
+        if event["kind"] == "foreseen":
+            for line in heed(study, event["cells"]):
+                console.print(line, style="yellow", highlight=False, markup=False)
+        shown(event)
+
     try:
         with shown:
             found = run_study(study, options.store, data=options.data, workers=options.workers, device=options.device, stack=options.stack,
-                              engine=options.engine, retry=options.retry, on_event=shown)
+                              engine=options.engine, retry=options.retry, on_event=heard)
     except KeyboardInterrupt:
         return _stopped(study, options, console)
     return _tell(study, found, options, console, ran=True)
@@ -208,9 +222,11 @@ def _quoted(words: Sequence[str]) -> list[str]:
 
 def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console", *, ran: bool = False) -> int:
     """The table and the verdicts to people, the report to a file, its path to stdout. After a run nothing may be missing."""
+    from sweepstake.read import counted
     from sweepstake.read.analysis import tidy
     from sweepstake.read.claims import verdicts
     from sweepstake.read.report import terminal_table, write_report
+    from sweepstake.run.kin import nothing
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
@@ -218,6 +234,8 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     study, rows = settled(study, Store(store, create=False)), tidy(found)
     if rows:
         console.print(terminal_table(study, rows))
+        for line in counted.lines(found, list(study.axes), every=False):
+            console.print(line, highlight=False, markup=False)
         for verdict in verdicts(study, found):
             colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
@@ -233,14 +251,25 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     if diverged:
         console.print("Every cell diverged: a loss or weights are not numbers. Lower lr, or look at the curves in the report.",
                       style="yellow", highlight=False, soft_wrap=True)
+    home = Store(store, create=False)
+    _tell_other_text(study, home, console)
     if not rows:
-        console.print("Nothing is finished yet, so there is no report.")
-        return 1
+        bad = ran or any(r["status"] in ("failed", "damaged") for r in found)
+        console.print("Nothing is finished yet, so there is no report." if bad else nothing(study, home), highlight=False, markup=False)
+        return 1 if bad else 3
     page = write_report(study, found, options.out)
     console.print("report:", end=" ")
     console.file.flush()
     print(page, flush=True)
     return int(diverged or (ran and missing > 0) or any(r["status"] in ("failed", "damaged") for r in found))
+
+
+def _tell_other_text(study: "Study", store: "Store", console: "Console") -> None:
+    """What is missing only because a plug-in's text has changed."""
+    from sweepstake.run.kin import other_text
+
+    if line := other_text(study, store):
+        console.print(line, style="yellow", highlight=False, markup=False)
 
 
 def _tell_search(study: "Study", console: "Console") -> None:
@@ -284,6 +313,8 @@ def show(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from sweepstake.pieces import told
+    from sweepstake.read import counted
+    from sweepstake.read.ahead import heed
     from sweepstake.run.data import data_directories
     from sweepstake.run.estimate import estimate
     from sweepstake.run.progress import clock
@@ -298,7 +329,11 @@ def show(options: argparse.Namespace) -> int:
     store = Store(folder, create=False) if (folder / "sweepstake-store.json").exists() else None
     study = settled(study, store) if store else study
     workers = worker_count(study.machine.workers if options.workers is None else options.workers)
+    foreseen = check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
+    warnings = heed(study, foreseen)
     console.print(study.title, style="bold", highlight=False)
+    for line in warnings:
+        console.print(line, style="yellow", highlight=False, markup=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     for axis, labels in study.axes.items():
         table.add_row(axis, ", ".join(labels))
@@ -309,7 +344,9 @@ def show(options: argparse.Namespace) -> int:
         long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
         console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {told('model', cell.model)} on {cell.dataset.name}, "
                       f"{_count(cell.rounds, 'round')} after the first, {long} each", highlight=False, markup=False)
-    check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
+        known = [foreseen[each.id] for each in stack.planned if each.id in foreseen]
+        for line in dict.fromkeys(counted.told((each.weights, each.unpruned)) for each in known):
+            console.print(f"  kept fractions are {line}", highlight=False, markup=False)
     if study.search:
         spec = study.search.spec
         console.print(f"search: {spec.trials} trials of {_count(len(spec.seeds), 'seed')} each, for {spec.field} \"{spec.name}\"; "
@@ -353,6 +390,7 @@ def status(options: argparse.Namespace) -> int:
             console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
                           f"{kept[planned.id].rounds_done} of {planned.cell.rounds + 1} rounds", highlight=False)
     _tell_search(study, console)
+    _tell_other_text(study, store, console)
     _bad(study, load_results(study, store), store.folder, console)
     return 0
 
@@ -367,12 +405,17 @@ def report(options: argparse.Namespace) -> int:
 def results(options: argparse.Namespace) -> int:
     from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
     from sweepstake.run.files import write_text
+    from sweepstake.run.kin import nothing
 
-    study, found = _found(options)
+    study, store, found = _found(options)
     console = _console()
     _damaged(study, found, console)
     _tell_origins(found, console)
+    _tell_other_text(study, store, console)
     rows = tidy(found, timing=options.timing)
+    if not rows:
+        print(nothing(study, store), file=sys.stderr)
+        return 3
     if options.format == "parquet":
         if not options.out:
             raise UserError("--format parquet: is not text. Say where with --out FILE.")
@@ -390,7 +433,7 @@ def publish(options: argparse.Namespace) -> int:
     from sweepstake.read.publish import publish
     from sweepstake.read.report import folder_name
 
-    study, found = _found(options)
+    study, _, found = _found(options)
     console = _console()
     _damaged(study, found, console)
     folder = publish(study, found, Path(options.out or "results") / folder_name(study), partial=options.partial)
@@ -453,15 +496,15 @@ def _fetch(name: str, folder: Path, mirrors: list[str]) -> int:
     return 0
 
 
-def _found(options: argparse.Namespace) -> "tuple[Study, list[dict[str, Any]]]":
-    """The study, with what its search has found, and what the store holds of it."""
+def _found(options: argparse.Namespace) -> "tuple[Study, Store, list[dict[str, Any]]]":
+    """The study, with what its search has found, its store, and what that holds of it."""
     from sweepstake.run.run import load_results
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
     study = _study(options)
     store = Store(study.store_folder(options.store), create=False)
-    return settled(study, store), load_results(study, store)
+    return settled(study, store), store, load_results(study, store)
 
 
 def _study(options: argparse.Namespace) -> "Study":

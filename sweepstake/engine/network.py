@@ -135,14 +135,26 @@ class Net:
 
     def prunable(self, cell: Cell) -> list[Slot]:
         """The weights of the layers this cell prunes, in the network's order. Cells that share a network may prune other layers."""
-        known = {"all": True} | {slot.kind: True for slot in self.weights} | {slot.layer: True for slot in self.weights}
-        problems = [unknown(f'prune_layers = "{name}"', "layer or kind", name, known) for name in cell.prune_layers if name not in known]
-        named = {**(cell.keep if isinstance(cell.keep, dict) else {})}
-        problems += [unknown(f"keep = {{{name} = ...}}", "layer or kind", name, [each for each in known if each != "all"])
-                     for name in named if name not in known or name == "all"]
+        problems = list[str]()
+        chosen = [self._named(word, f'prune_layers = "{word}"', ["all"], problems) for word in cell.prune_layers]
+        for word in cell.keep if isinstance(cell.keep, dict) else {}:
+            self._named(word, f"keep = {{{word} = ...}}", [], problems)
         if problems:
             raise UserError(*problems)
-        return [slot for slot in self.weights if {"all", slot.kind, slot.layer} & set(cell.prune_layers)]
+        return [slot for slot in self.weights if any(slot in found for found in chosen)]
+
+    def _named(self, word: str, place: str, everything: list[str], problems: list[str]) -> list[Slot]:
+        """The layers a word stands for: one by its name, a kind, or `everything`. A word that could be two of these is refused."""
+        own = [slot for slot in self.weights if slot.layer == word]
+        several = [slot for slot in self.weights if word in (slot.kind, *everything)]
+        if own and several and own != several:
+            what = "the word for all layers" if word in everything else "a kind"
+            problems.append(f'{place}: "{word}" is the name of one layer of model = "{self.cell.model.name}" and also {what} '
+                            f"({', '.join(slot.layer for slot in several)}). Rename that layer in the module.")
+        elif not (own or several):
+            known = {*everything, *(name for slot in self.weights for name in (slot.kind, slot.layer))}
+            problems.append(unknown(place, "layer or kind", word, known))
+        return own or several
 
     def bias_of(self, weight: Slot) -> Slot | None:
         return next((slot for slot in self.slots if slot.layer == weight.layer and slot.role == "bias"), None)

@@ -149,22 +149,33 @@ def _shuffled(kept: Tensor, cell: Cell, done: int, slot: Slot) -> Tensor:
 def _share(net: Net, cell: Cell, slots: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
            done: float, scorer: MakeScorer, mask: Tensor) -> dict[Slot, int]:
     """How many each layer keeps. A layer that keeps all, and an output layer with its own rate, share with nobody."""
+    density = dict(zip(slots, densities(cell, slots, [alive[slot].numel() for slot in slots], done, net.weights[-1]), strict=True))
+    whole, shared = pools(net, cell, slots)
+    counts = {slot: int(alive[slot].sum()) for slot in whole}
+    for pool in shared:
+        counts |= _allocate(net, cell, pool, scores, alive, ties, density, scorer, mask)
+    return counts
+
+
+def pools(net: Net, cell: Cell, slots: Sequence[Slot]) -> tuple[list[Slot], list[list[Slot]]]:
+    """The layers that keep all, and those that share a count: an output layer with its own rate by itself, and the rest."""
     output = net.weights[-1]
-    density = dict(zip(slots, densities(cell, slots, [alive[slot].numel() for slot in slots], done, output), strict=True))
     whole = [slot for slot in slots if protected(cell, slot, output)]
     apart = [slot for slot in slots if slot is output and cell.output_keep is not None and slot not in whole]
-    counts = {slot: int(alive[slot].sum()) for slot in whole}
-    for pool in (apart, [slot for slot in slots if slot not in apart + whole]):
-        if pool:
-            counts |= _allocate(net, cell, pool, scores, alive, ties, density, scorer, mask)
-    return counts
+    rest = [slot for slot in slots if slot not in apart + whole]
+    return whole, [pool for pool in (apart, rest) if pool]
+
+
+def total_of(sizes: Sequence[int], room: Sequence[int], density: Sequence[float]) -> int:
+    """How many the layers of a pool keep together."""
+    return min(round(sum(size * share for size, share in zip(sizes, density, strict=True))), sum(room))
 
 
 def _allocate(net: Net, cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor], alive: dict[Slot, Tensor], ties: dict[Slot, Tensor],
               density: dict[Slot, float], scorer: MakeScorer, mask: Tensor) -> dict[Slot, int]:
     sizes = [alive[slot].numel() for slot in pool]
     room = [int(alive[slot].sum()) for slot in pool]
-    total = min(round(sum(size * density[slot] for size, slot in zip(sizes, pool, strict=True))), sum(room))
+    total = total_of(sizes, room, [density[slot] for slot in pool])
 
     def top() -> list[int]:
         best, living, tie = (torch.cat([each[slot] for slot in pool]) for each in (scores, alive, ties))
@@ -188,18 +199,25 @@ def _allocate(net: Net, cell: Cell, pool: list[Slot], scores: dict[Slot, Tensor]
         return [int(living[slot].sum()) for slot in pool]
 
     wishes = allocation.get(cell.allocation.name)({
-        "sizes": lambda: sizes,
-        "shapes": lambda: [slot.shape for slot in pool],
-        "first": lambda: [slot is net.weights[0] for slot in pool],
-        "output": lambda: [slot is net.weights[-1] for slot in pool],
-        "density": lambda: [density[slot] for slot in pool],
-        "total": lambda: total,
+        **by_size(net, pool, sizes, [density[slot] for slot in pool], total),
         "scores": lambda: [scores[slot] for slot in pool],
         "alive": lambda: [alive[slot] for slot in pool],
         "top": top,
         "top_by": lambda: top_by,
     }, cell.allocation.options)
     return dict(zip(pool, exact_counts(wishes, room, total), strict=True))
+
+
+def by_size(net: Net, pool: Sequence[Slot], sizes: Sequence[int], density: Sequence[float], total: int) -> dict[str, Callable[[], Any]]:
+    """What an allocation is offered that no score is needed for."""
+    return {
+        "sizes": lambda: list(sizes),
+        "shapes": lambda: [slot.shape for slot in pool],
+        "first": lambda: [slot is net.weights[0] for slot in pool],
+        "output": lambda: [slot is net.weights[-1] for slot in pool],
+        "density": lambda: list(density),
+        "total": lambda: total,
+    }
 
 
 def _with_kept(net: Net, cell: Cell, mask: Tensor, kept: Mapping[Slot, Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.engine import numerics, proofs, streams
+from sweepstake.engine.account import unpruned
 from sweepstake.engine.network import Net, draw_init
 from sweepstake.engine.prune import Pruned, check_pruning, prune, transplant
 from sweepstake.engine.train import Images, Start, Trained, Trainer
@@ -180,7 +181,7 @@ def measure(trainer: Measurer, cell: Cell, state: State, trained: Trained) -> di
     return {
         "round": state.round, "numerics": numerics.of(trainer.name),
         "kept": sum(weights.values()), "kept_fraction": sum(weights.values()) / sum(sizes.values()),
-        "kept_by_layer": weights, "size_by_layer": sizes, "asked_by_layer": state.asked,
+        "kept_by_layer": weights, "size_by_layer": sizes, "asked_by_layer": state.asked, "unpruned": unpruned(net, cell),
         "units_by_layer": {slot.layer: slot.shape[0] for slot in net.weights},
         "alive_units": {slot.layer: int(alive_units(net, slot.layer, mask).sum()) for slot in net.weights},
         "degrees": degrees(net, mask),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sweepstake.base.specs import label
-from sweepstake.read import analysis, claims, figures, origins, summary, trials
+from sweepstake.read import analysis, claims, counted, figures, origins, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
 from sweepstake.run.files import clear_abandoned, write_text
 
@@ -88,7 +88,7 @@ def _page(study: StudyLike, results: Results, rows: list[Row], groups: list[Row]
         figures=[{**one, "svg": Markup(one["svg"]), "spec": Markup(one["spec"])} for one in drawn],
         library=Markup(_library() if drawn else ""),
         search=trials.section(searched) if (searched := getattr(study, "searched", None)) else None,
-        table=_table(study, rows), summary=_summary(study, groups), checks=_checks(results),
+        table=_table(study, rows), counted=counted.lines(results, list(study.axes)), summary=_summary(study, groups), checks=_checks(results),
         provenance=_provenance(results), failures=_failures(results),
         cells=[{"id": result["id"], "who": _who(result), "status": result["status"]} for result in results])
 

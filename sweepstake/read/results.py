@@ -1,11 +1,12 @@
 """Results in Python: what `run_study` and `load_results` give a notebook."""
 
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweepstake.read import analysis, claims, origins, report, summary
+from sweepstake.read import ahead, analysis, claims, origins, report, summary
 from sweepstake.run import run
 from sweepstake.run.search import settled
 from sweepstake.run.store import Store
@@ -56,8 +57,15 @@ def run_study(study: Study | str | Path, store: str | Path | None = None, *, dat
 
     study = study if isinstance(study, Study) else load_study(study)
     shown = display() if progress else Quiet()
+
+    def heard(event: dict[str, Any]) -> None:
+        if event["kind"] == "foreseen":
+            for line in ahead.heed(study, event["cells"]):
+                print(line, file=sys.stderr)
+        shown(event)
+
     with shown:
-        cells = run.run_study(study, store, data=data, workers=workers, device=device, stack=stack, engine=engine, retry=retry, on_event=shown)
+        cells = run.run_study(study, store, data=data, workers=workers, device=device, stack=stack, engine=engine, retry=retry, on_event=heard)
     return Results(settled(study, Store(study.store_folder(store))), cells)
 
 

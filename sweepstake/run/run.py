@@ -3,6 +3,7 @@
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ from sweepstake.study.plan import stack_cells
 from sweepstake.study.study import Planned, Study
 
 Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What is known of a cell before it trains: its weights, those no pruning touches, and the fraction each round keeps, if known."""
+
+    weights: int
+    unpruned: dict[str, dict[str, Any]]
+    kept: list[float] | None
 
 
 def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
@@ -66,8 +76,8 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
             for damage in each.damage:
                 on_event({"kind": "damaged", "id": id_, "error": str(damage), "then": "its cell is computed again"})
         wanted = [each for each in planned if kept[each.id].status in lacking]
-        if wanted:
-            check_study(study, wanted, directories)
+        if wanted and study.search:
+            check_study(study, wanted, directories)  # Trials, and the cells that a value was found for.
         tasks = {p.id: Task(p.id, p.cell, str(home.folder.absolute()), [str(d) for d in directories],
                             [str(Path(plugin).absolute()) for plugin in study.plugins], study.name, text,
                             engine or study.machine.engine or "fast") for p in wanted}
@@ -85,8 +95,8 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
             in_processes([(id_, msgspec.json.encode(task)) for id_, task in tasks.items()], work, count, heard,
                          timeout_seconds=limit * 60 if limit else None)
 
-    if study.search:
-        check_study(study, list(study.planned), directories)  # What waits is checked by what stands in for it.
+    if any(home.status(each.id) in lacking for each in settled(study, home).planned):  # What waits is checked by what stands in for it.
+        on_event({"kind": "foreseen", "cells": check_study(study, list(study.planned), directories)})
     compute(search_first(study, home, compute, retry, on_event).planned)
     return load_results(study, home)
 
@@ -129,28 +139,30 @@ def damaged(study: Study, found: Sequence[Result]) -> list[str]:
     return [*lines, *([f"{searched}. Its trials are found again from their cells; `sweepstake run` writes it again."] if searched else [])]
 
 
-def check_study(study: Study, wanted: list[Planned], directories: list[Path] | None) -> None:
-    """Everything that would fail in a worker for the study's own fault, told at once before anything runs.
+def check_study(study: Study, wanted: list[Planned], directories: list[Path] | None) -> dict[str, Foreseen]:
+    """Everything that would fail in a worker for the study's own fault, told at once before anything runs; and, by id, what is foreseen.
 
     Without directories nothing is read: a data set is what its spec says, and one without a spec is passed over.
     """
-    place, problems, known = study.path or study.name, dict[str, None](), dict[bytes, Any]()
+    place, problems, known, foreseen = study.path or study.name, dict[str, None](), dict[bytes, Any](), dict[str, Foreseen]()
     for planned in wanted:
         cell = planned.cell
         program = msgspec.json.encode([*(getattr(cell, name) for name in CHECKED), cell.seed if cell.donor else None])
         if program in known:
+            foreseen |= {planned.id: known[program]} if known[program] else {}
             continue
         known[program] = None
         try:
             images = _spec(cell) if directories is None else _images(cell, directories, known)
             if images is not None:
-                _check_cell(cell, *images)
+                foreseen[planned.id] = known[program] = _check_cell(cell, *images)
         except UserError as error:
             problems |= dict.fromkeys(f"{place}: {problem}" for problem in error.problems)
         except Exception as error:
             problems[f"{place}: {cannot_be_made(cell, error)}"] = None
     if problems:
         raise UserError(*problems)
+    return foreseen
 
 
 def _spec(cell: Cell) -> tuple[tuple[int, ...], int, int] | None:
@@ -160,7 +172,8 @@ def _spec(cell: Cell) -> tuple[tuple[int, ...], int, int] | None:
 
 IMAGES = ("dataset", "normalise", "subset", "validation")
 CHECKED = (*IMAGES, "model", "init", "bias_init", "criterion", "prune_layers", "keep", "output_keep", "remove",
-           "granularity", "allocation", "reset", "prune_when", "control", "donor", "rounds", "epochs", "steps", "batch_size")
+           "granularity", "allocation", "reset", "lr_schedule", "prune_biases", "prune_when", "control", "donor", "rounds", "epochs", "steps",
+           "batch_size")
 """The fields of a cell that can be wrong only once its images and its network are known."""
 
 
@@ -181,9 +194,11 @@ def _images(cell: Cell, directories: list[Path], known: dict[bytes, Any]) -> tup
     return known[split]
 
 
-def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: int) -> None:
+def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: int) -> Foreseen:
+    from sweepstake.engine.account import kept_ahead, unpruned
     from sweepstake.engine.network import Net
     from sweepstake.engine.prune import check_pruning
+    from sweepstake.engine.rehearsal import rehearse
     from sweepstake.engine.train import steps_in_round
 
     net = Net(cell, inputs, classes)
@@ -193,6 +208,8 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
         raise UserError(f"reset: step = {shown(rewind_to)}: is one step for the whole network, not a table of layers.")
     if rewind_to > steps:
         raise UserError(f"reset: step = {rewind_to}: a round has only {steps:,} steps. Rewind to one of them.")
+    rehearse(net, cell)
+    return Foreseen(sum(slot.size for slot in net.weights), unpruned(net, cell), kept_ahead(net, cell))
 
 
 def cannot_be_made(cell: Cell, error: Exception) -> str:

@@ -17,7 +17,7 @@ Merging two stores is copying their files. Nothing is ever unpickled. What is no
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -117,6 +117,21 @@ class Store:
     def get(self, id_: str) -> dict[str, Any] | None:
         """The whole result of a cell: {status, rounds, provenance}; None while there is none, or what there is of the cell is damaged."""
         return self.look(id_).result
+
+    def asked(self, id_: str) -> dict[str, Any] | None:
+        """The fields of a cell that was begun; None where there is no such file, or a damaged one."""
+        with suppress(Damaged):
+            if (file := read(self._of(id_) / FILES["cell"], "cell", id_)) is not None:
+                return file.said
+        return None
+
+    def whole(self) -> list[str]:
+        """The ids of all cells with a result, whichever study they are of."""
+        return sorted(path.parent.name for path in (self.folder / "cells").glob("*/result.json"))
+
+    def studies(self) -> list[str]:
+        """The names of the studies that were run into this store."""
+        return sorted({path.stem.rpartition("-")[0] for path in (self.folder / "studies").glob("*.toml")})
 
     def failure(self, id_: str) -> dict[str, Any] | None:
         return self.look(id_).failure

@@ -200,3 +200,16 @@ def test_robustness_is_shown_with_the_best_first_and_lies_beside_the_page(tmp_pa
 def test_a_study_that_prunes_nothing_shows_no_robustness(tmp_path):
     study = FakeStudy(figures=ONE)
     assert 'id="robustness"' not in write_report(study, fake_results(study.axes, seeds=3, rounds=0), tmp_path).read_text()
+
+
+def test_a_kept_fraction_says_of_what_and_of_whom_where_networks_differ(tmp_path):
+    study = FakeStudy()
+    results = fake_results(study.axes, seeds=2, rounds=2)
+    for result in results:
+        mixed = result["labels"]["init"] == "kaiming_normal"
+        for record in result["rounds"]:
+            record["unpruned"] = {"mix.weight": {"size": 1024, "why": "Scaled", "counted": False}} if mixed else {}
+    said = write_report(study, results, tmp_path).read_text()
+    assert "Weights remaining (xavier_normal) are of the 266,200 weights in linear and conv layers." in said
+    assert ("Weights remaining (kaiming_normal) are of the 266,200 weights in linear and conv layers; neither counted nor pruned: "
+            "mix.weight 1,024 (Scaled).") in said
