@@ -15,6 +15,8 @@ from sweepstake.read.statistics import Decision
 BySeed = dict[int, float]
 Unit = Literal["level", "gain", "relative", "ratio", "kept"]
 ALPHA = 1 - statistics.LEVEL
+ALIKE = ("similar", "about")
+"""Tests of two sides that speak for neither: a side that diverges alone counts against them, whichever it is."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +24,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     gain, relative: in favour of the sentence when positive; level: the mean itself; ratio: of standard deviations, below 1 in
     favour; kept: a fraction of the weights. `p` belongs to that interval; `p_holm` is corrected for its family, and decides.
+    `diverged` cells have no number where the claim asks for one; where they count against it there is no effect, only a verdict.
     """
 
     claim: str
@@ -48,7 +51,25 @@ class Found(NamedTuple):
     decision: Decision | None = None
     told: Callable[[], str] = str
     why: str = ""
+    n: int = 0
+    """Seeds that were measured, where there is no decision."""
     diverged: int = 0
+    lost: str = ""
+    """Which seeds were lost to divergence, and what that does to the claim."""
+    whole: bool = True
+    """Whether the decision rests on numbers of every seed that counts."""
+
+
+class Lost(NamedTuple):
+    """Seeds without a number, by where cells diverged before the round asked for, and what that means for the claim."""
+
+    against: int
+    """Where something good is said of it."""
+    aside: int
+    """On the other side alone: neither for nor against."""
+    both: int
+    """On both sides alike: nothing can be told."""
+    cells: int
 
 
 def verdicts(study: StudyLike, results: Sequence[Mapping[str, Any]]) -> list[Verdict]:
@@ -82,21 +103,21 @@ def _verdict(claim: ClaimSpec, name: str, found: Found, p_holm: float | None, to
         return plain
     alone = decision.verdict
     word: statistics.Word = "undecided" if p_holm is not None and p_holm >= ALPHA else alone
-    more = statistics.more_seeds(decision, 1 - ALPHA / max(together, 1)) if word == "undecided" else None
-    parts = [found.told()]
+    more = statistics.more_seeds(decision, 1 - ALPHA / max(together, 1)) if word == "undecided" and found.whole else None
+    parts = [found.told(), found.lost]
     if p_holm is not None and decision.n >= statistics.MIN_SEEDS:
         parts.append(f"Holm over {together} comparison{'s' * (together != 1)}: p {'' if p_holm < 0.0001 else '= '}{p_value(p_holm)}"
                      + (f"; alone it would be {alone}." if alone != word else "."))
-    if word == "undecided":
+    if word == "undecided" and (found.whole or decision.n < statistics.MIN_SEEDS):
         parts.append(_undecided(decision, more))
-    if found.diverged:
-        parts.append(f"{found.diverged} diverged cell{'s are' if found.diverged > 1 else ' is'} left out from the round of divergence.")
+    enough = decision.n >= statistics.MIN_SEEDS
+    plain = msgspec.structs.replace(plain, verdict=word, reason=" ".join(filter(None, parts)), n=decision.n, p=decision.p if enough else None,
+                                    p_holm=p_holm if enough else None, more_seeds=more)
+    if not found.whole:
+        return plain
     effect, low, high = (_natural(number, unit) for number in (decision.effect, decision.low, decision.high))
-    known, enough = decision.n > 1, decision.n >= statistics.MIN_SEEDS
-    return msgspec.structs.replace(
-        plain, verdict=word, reason=" ".join(parts), effect=effect, low=min(low, high) if known else None,
-        high=max(low, high) if known else None, n=decision.n, p=decision.p if enough else None, p_holm=p_holm if enough else None,
-        more_seeds=more)
+    known = decision.n > 1
+    return msgspec.structs.replace(plain, effect=effect, low=min(low, high) if known else None, high=max(low, high) if known else None)
 
 
 def _undecided(decision: Decision, more: int | None) -> str:
@@ -125,9 +146,82 @@ def _paired(claim: ClaimSpec) -> bool:
 def _find(claim: ClaimSpec, axes: list[str], rows: Sequence[Row]) -> Found:
     rows = [row for row in analysis.chosen(rows, claim.where) if row["status"] != "failed"]
     sides = [analysis.chosen(rows, side) for side in ((claim.this, claim.than or claim.this) if _paired(claim) else (claim.this,))]
-    diverged = len({row["id"] for side in sides for row in side if row["diverged"]})
+    lost, gone = _lost(claim, sides)
+    sides = [[row for row in side if row["seed"] not in gone] for side in sides]
     found = _of_curves(claim, axes, sides[0]) if claim.test in CURVES else _of_levels(claim, axes, sides)
-    return found._replace(diverged=diverged)
+    return _weighed(claim, found, lost, any(sides)) if gone else found
+
+
+def _lost(claim: ClaimSpec, sides: list[list[Row]]) -> tuple[Lost, set[int]]:
+    """The seeds without a number because a cell diverged, and how they count: a seed whose other side has not run yet does not."""
+    cells = [_lost_cells(claim, side, kept) for side, kept in zip(sides, _asked(claim), strict=False)]
+    if claim.test == "matches_dense":  # The other side is round 0 of the same cell.
+        cells.append({id_: seed for id_, seed in cells[0].items() if not any(row["id"] == id_ and not row["diverged"] for row in sides[0])})
+    known = set[int].intersection(*({row["seed"] for row in side} for side in sides))
+    this, than = (set(one.values()) for one in (*cells, {})[:2])
+    both, one_side, other = this & than, this - than & known, than - this & known
+    alike = claim.test in ALIKE
+    lost = Lost(len(one_side) + alike * len(other), (not alike) * len(other), len(both), len(set[str]().union(*cells)))
+    return lost, this | than
+
+
+def _lost_cells(claim: ClaimSpec, side: list[Row], kept: float | None) -> dict[str, int]:
+    """The cells that diverged before the round that the claim is about, and their seeds."""
+    rounds: dict[str, list[Row]] = {}
+    for row in side:
+        rounds.setdefault(row["id"], []).append(row)
+    sound = {id_: sorted((row for row in own if not row["diverged"]), key=lambda row: row["round"]) for id_, own in rounds.items()}
+    return {id_: own[0]["seed"] for id_, own in rounds.items() if len(sound[id_]) < len(own) and _cut_short(sound[id_], claim, kept)}
+
+
+def _cut_short(rounds: list[Row], claim: ClaimSpec, kept: float | None) -> bool:
+    """Whether the rounds that a diverged cell has come before the one asked for."""
+    if not rounds or claim.test in CURVES or claim.metric == "smallest_winning" or kept is None:
+        return True
+    return rounds[-1]["kept_fraction"] > kept and _at(rounds, claim, kept) is None
+
+
+def _weighed(claim: ClaimSpec, found: Found, lost: Lost, ended: bool) -> Found:
+    """The decision where seeds are lost: nothing good is said of a side that lost one, and most of them lost contradict the claim.
+
+    A lost seed counts as one that lost more than any number: Student's p is then that of their count.
+    """
+    decision = found.decision or Decision("undecided", math.nan, math.nan, math.nan, found.n, math.nan, 1.0)
+    n, everyone = decision.n + lost.against, decision.n + lost.against + lost.aside + lost.both
+    found = found._replace(diverged=lost.cells)
+    if ended and not decision.n:  # What was asked for was never measured where nothing diverged.
+        return found._replace(why=f"{found.why} {_lost_told(claim, lost, everyone, False)}")
+    p = statistics.p_of_lost(lost.against, n)
+    most = 2 * lost.against > everyone and p < ALPHA
+    withheld = {"supported": lost.against or lost.both, "contradicted": lost.aside or lost.both, "undecided": False}[decision.verdict]
+    if most and (decision.verdict != "contradicted" or withheld):
+        decision = decision._replace(verdict="contradicted", p=p)
+    elif withheld:
+        decision = decision._replace(verdict="undecided", p=1.0)
+    told = found.told if found.decision else (lambda: found.why) if found.n and not most else str
+    return found._replace(decision=decision._replace(n=n), told=told, whole=not (lost.against or lost.both or withheld),
+                          lost=_lost_told(claim, lost, everyone, most))
+
+
+def _lost_told(claim: ClaimSpec, lost: Lost, everyone: int, most: bool) -> str:
+    """Which seeds were lost to divergence, and what that does to the claim."""
+    this, than = _names(claim.this), _names(claim.than) if claim.than else "the other level"
+
+    def seeds(number: int) -> str:
+        return f"in {number} of {everyone} seed{'s' * (everyone != 1)}"
+
+    measured = everyone - lost.against - lost.aside - lost.both
+    parts = [f"Nothing diverged {seeds(measured)}, and the numbers are theirs."] if measured else []
+    who = "One side alone" if claim.test in ALIKE and _paired(claim) else this
+    if lost.against:
+        parts.append(f"{who} diverged {seeds(lost.against)}: that counts against the claim, "
+                     + ("and most seeds contradict it." if most else "and with any such seed it is not supported."))
+    if lost.aside:
+        parts.append(f"{than} diverged {seeds(lost.aside)}: that counts neither for the claim nor against it.")
+    if lost.both:
+        both = "The dense network" if claim.test == "matches_dense" else "Both sides"
+        parts.append(f"{both} diverged {seeds(lost.both)}: with any such seed nothing is decided.")
+    return " ".join(parts)
 
 
 def _of_levels(claim: ClaimSpec, axes: list[str], sides: list[list[Row]]) -> Found:
@@ -442,7 +536,7 @@ def amounts(metric: str, signed: bool, relative: bool = False) -> Callable[[floa
 def shown(verdict: Verdict) -> tuple[str, str]:
     """The effect and its interval as people read them: "+0.38 points" and "+0.30, +0.46"; "–" and "" where there is none."""
     if verdict.effect is None:
-        return "–", ""
+        return (f"{verdict.diverged} cell{'s' * (verdict.diverged != 1)} diverged" if verdict.diverged and verdict.n else "–"), ""
     if verdict.unit == "ratio":
         amount: Callable[[float, bool], str] = lambda value, unit: f"{'× ' * unit}{value:.2f}"  # noqa: E731
     elif verdict.unit == "kept":

@@ -36,16 +36,27 @@ def publish(study: StudyLike, results: Results, folder: Path | str, *, partial: 
                         f"{study.name}` and the same --store, or publish with --partial: every title will say so.")
     said = f" ({'; '.join(lacks)})" if lacks else ""
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    judged = [report.told(verdict) for verdict in claims.judge(study, rows)]
     drawn = _draw(study, rows, results, folder / "figures", said)
     found = provenance(study, results, drawn, said)
     _write_rows(rows, folder)
-    groups = summary.summarise(list(study.axes), rows)
-    _write(folder / "summary.json", _json(groups))
-    _write(folder / "verdicts.json", _json(judged))
-    _write(folder / "verdicts.md", f"# {study.title}{said}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
+    _write_verdicts(study, rows, folder, study.title + said)
     _write(folder / "provenance.json", _json(found))
     return folder
+
+
+def judge_again(study: StudyLike, folder: Path) -> None:
+    """Verdicts and summary of a published folder anew, from the rows in it: as the judge words and counts them today."""
+    import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
+
+    title = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["title"]
+    _write_verdicts(study, parquet.read_table(folder / "rows.parquet").to_pylist(), folder, title)
+
+
+def _write_verdicts(study: StudyLike, rows: Sequence[Row], folder: Path, title: str) -> None:
+    judged, groups = [report.told(verdict) for verdict in claims.judge(study, rows)], summary.summarise(list(study.axes), rows)
+    _write(folder / "summary.json", _json(groups))
+    _write(folder / "verdicts.json", _json(judged))
+    _write(folder / "verdicts.md", f"# {title}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
 
 
 def lacking(study: StudyLike, results: Results) -> list[str]:
@@ -149,14 +160,13 @@ def summary_table(groups: Sequence[Row]) -> str:
              "|" + "---|" * (len(axes) + 4)]
     for one in told:
         ticket = _spread(one, "smallest_winning", lambda kept: figures.percent(100 * kept)) if one["winners"] else "–"
-        winners = "–" if one["winners"] is None else f"{one['winners']} of {one['n']}"
-        lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), ticket, winners, _spread(one, 'robustness', '{:.4f}'.format)])} "
-                     f"| {_spread(one, 'rank', '{:.1f}'.format)} |")
-    p = told[0]["friedman_p"]
+        numbers = [ticket, summary.winners(one), _spread(one, "robustness", "{:.4f}".format), _spread(one, "rank", "{:.1f}".format)]
+        lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), *numbers])} |")
+    p, last = told[0]["friedman_p"], ", a diverged network the last" * any(one.get("diverged") for one in told)
     return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy (at one level, if "
             "only by luck). Robustness: the area under test accuracy over the logarithm of weights remaining, down to "
             f"{figures.percent(100 * told[0]['down_to'])}, relative to the dense network's; 1 loses nothing. Rank: by robustness within each "
-            f"seed, 1 the best{f'; that all are alike: p = {claims.p_value(p)} (Friedman)' if p is not None else ''}. In brackets 95 % "
+            f"seed, 1 the best{last}{f'; that all are alike: p = {claims.p_value(p)} (Friedman)' if p is not None else ''}. In brackets 95 % "
             "intervals over seeds.\n\n" + "\n".join(lines) + "\n")
 
 

@@ -226,9 +226,10 @@ def _summary(study: StudyLike, groups: Sequence[Row]) -> dict[str, Any]:
     p = told[0]["friedman_p"] if told else None
     return {
         "axes": ", ".join(study.axes) or "study", "down_to": figures.percent(100 * told[0]["down_to"]) if told else "",
+        "diverged": any(one["diverged"] for one in told),
         "alike": "" if p is None else claims.p_value(p), "rows": [{
             "group": ", ".join(str(one[axis]) for axis in study.axes) or study.name, "n": one["n"],
-            "winners": f"{one['winners']} of {one['n']}" if one["winners"] is not None else "–",
+            "winners": summary.winners(one),
             "ticket": _spread(one, "smallest_winning", lambda kept: figures.percent(100 * kept)) if one["winners"] else ("–", ""),
             "robustness": _spread(one, "robustness", "{:.4f}".format), "rank": _spread(one, "rank", "{:.1f}".format)} for one in told]}
 

@@ -119,6 +119,13 @@ def about(values: Sequence[float], value: float, margin: float, slack: float = 0
     return _decided(word, values, low, high, effect + margin if inside else value + math.copysign(margin, effect - value), slack)
 
 
+def p_of_lost(lost: int, n: int) -> float:
+    """Student's p where so many of n seeds lose more than any number: it hangs on the count alone, t = sqrt(lost (n - 1) / (n - lost))."""
+    if n < MIN_SEEDS or not lost:
+        return 1.0
+    return 0.0 if lost == n else _p(math.sqrt(lost * (n - 1) / (n - lost)), n)
+
+
 def spread_ratio(this: Sequence[Sequence[float]], than: Sequence[Sequence[float]]) -> list[float] | None:
     """Jackknife pseudo-values over seeds of log(sd of than / sd of this): a list of values a cell, all at the same seeds.
 

@@ -63,6 +63,17 @@ def test_the_rows_are_the_tidy_table_in_both_files(folder: Path, results: list[d
     assert "seconds.train" in rows[0]
 
 
+def test_verdicts_judged_again_from_the_published_rows_are_the_same_bytes(folder: Path, tmp_path: Path):
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "demo")
+    for name in ("verdicts.json", "verdicts.md", "summary.json"):
+        (tmp_path / "demo" / name).write_text("of another judge")
+    publish.judge_again(made_up(), tmp_path / "demo")
+
+    assert written(tmp_path / "demo") == written(folder)
+
+
 def test_rows_too_many_for_csv_are_parquet_alone(folder: Path, results: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     publish.publish(made_up(), results, tmp_path)
     monkeypatch.setattr(publish, "SMALL", 1000)

@@ -194,7 +194,7 @@ def test_robustness_is_shown_with_the_best_first_and_lies_beside_the_page(tmp_pa
     assert re.findall(r"<tr><td>(\w+)</td>", text) == ["kaiming_normal", "xavier_normal"]
     assert "from 100 % down to 41 %" in text and "3 of 3" in text and "0 of 3" in text and "p = " in text
     lines = (tmp_path / "summary.csv").read_text().splitlines()
-    assert lines[0].startswith("init,n,dense,smallest_winning,smallest_winning_low") and len(lines) == 3
+    assert lines[0].startswith("init,n,diverged,dense,smallest_winning,smallest_winning_low") and len(lines) == 3
 
 
 def test_a_study_that_prunes_nothing_shows_no_robustness(tmp_path):
