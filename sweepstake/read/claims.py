@@ -190,7 +190,7 @@ def _weighed(claim: ClaimSpec, found: Found, lost: Lost, ended: bool) -> Found:
     n, everyone = decision.n + lost.against, decision.n + lost.against + lost.aside + lost.both
     found = found._replace(diverged=lost.cells)
     if ended and not decision.n:  # What was asked for was never measured where nothing diverged.
-        return found._replace(why=f"{found.why} {_lost_told(claim, lost, everyone, False)}")
+        return found._replace(why=f"{found.why} {_lost_told(claim, lost, everyone, False)}".strip())
     p = statistics.p_of_lost(lost.against, n)
     most = 2 * lost.against > everyone and p < ALPHA
     withheld = {"supported": lost.against or lost.both, "contradicted": lost.aside or lost.both, "undecided": False}[decision.verdict]
@@ -233,7 +233,7 @@ def _of_levels(claim: ClaimSpec, axes: list[str], sides: list[list[Row]]) -> Fou
         return Found(why=_nothing(claim, sides))
     late = _late(claim, cells)
     if late and all(late):
-        return Found(why="Every training ended at its lowest validation loss, so its early stop lies beyond its end. Train longer.")
+        return Found(why="Every training ended at its lowest validation loss, so its early stop lies beyond its end. Train longer.", n=len(values))
     decision = {
         "matches_dense": lambda: statistics.non_inferior(values, claim.margin), "better": lambda: statistics.superior(values, claim.margin),
         "similar": lambda: statistics.equivalent(values, claim.margin),
@@ -310,10 +310,10 @@ def _of_spreads(claim: ClaimSpec, axes: list[str], sides: list[list[Row]], cells
     this, than = ([[one[seed] for seed in seeds] for one in side] for side in settings)
     if len(seeds) < statistics.MIN_SEEDS:
         return Found(why=f"{len(seeds)} seed{'s' * (len(seeds) != 1)} finished on both sides. Below {statistics.MIN_SEEDS} seeds nothing "
-                     "is decided.")
+                     "is decided.", n=len(seeds))
     values = statistics.spread_ratio(this, than)
     if values is None:
-        return Found(why=f"A side does not vary over {len(seeds)} seeds, so there is no ratio to judge.")
+        return Found(why=f"A side does not vary over {len(seeds)} seeds, so there is no ratio to judge.", n=len(seeds))
     decision = statistics.superior(values, -math.log1p(-claim.margin))
 
     def told() -> str:
@@ -346,7 +346,8 @@ def _of_curves(claim: ClaimSpec, axes: list[str], rows: list[Row]) -> Found:
     levels = [[row["kept_fraction"] for row in rounds] for rounds in cells]
     if any(len(own) != len(levels[0]) or not all(math.isclose(a, b, rel_tol=analysis.SAME_LEVEL) for a, b in zip(own, levels[0], strict=True))
            for own in levels):
-        return Found(why="The cells were not measured at the same levels, so there is no mean curve. Name fewer cells with this or where.")
+        return Found(why="The cells were not measured at the same levels, so there is no mean curve. Name fewer cells with this or where.",
+                     n=len({rounds[0]["seed"] for rounds in cells}))
     steps = [_mean_by_seed([(rounds[place]["seed"], sign * rounds[place][column]) for rounds in cells]) for place in range(len(levels[0]))]
     curves = [[step[seed] for step in steps] for seed in steps[0]]
     shape = statistics.one_peak(curves, claim.margin)

@@ -131,9 +131,10 @@ def test_a_cell_that_diverged_counts_against_whatever_is_said_of_it(claim):
     def after(lost):
         return judged(ClaimSpec(says="x", **claim), diverge(steady(), "good", range(lost), at=4))
 
-    none, one, three, most, every = map(after, (0, 1, 3, 8, 11))
+    none, one, three, most, nine, every = map(after, (0, 1, 3, 8, 9, 11))
     assert (none.verdict, none.n, none.diverged) == ("supported", 11, 0) and none.effect is not None and "diverge" not in none.reason
     assert [(each.verdict, each.n) for each in (one, three, most, every)] == [("undecided", 11)] * 2 + [("contradicted", 11)] * 2
+    assert (nine.verdict, nine.n, nine.diverged) == ("contradicted", 11, 9)
     assert [each.effect for each in (one, three, most, every)] == [None] * 4 and most.p < 0.001 and every.p == 0.0
     assert (most.diverged, shown(most), shown(one)) == (8, ("8 cells diverged", ""), ("1 cell diverged", ""))
     assert "diverged in 1 of 11 seeds: that counts against the claim, and with any such seed it is not supported." in one.reason
@@ -193,7 +194,7 @@ def test_a_seed_counts_once_however_many_of_its_cells_diverged_and_a_side_that_h
     assert (verdict.verdict, verdict.n, verdict.diverged) == ("contradicted", 11, 9)
     assert "good and twin diverged in 8 of 11 seeds" in verdict.reason
     early = judged(claim, [result for result in results if result["labels"]["init"] != "bad"])
-    assert (early.verdict, early.n) == ("undecided", 0)
+    assert (early.verdict, early.n, early.reason) == ("undecided", 0, "No finished round of bad is there yet.")
 
 
 def test_a_cell_that_diverged_later_is_measured_and_a_level_that_nobody_reached_contradicts_nothing():
