@@ -202,7 +202,7 @@ def _quoted(words: Sequence[str]) -> list[str]:
 def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console") -> int:
     """The table and the verdicts to people, the report to a file, its path to stdout."""
     from sweepstake.read.analysis import tidy
-    from sweepstake.read.claims import verdicts
+    from sweepstake.read.claims import sentence, verdicts
     from sweepstake.read.report import terminal_table, write_report
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
@@ -214,7 +214,7 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
         for verdict in verdicts(study, found):
             colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
-            console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
+            console.print(f"{sentence(verdict)}  ({verdict.reason})", highlight=False, markup=False)
     _tell_search(study, console)
     _bad(found, store, console)
     missing = sum(r["status"] == "missing" for r in found)

@@ -123,7 +123,7 @@ def _verdict(claim: ClaimSpec, name: str, found: Found, p_holm: float | None, to
 def _undecided(decision: Decision, more: int | None) -> str:
     if decision.n < statistics.MIN_SEEDS:
         return f"Below {statistics.MIN_SEEDS} seeds nothing is decided."
-    return (f"Roughly {more:,} more seed{'s' * (more != 1)} would decide, were effect and spread to stay." if more
+    return (f"About {more:,} more seed{'s' * (more != 1)} would decide it, a forecast that comes true 6 times in 10." if more
             else "Not even 1,000 more seeds would decide it.")
 
 
@@ -318,13 +318,13 @@ def _of_spreads(claim: ClaimSpec, axes: list[str], sides: list[list[Row]], cells
 
     def told() -> str:
         effect, low, high = (math.exp(-number) for number in (decision.effect, decision.high, decision.low))
-        amount = amounts(claim.metric, signed=False)
-        points = " points" if claim.metric in PERCENT else ""
-        spreads = [amount(statistics.pooled_std(side), False).strip() + points for side in (this, than)]
+        amount = amounts(claim.metric, signed=False, difference=True)
+        spreads = [amount(statistics.pooled_std(side), True) for side in (this, than)]
+        found = (f"no ratio can be told (95 % interval {ratio(low)} to {ratio(high)}" if untold(low, high) else
+                 f"ratio {ratio(effect)} (95 % interval {ratio(low)} to {ratio(high)}")
         return " ".join(filter(None, [
-            f"{_names(claim.this)}{_against(claim)}: standard deviation {spreads[0]} against {spreads[1]}, ratio {effect:.2f} "
-            f"(95 % interval {low:.2f} to {high:.2f}, over {len(seeds)} seeds); a ratio below {1 - claim.margin:g} was claimed.",
-            _levels(claim, cells)]))
+            f"{_names(claim.this)}{_against(claim)}: standard deviation {spreads[0]} against {spreads[1]}, {found}, over {len(seeds)} seeds); "
+            f"a ratio below {1 - claim.margin:g} was claimed.", _levels(claim, cells)]))
 
     return Found(decision, told)
 
@@ -516,36 +516,72 @@ def _against(claim: ClaimSpec) -> str:
 
 def _amount_of(claim: ClaimSpec, number: float, difference: bool = True) -> str:
     """A number of the claim itself, without a sign."""
-    if claim.relative:
-        return f"{100 * number:.3g} %"
-    return f"{100 * number:.2f} points" if claim.metric in PERCENT and difference else amounts(claim.metric, signed=False)(number, True)
+    return f"{100 * number:.3g} %" if claim.relative else amounts(claim.metric, signed=False, difference=difference)(number, True)
 
 
-PERCENT = ("test_accuracy", "validation_accuracy", "train_accuracy", "smallest_winning")
+UNITS = {
+    **dict.fromkeys(("test_accuracy", "validation_accuracy", "train_accuracy"), (100.0, ".2f", " %", " points")),
+    "smallest_winning": (100.0, ".2f", " % of the weights", " % of the weights"),
+    "alive_units": (100.0, ".2f", " % of the units", " % of the units"),
+    "early_step": (1.0, ",.0f", " steps", " steps"), "train_seconds": (1.0, ",.4g", " s", " s")}
+"""What a metric is told in: a factor, its digits, and the unit of itself and of a difference (1 point is 0.01). A loss has none."""
 
 
-def amounts(metric: str, signed: bool, relative: bool = False) -> Callable[[float, bool], str]:
-    """How a metric is told: fractions in % and their differences in points (1 point is 0.01), the rest as it is."""
-    sign = "+" if signed else ""
+def amounts(metric: str, signed: bool, relative: bool = False, difference: bool | None = None) -> Callable[[float, bool], str]:
+    """How a metric is told, with its unit where that is asked for; what has a sign is a difference, if nothing else is said."""
+    sign, apart = "+" if signed else "", signed if difference is None else difference
     if relative:
         return lambda value, unit: f"{100 * value:{sign}.1f}{' %' * unit}"
-    if metric.removeprefix("early_") in PERCENT:
-        return lambda value, unit: f"{100 * value:{sign}.2f}{(' points' if signed else ' %') * unit}"
-    return lambda value, unit: f"{value:{sign},.4g}"
+    scale, style, *units = UNITS.get(metric, (1.0, ",.4g", "", ""))
+    told = units[apart] + " saved" * (signed and metric in LOWER_IS_BETTER and bool(units[apart]))
+    return lambda value, unit: f"{scale * value:{sign}{style}}{told * unit}"
+
+
+def untold(low: float, high: float) -> bool:
+    """Whether an interval of ratios spans two orders of magnitude or more: then none in it is worth telling."""
+    return high >= 100 * low
+
+
+def ratio(value: float) -> str:
+    """Two digits at least, and no row of them."""
+    return f"{value:.2f}" if 0.1 <= value < 100 else f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:#.2g}"
 
 
 def shown(verdict: Verdict) -> tuple[str, str]:
     """The effect and its interval as people read them: "+0.38 points" and "+0.30, +0.46"; "–" and "" where there is none."""
+    low, high = verdict.low, verdict.high
     if verdict.effect is None:
         return (f"{verdict.diverged} cell{'s' * (verdict.diverged != 1)} diverged" if verdict.diverged and verdict.n else "–"), ""
     if verdict.unit == "ratio":
-        amount: Callable[[float, bool], str] = lambda value, unit: f"{'× ' * unit}{value:.2f}"  # noqa: E731
+        if low is not None and high is not None and untold(low, high):
+            return "no ratio can be told", ""
+        amount: Callable[[float, bool], str] = lambda value, unit: f"{'× ' * unit}{ratio(value)}"  # noqa: E731
     elif verdict.unit == "kept":
-        amount = lambda value, unit: f"{100 * value:.3g}{' %' * unit}"  # noqa: E731
+        amount = lambda value, unit: f"{100 * value:.3g}{' % of the weights' * unit}"  # noqa: E731
     else:
         amount = amounts(verdict.metric, signed=verdict.unit != "level", relative=verdict.unit == "relative")
-    span = "" if verdict.low is None or verdict.high is None else f"{amount(verdict.low, False)}, {amount(verdict.high, False)}"
-    return amount(verdict.effect, True), span
+    return amount(verdict.effect, True), "" if low is None or high is None else f"{amount(low, False)}, {amount(high, False)}"
+
+
+def instead(verdict: Verdict) -> str:
+    """Of a contradicted claim, what its effect is in the place of what was claimed; nothing where the number says it alone."""
+    if verdict.verdict != "contradicted" or verdict.low is None or verdict.high is None or verdict.test in ("about", "peaks_at"):
+        return ""
+    opposite = verdict.low > 1 if verdict.unit == "ratio" else verdict.high < 0
+    return {"similar": "a difference", "matches_dense": "worse than its dense network", "unimodal": "no such peak"}.get(
+        verdict.test, "the opposite" if opposite else "not so much")
+
+
+def with_range(effect: str, span: str) -> str:
+    return effect + (f" ({span.replace(', ', ' to ')})" if span else "")
+
+
+def sentence(verdict: Verdict) -> str:
+    """The claim's sentence; a contradicted one never without what was found, for it is not the finding."""
+    if verdict.verdict != "contradicted":
+        return verdict.says
+    found = ", ".join(filter(None, [instead(verdict), with_range(*shown(verdict))]))
+    return f'Claimed: "{verdict.says}" Found: {found}.'
 
 
 def p_value(p: float) -> str:

@@ -1,5 +1,6 @@
 """What a study came to, as files to keep beside the code: rows, figures, verdicts, provenance. The same store gives the same bytes."""
 
+import csv
 import hashlib
 import json
 import re
@@ -19,7 +20,7 @@ SMALL = 1_000_000
 LARGEST = 300_000
 """A figure of more bytes than this is no picture for a page."""
 MACHINE, VERSIONS = ("processor", "cores", "python"), ("sweepstake", "commit", "torch", "numpy")
-NOTES = "notes.md"
+NOTES, AGAIN = "notes.md", "again.csv"
 
 
 def publish(study: StudyLike, results: Results, folder: Path | str, *, partial: bool = False) -> Path:
@@ -53,10 +54,26 @@ def judge_again(study: StudyLike, folder: Path) -> None:
 
 
 def _write_verdicts(study: StudyLike, rows: Sequence[Row], folder: Path, title: str) -> None:
-    judged, groups = [report.told(verdict) for verdict in claims.judge(study, rows)], summary.summarise(list(study.axes), rows)
+    judged, groups = _judged(study, rows), summary.summarise(list(study.axes), rows)
+    if (folder / AGAIN).exists():
+        second = _judged(study, _again(study, rows, folder / AGAIN))
+        judged = [{**one, "again": {"verdict": other["verdict"], "effect": effect(other)}} for one, other in zip(judged, second, strict=True)]
     _write(folder / "summary.json", _json(groups))
     _write(folder / "verdicts.json", _json(judged))
     _write(folder / "verdicts.md", f"# {title}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
+
+
+def _judged(study: StudyLike, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [report.told(verdict) for verdict in claims.judge(study, rows)]
+
+
+def _again(study: StudyLike, rows: Sequence[Row], path: Path) -> list[Row]:
+    """The rows with the numbers of a second run of the same cells, kept beside them by people: of an axis, seed and round each."""
+    keys = [*study.axes, "seed", "round"]
+    with path.open(encoding="utf-8", newline="") as file:
+        second = {tuple(one[key] for key in keys): {name: float(value) for name, value in one.items() if name not in keys}
+                  for one in csv.DictReader(file)}
+    return [{**row, **second[tuple(str(row[key]) for key in keys)]} for row in rows]
 
 
 def lacking(study: StudyLike, results: Results) -> list[str]:
@@ -138,7 +155,7 @@ def verdict_table(judged: Sequence[Mapping[str, Any]]) -> str:
     if not judged:
         return "This study claims nothing.\n"
     holm = any(one.get("p_holm") is not None for one in judged)
-    lines = [f"| claim | what is said | verdict | effect (95 % interval) |{' p (Holm) |' * holm} seeds |", f"|---|---|---|---|{'---|' * holm}---|"]
+    lines = [f"| claim | what is claimed | verdict | effect (95 % interval) |{' p (Holm) |' * holm} seeds |", f"|---|---|---|---|{'---|' * holm}---|"]
     lines += [f"| {cell(one['claim'])} | {cell(one['says'])} | {verdict(one)} | {effect(one)} |"
               f"{f' {p_value(one)} |' * holm} {one['n']} |" for one in judged]
     return "\n".join(lines) + "\n"
@@ -177,12 +194,14 @@ def _spread(one: Row, name: str, amount: Callable[[float], str]) -> str:
 
 
 def verdict(one: Mapping[str, Any]) -> str:
-    return f"{MARKS[one['verdict']]} {one['verdict']}"
+    """The verdict; and that of a second run of the same cells, where it is another."""
+    again = one.get("again")
+    return f"{MARKS[one['verdict']]} {one['verdict']}" + (f" (run again: {again['verdict']})" if again and again["verdict"] != one["verdict"] else "")
 
 
 def effect(one: Mapping[str, Any]) -> str:
-    """The effect with its interval, as the claim's metric is told."""
-    return one["shown"] + (f" ({one['range'].replace(', ', ' to ')})" if one["range"] else "")
+    """The effect with its interval, as the claim's metric is told; of a contradicted claim, what was found in its place."""
+    return ", ".join(filter(None, [one.get("instead"), claims.with_range(one["shown"], one["range"])]))
 
 
 def p_value(one: Mapping[str, Any]) -> str:

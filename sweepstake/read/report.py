@@ -106,7 +106,7 @@ def _ran(results: Results) -> list[tuple[str, str]]:
     spent = f"{seconds:.0f} seconds" if minutes < 2 else f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     return [("cells", f"{len(whole)} of {len(results)}" if len(whole) < len(results) else str(len(results))),
             ("seeds", str(len({result["seed"] for result in results}))),
-            ("rounds trained", f"{len(rounds):,}"), ("of training and measuring", spent)]
+            ("rounds", f"{len(rounds):,}"), ("of training and measuring", spent)]
 
 
 def _warnings(study: StudyLike, results: Results) -> list[str]:
@@ -136,7 +136,7 @@ def _command(study: StudyLike) -> str:
 def told(verdict: claims.Verdict) -> dict[str, Any]:
     """A verdict with its numbers as they are shown."""
     effect, span = claims.shown(verdict)
-    return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span}
+    return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span, "instead": claims.instead(verdict)}
 
 
 def _who(result: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
 from sweepstake.read import analysis
-from sweepstake.read.claims import judge, shown, verdicts
+from sweepstake.read.claims import Verdict, instead, judge, sentence, shown, verdicts
 from tests.read.fakes import FakeStudy, fake_results
 
 AXES = {"init": ["good", "bad", "twin"]}
@@ -74,8 +74,8 @@ def test_better_may_be_than_a_number_and_its_interval_must_clear_it():
     assert above.unit == "gain" and abs(above.effect - unsure.effect - 0.03) < 1e-9 and unsure.low < 0 < unsure.effect
     assert above.reason.startswith("good after the last round against 93.00 %: +3.")
     less = judged(ClaimSpec(**claim, value=400.0, metric="early_step"))
-    assert less.verdict == "supported" and less.reason.startswith("good after the last round against 400: +")
-    assert judged(ClaimSpec(**claim, value=1.0, metric="smallest_winning", margin=0.1)).reason.startswith("good against 100.00 %: +")
+    assert less.verdict == "supported" and less.reason.startswith("good after the last round against 400 steps: +")
+    assert judged(ClaimSpec(**claim, value=1.0, metric="smallest_winning", margin=0.1)).reason.startswith("good against 100.00 % of the weights: +")
 
 
 def test_two_seeds_decide_nothing():
@@ -435,7 +435,7 @@ def test_the_smallest_winning_ticket_is_a_number_of_each_cell():
     claim = {"says": "x", "metric": "smallest_winning"}
     better = judged(ClaimSpec(**claim, test="better", this={"init": "good"}, than={"init": "bad"}), results)
     assert better.verdict == "supported" and abs(better.effect - (0.8 - 0.4096)) < 1e-9
-    assert better.reason.startswith("good against bad: +39.04 points (")
+    assert better.reason.startswith("good against bad: +39.04 % of the weights saved (")
     about = judged(ClaimSpec(**claim, test="about", value=1.0, margin=0.01, this={"init": "twin"}), results)
     assert about.verdict == "supported" and "twin: 100.00 %" in about.reason
     for result in results:
@@ -468,7 +468,7 @@ def test_a_family_is_corrected_together_and_says_how():
     alone, three, five = of(clear)[0], of(clear, vague, vague)[0], of(vague, vague, clear, vague, vague)[2]
     assert alone.verdict == three.verdict == "supported" and five.verdict == "undecided"
     assert alone.p == alone.p_holm and abs(three.p_holm - 3 * alone.p) < 1e-12 and abs(five.p_holm - 5 * alone.p) < 1e-12
-    assert f"Holm over 5 comparisons: p = {five.p_holm:.3f}; alone it would be supported. Roughly 1 more seed would decide" in five.reason
+    assert f"Holm over 5 comparisons: p = {five.p_holm:.3f}; alone it would be supported. About 1 more seed would decide it" in five.reason
     other = of(clear, msgspec.structs.replace(vague, family=""))
     assert other[0].p_holm == alone.p and other[1].p_holm is None and "Holm" not in other[1].reason
 
@@ -478,6 +478,59 @@ def test_a_claim_of_a_family_that_is_not_measured_yet_counts_all_the_same():
               ClaimSpec(says="y", test="matches_dense", kept=0.01, family="f")]
     found = judge(FakeStudy(axes=AXES, claims=claims), analysis.tidy(made()))
     assert found[0].p_holm == 2 * found[0].p and found[1].p is None
+
+
+def told(test, metric, effect, low, high, unit="gain", word="supported", **more):
+    return Verdict(claim="a", says="It is so.", test=test, metric=metric, verdict=word, reason="", effect=effect, low=low, high=high, n=5,
+                   unit=unit, **more)
+
+
+@pytest.mark.parametrize(("verdict", "effect", "span"), [
+    (told("better", "test_accuracy", 0.0038, 0.003, 0.0046), "+0.38 points", "+0.30, +0.46"),
+    (told("about", "test_accuracy", 0.37, 0.33, 0.41, "level"), "37.00 %", "33.00, 41.00"),
+    (told("better", "smallest_winning", 0.9054, 0.9, 0.91), "+90.54 % of the weights saved", "+90.00, +91.00"),
+    (told("about", "smallest_winning", 0.0946, 0.09, 0.1, "level"), "9.46 % of the weights", "9.00, 10.00"),
+    (told("better", "train_seconds", 0.4101, 0.2699, 0.5502), "+0.4101 s saved", "+0.2699, +0.5502"),
+    (told("better", "train_seconds", 0.38, 0.3, 0.5, "relative"), "+38.0 %", "+30.0, +50.0"),
+    (told("better", "early_step", -40.0, -151.1, 12_345.0), "-40 steps saved", "-151, +12,345"),
+    (told("about", "alive_units", 1.0, 0.9, 1.0, "level"), "100.00 % of the units", "90.00, 100.00"),
+    (told("better", "test_loss", 0.3242, 0.1, 0.5), "+0.3242", "+0.1, +0.5"),
+    (told("peaks_at", "test_accuracy", 0.409, 0.335, 0.5, "kept"), "40.9 % of the weights", "33.5, 50"),
+    (told("more_stable", "test_accuracy", 0.0402, 0.0271, 0.0602, "ratio"), "× 0.040", "0.027, 0.060"),
+    (told("more_stable", "test_accuracy", 1.53, 0.95, 2.48, "ratio"), "× 1.53", "0.95, 2.48"),
+    (told("more_stable", "test_accuracy", 1.02, 0.0006, 1709.73, "ratio", "undecided"), "no ratio can be told", "")])
+def test_each_number_wears_the_unit_of_its_metric(verdict, effect, span):
+    assert shown(verdict) == (effect, span)
+
+
+def test_a_ratio_whose_interval_spans_orders_of_magnitude_is_not_told_in_the_reason_either():
+    """All of bad's spread is one seed of eleven: without it, it does not vary."""
+    results = shaped(lambda init, seed, _: 0.9 + (LUCK[seed % 5] if init == "good" else 1e-6 * LUCK[seed % 5] - 0.3 * (seed == 7)), seeds=11)
+    verdict = judged(ClaimSpec(says="x", test="more_stable", this={"init": "good"}, than={"init": "bad"}), results)
+    assert "no ratio can be told (95 % interval " in verdict.reason and shown(verdict) == ("no ratio can be told", "")
+    assert "standard deviation 0.90 points against 9.05 points" in verdict.reason
+
+
+@pytest.mark.parametrize(("verdict", "words"), [
+    (told("better", "test_accuracy", -0.0891, -0.1698, -0.0083, word="contradicted"), "the opposite, -8.91 points (-16.98 to -0.83)"),
+    (told("better", "test_accuracy", 0.0035, 0.0021, 0.0049, word="contradicted"), "not so much, +0.35 points (+0.21 to +0.49)"),
+    (told("better", "test_accuracy", 0.0, 0.0, 0.0, word="contradicted"), "not so much, +0.00 points (+0.00 to +0.00)"),
+    (told("matches_dense", "test_accuracy", -0.0044, -0.0065, -0.0024, word="contradicted"),
+     "worse than its dense network, -0.44 points (-0.65 to -0.24)"),
+    (told("similar", "test_accuracy", 0.0506, 0.0361, 0.0652, word="contradicted"), "a difference, +5.06 points (+3.61 to +6.52)"),
+    (told("about", "test_accuracy", 0.1331, 0.0937, 0.1724, "level", "contradicted"), "13.31 % (9.37 to 17.24)"),
+    (told("more_stable", "test_accuracy", 5.0, 3.0, 8.0, "ratio", "contradicted"), "the opposite, × 5.00 (3.00 to 8.00)"),
+    (told("more_stable", "test_accuracy", 0.95, 0.91, 0.98, "ratio", "contradicted"), "not so much, × 0.95 (0.91 to 0.98)"),
+    (told("unimodal", "test_accuracy", -0.01, -0.02, -0.001, word="contradicted"), "no such peak, -1.00 points (-2.00 to -0.10)"),
+    (told("better", "test_accuracy", None, None, None, word="contradicted", diverged=8), "8 cells diverged")])
+def test_a_contradicted_sentence_never_stands_without_what_was_found(verdict, words):
+    assert sentence(verdict) == f'Claimed: "It is so." Found: {words}.'
+
+
+def test_a_sentence_that_is_not_contradicted_stands_as_it_is():
+    for word in ("supported", "undecided"):
+        verdict = told("better", "test_accuracy", 0.01, 0.005, 0.02, word=word)
+        assert instead(verdict) == "" and sentence(verdict) == "It is so."
 
 
 PAIR = {"this": {"init": "good"}, "than": {"init": "bad"}}
