@@ -224,7 +224,7 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     """The table and the verdicts to people, the report to a file, its path to stdout. After a run nothing may be missing."""
     from sweepstake.read import counted
     from sweepstake.read.analysis import tidy
-    from sweepstake.read.claims import verdicts
+    from sweepstake.read.claims import sentence, verdicts
     from sweepstake.read.report import terminal_table, write_report
     from sweepstake.run.kin import nothing
     from sweepstake.run.search import settled
@@ -239,7 +239,7 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
         for verdict in verdicts(study, found):
             colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
-            console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
+            console.print(f"{sentence(verdict)}  ({verdict.reason})", highlight=False, markup=False)
     _tell_search(study, console)
     _tell_origins(found, console)
     _bad(study, found, store, console)

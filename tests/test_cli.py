@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -213,6 +214,13 @@ def test_report_trains_nothing_and_prints_its_path(call, elsewhere: Path, finish
     assert (code, out) == (0, "reports/small/report.html\n")
     assert (elsewhere / out.strip()).exists()
     assert sorted(store.rglob("*")) == before
+
+
+def test_the_terminal_never_tells_a_contradicted_claim_without_what_was_found(call, elsewhere: Path):
+    claim = '[[claim]]\nsays = "It ends near 200 %."\ntest = "about"\nvalue = 2.0\nmargin = 0.1\n'
+    path = write_small(elsewhere, SMALL_TOML.replace("seeds = 2", "seeds = 3") + claim)
+    err = " ".join(call("run", path, "--store", elsewhere / "runs")[2].split())
+    assert re.search(r'contradicted Claimed: "It ends near 200 %\." Found: \d+\.\d\d % \(', err)
 
 
 @pytest.mark.parametrize("command", ["results", "report"])

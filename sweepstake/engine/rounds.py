@@ -171,7 +171,7 @@ def prove_reset(net: Net, cell: Cell, start: Start, w_step: Tensor | None, train
 def measure(trainer: Measurer, cell: Cell, state: State, trained: Trained) -> dict[str, Any]:
     """The round's record: what trained it, what was kept, how it did at the end and at early stop, the curve, the seconds, the proofs."""
     net, mask = trainer.net, state.start.mask
-    end = trainer.measure(trained.w_final)
+    end = {} if trained.diverged else trainer.measure(trained.w_final)  # Some class is the largest of NaNs, too.
     early = None
     if trained.w_early is not None and not trained.diverged:
         early = {"step": trained.early_step, **(end if trained.early_step == trained.steps else trainer.measure(trained.w_early))}

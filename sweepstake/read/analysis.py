@@ -73,8 +73,9 @@ def _row(result: Mapping[str, Any], record: Mapping[str, Any], timing: bool) -> 
     row |= {f"alive_units.{layer}": count for layer, count in alive.items()}
     row |= {f"{way}_degree.{layer}.{what}": number for layer, ways in record.get("degrees", {}).items() for way, spread in ways.items()
             for what, number in spread.items()}
-    row |= {"steps": record["steps"], **_measured("", record["end"]), "early_step": (record["early"] or {}).get("step")}
-    row |= {**_measured("early_", record["early"] or {}), "diverged": record["diverged"]}
+    end, early = ({}, {}) if record["diverged"] else (record["end"], record["early"] or {})  # A diverged network has an argmax, no accuracy.
+    row |= {"steps": record["steps"], **_measured("", end), "early_step": early.get("step")}
+    row |= {**_measured("early_", early), "diverged": record["diverged"]}
     if timing:
         row |= {f"seconds.{part}": seconds for part, seconds in record["seconds"].items()}
     return row
@@ -118,13 +119,15 @@ def _even(rows: list[Row]) -> list[Row]:
 
 
 def curves(results: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """One row per point of every learning curve."""
+    """One row per point of every learning curve; the point at which a network diverged is empty."""
     rows: list[Row] = []
     for result in results:
         for record in result["rounds"]:
             curve = record["curve"]
+            whole = len(curve["step"]) - record["diverged"]
             for place, step in enumerate(curve["step"]):
-                point = {name: _finite(values[place]) for name, values in curve.items() if name != "step" and place < len(values)}
+                point = {name: _finite(values[place] if place < whole else None) for name, values in curve.items()
+                         if name != "step" and place < len(values)}
                 rows.append({**_who(result), "round": record["round"], "kept_fraction": record["kept_fraction"], "step": int(step),
                              **point})
     return _even(rows)

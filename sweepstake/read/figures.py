@@ -111,7 +111,8 @@ def _axes_of(figure: FigureSpec, axes: Mapping[str, Sequence[Any]]) -> tuple[str
 def _by_kept(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | None, axes: Mapping[str, Sequence[Any]]) -> Drawn | None:
     """A metric against weights remaining, dense on the left: the lottery-ticket papers' figure (Frankle & Carbin 2019, fig. 3)."""
     metric = "early_step" if figure.kind == "early_stop_by_kept" else analysis.column(figure.metric, figure.at)
-    summary = [one for one in analysis.summarise(rows, [axis for axis in (by, panel) if axis], metric) if one["mean"] is not None]
+    every = analysis.summarise(rows, [axis for axis in (by, panel) if axis], metric)
+    summary = [one for one in every if one["mean"] is not None]
     if not summary:
         return None
     scale, unit, told = _unit(metric)
@@ -138,7 +139,7 @@ def _by_kept(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | N
              "tooltip": [{"field": key, "title": title} for key, title in _TIPS if key != "told" and (by or key != "group")
                          and (panel or key != "panel")]}},
     ]
-    lost = max((point["diverged"] for point in points), default=0)
+    lost = max(one["diverged"] for one in every)  # A group that diverged whole has no point.
     bars = f"; bars: {ERRORS[figure.error]}" if points[0]["n"] > 1 else ""
     left_out = f" Diverged cells are left out (up to {lost} a point)." if lost else ""
     dense = "; dashed: the dense network" if any(point["round"] == 0 and point["kept"] >= 100 for point in points) else ""

@@ -72,7 +72,8 @@ def page(results: Path, beside: Path) -> str:
 {_count(studies)}.
 
 A claim is a sentence of a paper with a test and a margin, said before the run ([what a claim can say](study-file.md#claim)). What its
-interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. The runs took {took} of one
+interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. What a claim says is not what was found: of a
+contradicted one, the effect is what was. [How far to trust "more seeds would decide"](results.md#what-a-verdict-holds). The runs took {took} of one
 core (a cell that two studies share is counted in each). `make studies` does all of it, going on where it stopped; `sweepstake publish
 STUDY` writes the files of one study again from its store.
 """, *_unversioned(studies), *filter(None, [_notes(results)]),
@@ -96,16 +97,25 @@ def _count(studies: Sequence[Published]) -> str:
 
 
 def _every_claim(studies: Sequence[Published]) -> str:
-    lines = ["| study | claim | what is said | after | verdict | effect (95 % interval) |", "|---|---|---|---|---|---|"]
+    lines = ["| study | claim | what is claimed | after | verdict | effect (95 % interval) |", "|---|---|---|---|---|---|"]
     lines += [f"| [{study.name}](#{study.name}) | {cell(one['claim'])} | {cell(one['says'])} | {cell(one['source'].partition(',')[0])} "
               f"| {verdict(one)} | {effect(one)} |" for study in studies for one in study.verdicts]
     return "\n".join(lines) + "\n"
 
 
 def _contradicted(studies: Sequence[Published], page: str = "") -> str:
-    lines = [f"- [{study.name}]({page}#{study.name}) **{cell(one['claim'])}**: {cell(one['says'])} {effect(one)}."
-             for study in studies for one in study.verdicts if one["verdict"] == "contradicted"]
+    """What was claimed and what was found instead; claims that a second run did not contradict stand last, and say so."""
+    found = [(study, one) for study in studies for one in study.verdicts if one["verdict"] == "contradicted"]
+    lines = [f"- [{study.name}]({page}#{study.name}) **{cell(one['claim'])}**. Claimed: \"{cell(one['says'])}\" "
+             f"Found: {effect(one)}.{_not_again(one)}"
+             for study, one in sorted(found, key=lambda each: bool(_not_again(each[1])))]
     return "\n".join(lines or ["No claim was contradicted."]) + "\n"
+
+
+def _not_again(one: Mapping[str, Any]) -> str:
+    """What a second run of the same cells says, where it says another word."""
+    again = one.get("again")
+    return f" Run again, {again['verdict']}: {again['effect']}." if again and again["verdict"] != one["verdict"] else ""
 
 
 def _section(study: Published, up: str) -> str:
@@ -136,7 +146,7 @@ def _ran(said: Mapping[str, Any]) -> str:
     made = list(dict.fromkeys(", ".join(filter(None, [str(one.get("processor", "")), f"torch {one['torch']}" if "torch" in one else "",
                                                f"numerics {numerics_of(one)}"]))
                               for one in said["made_by"]))
-    parts = [f"{said['cells']['planned']} cells ({axes}){f', {rounds} trainings each' if rounds else ''}",
+    parts = [f"{said['cells']['planned']} cells ({axes}){f', {rounds} rounds each' if rounds else ''}",
              f"{_told(said['seconds']['all'])} of one core in all", *([" to ".join(days)] if days else []), *filter(None, made)]
     return f"Run: {'; '.join(parts)}." + (f" Searched: {in_words(said['searched'])}" if said.get("searched") else "")
 

@@ -116,7 +116,7 @@ def _ran(results: Results) -> list[tuple[str, str]]:
     spent = f"{seconds:.0f} seconds" if minutes < 2 else f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     return [("cells", f"{len(whole)} of {len(results)}" if len(whole) < len(results) else str(len(results))),
             ("seeds", str(len({result["seed"] for result in results}))),
-            ("rounds trained", f"{len(rounds):,}"), ("of training and measuring", spent)]
+            ("rounds", f"{len(rounds):,}"), ("of training and measuring", spent)]
 
 
 def _warnings(study: StudyLike, results: Results) -> list[str]:
@@ -149,7 +149,7 @@ def _command(study: StudyLike) -> str:
 def told(verdict: claims.Verdict) -> dict[str, Any]:
     """A verdict with its numbers as they are shown."""
     effect, span = claims.shown(verdict)
-    return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span}
+    return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span, "instead": claims.instead(verdict)}
 
 
 def _who(result: Mapping[str, Any]) -> str:
@@ -239,9 +239,10 @@ def _summary(study: StudyLike, groups: Sequence[Row]) -> dict[str, Any]:
     p = told[0]["friedman_p"] if told else None
     return {
         "axes": ", ".join(study.axes) or "study", "down_to": figures.percent(100 * told[0]["down_to"]) if told else "",
+        "diverged": any(one["diverged"] for one in told),
         "alike": "" if p is None else claims.p_value(p), "rows": [{
             "group": ", ".join(str(one[axis]) for axis in study.axes) or study.name, "n": one["n"],
-            "winners": f"{one['winners']} of {one['n']}" if one["winners"] is not None else "–",
+            "winners": summary.winners(one),
             "ticket": _spread(one, "smallest_winning", lambda kept: figures.percent(100 * kept)) if one["winners"] else ("–", ""),
             "robustness": _spread(one, "robustness", "{:.4f}".format), "rank": _spread(one, "rank", "{:.1f}".format)} for one in told]}
 

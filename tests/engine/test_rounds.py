@@ -230,6 +230,7 @@ def test_biases_begin_each_round_where_they_began_the_first():
 def test_a_cell_that_diverges_ends_there_and_says_so():
     records = run_cell(make_cell(optimiser="sgd", lr=1e30, rounds=3, eval_every=5), tiny_images())
     assert [record["diverged"] for record in records] == [True]
+    assert records[0]["end"] == {} and records[0]["early"] is None  # The largest of ten NaNs is a class, and no answer.
 
 
 # How long
