@@ -1,7 +1,8 @@
 """Write the reference pages from the code they describe, and the findings from results/; --check fails when a page is stale.
 
-    python docs/generate.py            (make docs)
-    python docs/generate.py --check    (part of make lint)
+    python docs/generate.py               (make docs)
+    python docs/generate.py --check       (part of make lint)
+    python docs/generate.py --verdicts    (first the verdicts in results/ anew, from the rows there, as the judge words them today)
 """
 
 import argparse
@@ -80,6 +81,20 @@ not exist (`weight_decay = 0`) is left out, so that adding a key to sweepstake r
 ## `[[claim]]`
 
 {table(described(ClaimSpec))}
+### Cells that diverge
+
+A cell whose loss or weights are no longer numbers has ended, without an accuracy. It is never left out of a claim in silence:
+
+- A seed in which a cell of `this` diverged, before the round that the claim is about, counts **against** the claim, as a seed that lost more
+  than any number. With one such seed the claim is not supported. Where most seeds are such, it is contradicted (with few seeds: 3 of 3,
+  4 of 4, 4 of 5; its p is Student's, of a loss without bound).
+- A seed in which only `than` diverged counts neither for the claim nor against it: the other seeds decide whether it is supported, and with
+  one such seed it is not contradicted by numbers. `similar` and `about` say that two sides are alike, so there it counts against.
+- A seed in which both sides diverged, or the dense network that was to be matched, tells nothing; with one such seed nothing is decided.
+
+The reason of each verdict says how many seeds were lost, and where. With a seed against it, a claim has no effect and no interval: a mean
+over the seeds that ended would be the mean of something else.
+
 ## `[search]`
 
 A value that is not written down but found: `init = ["xavier_normal", "found"]`. Trials train first, as cells of their own, and are
@@ -135,8 +150,23 @@ def readme() -> str:
 PAGES = {"study-file.md": study_file, "pieces.md": pieces, "cli.md": cli, "findings.md": findings, "../README.md": readme}
 
 
+def verdicts() -> None:
+    """Verdicts and summaries in results/ anew from the published rows; a study whose file has changed since waits for its runs."""
+    from sweepstake.read.findings import published
+    from sweepstake.read.publish import judge_again
+    from sweepstake.study.study import load_study
+
+    for each in published(ROOT / "results"):
+        if each.stale or not each.provenance["whole"]:
+            print(f"docs: results/{each.name} is not the shipped study as it is; its verdicts stay.", file=sys.stderr)
+        else:
+            judge_again(load_study(each.provenance["study"]), each.folder)
+
+
 def main() -> int:
     stale = []
+    if "--verdicts" in sys.argv[1:]:
+        verdicts()
     for name, write in PAGES.items():
         text, path = write().rstrip() + "\n", DOCS / name
         if "--check" not in sys.argv[1:]:

@@ -1,7 +1,6 @@
 """The door for people: every command calls one function below. What a machine reads goes to stdout, the rest to stderr."""
 
 import argparse
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from sweepstake.base.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sweepstake.run.store import Store
     from sweepstake.study.study import Study
 
 INTRO = """Say a lottery-ticket study in one small file; get every run of it trained, kept, and read back as
@@ -22,6 +22,14 @@ first steps:
   sweepstake demo                      a whole study in under a minute, on digits inside the package
   sweepstake run prune-ready --quick   a paper's study, small; without --quick in full
   sweepstake pieces criterion          what a study can say
+"""
+
+EXITS = """exit codes:
+  0    what was asked is done
+  1    there are no results, or not all: cells failed, are missing or damaged at the end of a run, or all diverged
+  2    a mistake in what was given, or a file that cannot be written (a full disk); what is finished is kept
+  3    nothing is there to read: no cell of the study is finished
+  130  stopped by Ctrl-C; every finished round is kept
 """
 
 
@@ -36,7 +44,7 @@ def command() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 2 for a mistake in what was given, 1 for cells that failed, 130 after Ctrl-C."""
+    """Run a command; its exit code, as EXITS tells them."""
     parser = build_parser()
     options = parser.parse_args(arguments)
     try:
@@ -50,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"{error.filename or 'disk'}: {error.strerror or error}. What is finished is kept; name another place with --store or --out.",
-              file=sys.stderr)
+        from sweepstake.run.files import CannotWrite
+
+        print(CannotWrite(error.filename or "disk", error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
@@ -59,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("sweepstake", description=INTRO, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser("sweepstake", description=INTRO, epilog=EXITS, formatter_class=argparse.RawDescriptionHelpFormatter)
     from sweepstake import __version__
 
     parser.add_argument("--version", action="version", version=f"sweepstake {__version__}")
@@ -161,33 +170,45 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def _run(study: "Study", options: argparse.Namespace) -> int:
+    from sweepstake.read.ahead import heed
     from sweepstake.run.progress import display
     from sweepstake.run.run import run_study
+    from sweepstake.run.store import MARKER, Store
 
     console = _console()
     if study.quick or study.overrides:
         said = " and ".join([*(["--quick"] if study.quick else []), *(f"--set {o}" for o in study.overrides)])
         console.print(f"{study.name}: not the study as written, but with {said}.", style="yellow", highlight=False)
+    folder = Path(options.store or study.machine.store or "runs")
+    if (folder / MARKER).exists():
+        _tell_other_text(study, Store(folder, create=False), console)
     shown = display(console)
+
+    def heard(event: dict[str, Any]) -> None:
+        if event["kind"] == "foreseen":
+            for line in heed(study, event["cells"]):
+                console.print(line, style="yellow", highlight=False, markup=False)
+        shown(event)
+
     try:
         with shown:
             found = run_study(study, options.store, data=options.data, workers=options.workers, device=options.device, stack=options.stack,
-                              engine=options.engine, retry=options.retry, on_event=shown)
+                              engine=options.engine, retry=options.retry, on_event=heard)
     except KeyboardInterrupt:
         return _stopped(study, options, console)
-    return _tell(study, found, options, console)
+    return _tell(study, found, options, console, ran=True)
 
 
 def _stopped(study: "Study", options: argparse.Namespace, console: "Console") -> int:
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
-    store = Store(options.store or study.machine.store or "runs")
+    store = Store(study.store_folder(options.store))
     study = settled(study, store)
     _tell_search(study, console)
-    kept = [store.status(p.id) for p in study.planned]
-    begun = [store.rounds_done(p.id) for p, s in zip(study.planned, kept, strict=True) if s == "begun"]
-    console.print(f"stopped. Kept in {store.folder}: {sum(s in ('done', 'diverged') for s in kept)} of {len(kept)} cells whole"
+    kept = [store.look(p.id) for p in study.planned]
+    begun = [each.rounds_done for each in kept if each.status == "begun"]
+    console.print(f"stopped. Kept in {store.folder}: {sum(each.status in ('done', 'diverged') for each in kept)} of {len(kept)} cells whole"
                   + (f", and {sum(begun)} finished rounds of {len(begun)} more" if begun else "") + ".", highlight=False)
     console.print(f"Go on with: sweepstake {' '.join(_quoted(sys.argv[1:]))}", highlight=False, soft_wrap=True)
     return 130
@@ -199,34 +220,56 @@ def _quoted(words: Sequence[str]) -> list[str]:
     return [shlex.quote(word) for word in words]
 
 
-def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console") -> int:
-    """The table and the verdicts to people, the report to a file, its path to stdout."""
+def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console", *, ran: bool = False) -> int:
+    """The table and the verdicts to people, the report to a file, its path to stdout. After a run nothing may be missing."""
+    from sweepstake.read import counted
     from sweepstake.read.analysis import tidy
-    from sweepstake.read.claims import verdicts
+    from sweepstake.read.claims import sentence, verdicts
     from sweepstake.read.report import terminal_table, write_report
+    from sweepstake.run.kin import nothing
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
-    store = Path(options.store or study.machine.store or "runs")
+    store = study.store_folder(options.store)
     study, rows = settled(study, Store(store, create=False)), tidy(found)
     if rows:
         console.print(terminal_table(study, rows))
+        for line in counted.lines(found, list(study.axes), every=False):
+            console.print(line, highlight=False, markup=False)
         for verdict in verdicts(study, found):
             colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
             console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
-            console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
+            console.print(f"{sentence(verdict)}  ({verdict.reason})", highlight=False, markup=False)
     _tell_search(study, console)
-    _bad(found, store, console)
+    _tell_origins(found, console)
+    _bad(study, found, store, console)
     missing = sum(r["status"] == "missing" for r in found)
-    if missing and rows:
-        console.print(f"{missing} of {len(found)} cells are missing from {store}; `sweepstake run` computes them.", style="yellow", highlight=False)
+    diverged = all(r["status"] == "diverged" for r in found)
+    if missing and (rows or ran):
+        then = "was it removed meanwhile? The same command computes them" if ran else "`sweepstake run` computes them"
+        console.print(f"{missing} of {len(found)} cells are missing from {store}; {then}.", style="yellow", highlight=False, soft_wrap=True)
+    if diverged:
+        console.print("Every cell diverged: a loss or weights are not numbers. Lower lr, or look at the curves in the report.",
+                      style="yellow", highlight=False, soft_wrap=True)
+    home = Store(store, create=False)
+    _tell_other_text(study, home, console)
     if not rows:
-        console.print("Nothing is finished yet, so there is no report.")
-        return 1
+        bad = ran or any(r["status"] in ("failed", "damaged") for r in found)
+        console.print("Nothing is finished yet, so there is no report." if bad else nothing(study, home), highlight=False, markup=False)
+        return 1 if bad else 3
+    page = write_report(study, found, options.out)
     console.print("report:", end=" ")
     console.file.flush()
-    print(write_report(study, found, Path(options.out or Path("reports") / report_name(study))), flush=True)
-    return 1 if any(r["status"] == "failed" for r in found) else 0
+    print(page, flush=True)
+    return int(diverged or (ran and missing > 0) or any(r["status"] in ("failed", "damaged") for r in found))
+
+
+def _tell_other_text(study: "Study", store: "Store", console: "Console") -> None:
+    """What is missing only because a plug-in's text has changed."""
+    from sweepstake.run.kin import other_text
+
+    if line := other_text(study, store):
+        console.print(line, style="yellow", highlight=False, markup=False)
 
 
 def _tell_search(study: "Study", console: "Console") -> None:
@@ -237,13 +280,23 @@ def _tell_search(study: "Study", console: "Console") -> None:
         console.print(f"search: {in_words(study.searched)}", highlight=False, markup=False, soft_wrap=True)
 
 
-def report_name(study: "Study") -> str:
-    """The study's name; one that is not as written has a folder of its own, so that it replaces no other report."""
-    digest = hashlib.sha256("\n".join(study.overrides).encode()).hexdigest()[:6] if study.overrides else ""
-    return "-".join([study.name, *(["quick"] if study.quick else []), *([digest] if digest else [])])
+def _tell_origins(found: list[dict[str, Any]], console: "Console") -> None:
+    """Where the numbers are of several numerics or builds, a line that says so."""
+    from sweepstake.read.origins import warnings
+
+    for line in warnings(found):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def _bad(found: list[dict[str, Any]], store: Path, console: "Console") -> None:
+def _damaged(study: "Study", found: list[dict[str, Any]], console: "Console") -> None:
+    from sweepstake.run.run import damaged
+
+    for line in damaged(study, found):
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _bad(study: "Study", found: list[dict[str, Any]], store: Path, console: "Console") -> None:
+    _damaged(study, found, console)
     failed = [r for r in found if r["status"] == "failed"]
     for each in failed[:5]:
         said = ", ".join([*each["labels"].values(), f"seed {each['seed']}"])
@@ -260,6 +313,8 @@ def show(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from sweepstake.pieces import told
+    from sweepstake.read import counted
+    from sweepstake.read.ahead import heed
     from sweepstake.run.data import data_directories
     from sweepstake.run.estimate import estimate
     from sweepstake.run.progress import clock
@@ -270,11 +325,15 @@ def show(options: argparse.Namespace) -> int:
     from sweepstake.study.search import in_words
 
     study, console = _study(options), _console()
-    folder = Path(options.store or study.machine.store or "runs")
+    folder = study.store_folder(options.store)
     store = Store(folder, create=False) if (folder / "sweepstake-store.json").exists() else None
     study = settled(study, store) if store else study
     workers = worker_count(study.machine.workers if options.workers is None else options.workers)
+    foreseen = check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
+    warnings = heed(study, foreseen)
     console.print(study.title, style="bold", highlight=False)
+    for line in warnings:
+        console.print(line, style="yellow", highlight=False, markup=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     for axis, labels in study.axes.items():
         table.add_row(axis, ", ".join(labels))
@@ -285,7 +344,9 @@ def show(options: argparse.Namespace) -> int:
         long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
         console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {told('model', cell.model)} on {cell.dataset.name}, "
                       f"{_count(cell.rounds, 'round')} after the first, {long} each", highlight=False, markup=False)
-    check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
+        known = [foreseen[each.id] for each in stack.planned if each.id in foreseen]
+        for line in dict.fromkeys(counted.told((each.weights, each.unpruned)) for each in known):
+            console.print(f"  kept fractions are {line}", highlight=False, markup=False)
     if study.search:
         spec = study.search.spec
         console.print(f"search: {spec.trials} trials of {_count(len(spec.seeds), 'seed')} each, for {spec.field} \"{spec.name}\"; "
@@ -317,18 +378,20 @@ def status(options: argparse.Namespace) -> int:
 
     console = _console()
     study = _study(options)
-    store = Store(options.store or study.machine.store or "runs", create=False)
+    store = Store(study.store_folder(options.store), create=False)
     study = settled(study, store)
-    counts = Counter(store.status(p.id) for p in study.planned)
-    for word in ("done", "diverged", "begun", "failed", "missing"):
+    kept = {planned.id: store.look(planned.id) for planned in study.planned}
+    counts = Counter(kept[p.id].status for p in study.planned)
+    for word in ("done", "diverged", "damaged", "begun", "failed", "missing"):
         if counts[word]:
             print(f"{word}\t{counts[word]}")
     for planned in study.planned:
-        if store.status(planned.id) == "begun":
+        if kept[planned.id].status == "begun":
             console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
-                          f"{store.rounds_done(planned.id)} of {planned.cell.rounds + 1} rounds", highlight=False)
+                          f"{kept[planned.id].rounds_done} of {planned.cell.rounds + 1} rounds", highlight=False)
     _tell_search(study, console)
-    _bad(load_results(study, store), store.folder, console)
+    _tell_other_text(study, store, console)
+    _bad(study, load_results(study, store), store.folder, console)
     return 0
 
 
@@ -336,15 +399,23 @@ def report(options: argparse.Namespace) -> int:
     from sweepstake.run.run import load_results
 
     study = _study(options)
-    return _tell(study, load_results(study, options.store or study.machine.store or "runs"), options, _console())
+    return _tell(study, load_results(study, options.store), options, _console())
 
 
 def results(options: argparse.Namespace) -> int:
     from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
-    from sweepstake.run.run import load_results
+    from sweepstake.run.files import write_text
+    from sweepstake.run.kin import nothing
 
-    study = _study(options)
-    rows = tidy(load_results(study, options.store or study.machine.store or "runs"), timing=options.timing)
+    study, store, found = _found(options)
+    console = _console()
+    _damaged(study, found, console)
+    _tell_origins(found, console)
+    _tell_other_text(study, store, console)
+    rows = tidy(found, timing=options.timing)
+    if not rows:
+        print(nothing(study, store), file=sys.stderr)
+        return 3
     if options.format == "parquet":
         if not options.out:
             raise UserError("--format parquet: is not text. Say where with --out FILE.")
@@ -352,7 +423,7 @@ def results(options: argparse.Namespace) -> int:
         return 0
     text = to_csv(rows) if options.format == "csv" else to_json(rows)
     if options.out:
-        Path(options.out).write_text(text, encoding="utf-8")
+        write_text(Path(options.out), text)
     else:
         sys.stdout.write(text)
     return 0
@@ -360,11 +431,14 @@ def results(options: argparse.Namespace) -> int:
 
 def publish(options: argparse.Namespace) -> int:
     from sweepstake.read.publish import publish
-    from sweepstake.read.results import load_results
+    from sweepstake.read.report import folder_name
 
-    study = _study(options)
-    found = load_results(study, options.store or study.machine.store or "runs")
-    print(publish(found.study, found.cells, Path(options.out or "results") / report_name(study), partial=options.partial))
+    study, _, found = _found(options)
+    console = _console()
+    _damaged(study, found, console)
+    folder = publish(study, found, Path(options.out or "results") / folder_name(study), partial=options.partial)
+    _tell_origins(found, console)
+    print(folder)
     return 0
 
 
@@ -420,6 +494,17 @@ def _fetch(name: str, folder: Path, mirrors: list[str]) -> int:
         paths = fetch(name, folder, mirrors or None, heard)
     print(*paths, sep="\n")
     return 0
+
+
+def _found(options: argparse.Namespace) -> "tuple[Study, Store, list[dict[str, Any]]]":
+    """The study, with what its search has found, its store, and what that holds of it."""
+    from sweepstake.run.run import load_results
+    from sweepstake.run.search import settled
+    from sweepstake.run.store import Store
+
+    study = _study(options)
+    store = Store(study.store_folder(options.store), create=False)
+    return settled(study, store), store, load_results(study, store)
 
 
 def _study(options: argparse.Namespace) -> "Study":

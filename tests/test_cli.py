@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from sweepstake.cli import build_parser, main
+from sweepstake.engine.numerics import VERSIONS
+from sweepstake.study.study import load_study
 from tests.small import SMALL_TOML, write_small
 
 COMMANDS = ["run", "show", "status", "report", "results", "publish", "pieces", "demo", "data"]
@@ -212,13 +216,52 @@ def test_report_trains_nothing_and_prints_its_path(call, elsewhere: Path, finish
     assert sorted(store.rglob("*")) == before
 
 
-def test_a_report_of_nothing_finished_is_exit_1(call, finished: tuple[Path, Path, object]):
-    code, out, err = call("report", finished[0], "--store", finished[1], "--set", "lr=0.5")
-    assert (code, out, err) == (1, "", "Nothing is finished yet, so there is no report.\n")
+def test_the_terminal_never_tells_a_contradicted_claim_without_what_was_found(call, elsewhere: Path):
+    claim = '[[claim]]\nsays = "It ends near 200 %."\ntest = "about"\nvalue = 2.0\nmargin = 0.1\n'
+    path = write_small(elsewhere, SMALL_TOML.replace("seeds = 2", "seeds = 3") + claim)
+    err = " ".join(call("run", path, "--store", elsewhere / "runs")[2].split())
+    assert re.search(r'contradicted Claimed: "It ends near 200 %\." Found: \d+\.\d\d % \(', err)
+
+
+@pytest.mark.parametrize("command", ["results", "report"])
+def test_nothing_to_read_is_exit_3_with_what_is_there_instead(call, elsewhere: Path, finished: tuple[Path, Path, object], command: str):
+    path, store, _ = finished
+    said = f"{store} holds no finished cell of small; 4 are missing. It was run into this store with other values or under other settings " \
+           f"(see {store / 'studies'}). 4 cells of others are there, from: small.\n"
+    assert call(command, path, "--store", store, "--set", "lr=0.5") == (3, "", said)
+    other = path.with_name("other.toml")
+    other.write_text(SMALL_TOML.replace("steps = 10", "steps = 11"))
+    assert call(command, other, "--store", store) == (
+        3, "", f"{store} holds no finished cell of other; 4 are missing. 4 cells of others are there, from: small.\n")
+    (elsewhere / "empty").mkdir()
+    (elsewhere / "empty" / "sweepstake-store.json").write_text('{"layout": 1}')
+    assert call(command, path, "--store", "empty") == (
+        3, "", "empty holds no finished cell of small; 4 are missing. No cell of any study is finished there.\n")
+
+
+def test_results_under_another_text_of_the_plug_in_are_told(call, elsewhere: Path):
+    text = 'import sweepstake as ss\n\n@ss.criterion\ndef cli_commented(w_final):\n    """Mine (Me 2026)."""\n    return w_final.abs()\n'
+    (elsewhere / "mine.py").write_text(text)
+    path = write_small(elsewhere, 'plugins = ["mine.py"]\ncriterion = "cli_commented"\n' + SMALL_TOML.replace("seeds = 2", "seeds = 1"))
+    assert call("run", path, "--workers", 1)[0] == 0
+    assert "another text" not in call("status", path)[2]
+    (elsewhere / "mine.py").write_text(text + "# a comment\n")
+    said = f"2 of 2 missing cells are in runs under another text of {elsewhere / 'mine.py'}: a plug-in's text, comments too, is part of what a " \
+           "cell is. Put the old text back, or let `sweepstake run` compute them anew.\n"
+    assert call("status", path) == (0, "missing\t2\n", said)
+    code, out, err = call("results", path)
+    assert (code, out) == (3, "") and err.startswith(said)
+    assert call("report", path)[2].startswith(said)
+    assert "another text" not in call("status", path, "--set", "lr=0.5")[2]
+    code, _, err = call("run", path, "--workers", 1)
+    assert code == 0 and err.startswith(said)
+    assert call("status", path) == (0, "done\t2\n", "")
 
 
 def test_a_failed_cell_is_told_and_exit_1(call, elsewhere: Path):
-    (elsewhere / "mine.py").write_text('import sweepstake as ss\n\n@ss.criterion\ndef cli_fails(w_final):\n    """Fails."""\n    return 1 / 0\n')
+    (elsewhere / "mine.py").write_text('import sweepstake as ss\n\n@ss.criterion\n'
+                                       'def cli_fails(w_final, alive):\n    """Fails in the second pruning."""\n'
+                                       "    return w_final.abs() if alive.all() else 1 / 0\n")
     path = write_small(elsewhere, SMALL_TOML + "").rename(elsewhere / "fails.toml")
     path.write_text('plugins = ["mine.py"]\ncriterion = "cli_fails"\n' + SMALL_TOML.replace("seeds = 2", "seeds = 1"))
     code, out, err = call("run", path)
@@ -227,6 +270,77 @@ def test_a_failed_cell_is_told_and_exit_1(call, elsewhere: Path):
     assert "(mine.py:6) raised ZeroDivisionError: division by zero" in err
     assert "--retry` computes them again" in err
     assert call("status", path)[:2] == (0, "failed\t2\n")
+
+
+@pytest.mark.parametrize("what", ["a cell", "the store"])
+def test_a_run_whose_cells_are_gone_at_its_end_is_exit_1(call, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, what: str):
+    from sweepstake.run.progress import LineDisplay
+
+    honest, done = LineDisplay.__call__, 0
+
+    def removed_meanwhile(self: LineDisplay, event: dict) -> None:
+        nonlocal done
+        honest(self, event)
+        done += event["kind"] == "done"
+        if event["kind"] == "done" and done == (1 if what == "a cell" else 4):
+            shutil.rmtree(elsewhere / "runs" / ("cells" if what == "the store" else Path("cells", event["id"])))
+
+    monkeypatch.setattr(LineDisplay, "__call__", removed_meanwhile)
+    code, _, err = call("run", write_small(elsewhere), "--workers", 1)
+    assert code == 1
+    gone = 1 if what == "a cell" else 4
+    assert f"{gone} of 4 cells are missing from runs; was it removed meanwhile? The same command computes them." in err
+    assert call("report", elsewhere / "small.toml")[0] == (0 if what == "a cell" else 3)  # A report may be of a part.
+
+
+def test_a_run_in_which_every_cell_diverged_is_exit_1(call, elsewhere: Path):
+    path = write_small(elsewhere)
+    wild = ["--set", "optimiser=sgd", "--workers", 1]
+    code, _, err = call("run", path, *wild, "--set", "lr=1e30")
+    assert (code, "Every cell diverged: a loss or weights are not numbers. Lower lr" in err) == (1, True)
+    code, _, err = call("run", path, *wild, "--set", "lr=[0.001, 1e30]")
+    assert (code, "Every cell diverged" in err) == (0, False)
+
+
+def test_the_help_says_what_every_exit_code_means(call):
+    said = call("-h")[1].partition("exit codes:")[2]
+    assert [line.split()[0] for line in said.splitlines() if line.strip()] == ["0", "1", "2", "3", "130"]
+ATTENTIVE = '''import sweepstake as ss
+from torch import nn
+
+class Attentive(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.attn, self.out = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(64, classes)
+
+    def forward(self, x):
+        x = x.view(-1, 8, 8)
+        return self.out(self.attn(x, x, x, need_weights=False)[0].flatten(1))
+
+@ss.model
+def cli_attentive(classes):
+    """Attention over rows (Vaswani et al. 2017)."""
+    return Attentive(classes)
+'''
+OF_WHAT = ("of the 640 weights in linear and conv layers; neither counted nor pruned: attn.in_proj_weight 192 (MultiheadAttention), "
+           "attn.out_proj.weight 64 (NonDynamicallyQuantizableLinear), biases, norms and other vectors 42")
+
+
+def test_show_run_and_report_name_every_tensor_that_is_not_pruned(call, elsewhere: Path):
+    (elsewhere / "mine.py").write_text(ATTENTIVE)
+    path = write_small(elsewhere, SMALL_TOML.replace('{name = "mlp", hidden = [12]}', '"cli_attentive"').replace(
+        'title =', 'plugins = ["mine.py"]\ntitle =').replace("seeds = 2", "seeds = 1"))
+    assert f"  kept fractions are {OF_WHAT}\n" in call("show", path)[2]
+    code, out, err = call("run", path, "--workers", 1)
+    assert code == 0 and f"Weights remaining are {OF_WHAT}.\n" in err
+    assert f"Weights remaining are {OF_WHAT}." in Path(out.strip()).read_text()
+    assert f"Weights remaining are {OF_WHAT}.\n" in call("report", path)[2]
+
+
+def test_show_says_which_layers_a_key_leaves_out(call, elsewhere: Path):
+    _, _, err = call("show", write_small(elsewhere), "--set", "prune_layers=['fc1']")
+    assert ("  kept fractions are of the 888 weights in linear and conv layers; counted, but never pruned: fc2.weight 120 (not in prune_layers); "
+            "neither counted nor pruned: biases, norms and other vectors 22\n") in err
 
 
 def test_what_is_not_the_study_as_written_is_said_aloud(call, elsewhere: Path):
@@ -269,3 +383,22 @@ def test_data_says_what_is_here_and_how_to_get_the_rest(call):
     assert code == 0
     assert {"digits", "mnist", "fashion_mnist"} <= set(rows)
     assert "mnist" in rows["mnist"]
+
+
+def test_a_table_of_two_numerics_is_told_by_every_command_that_shows_it(call, elsewhere: Path, finished: tuple[Path, Path, object]):
+    path, store = finished[:2]
+    shutil.copytree(store, elsewhere / "runs")
+    said = {command: call(command, path, "--store", "runs") for command in ("report", "results", "publish")}
+    assert not any("numerics" in err for _, _, err in said.values())
+    before = said["results"][1]
+
+    kept = elsewhere / "runs" / "cells" / load_study(path).planned[0].id
+    (kept / "result.json").unlink()
+    (kept / "masks.safetensors").unlink()
+    assert call("run", path, "--store", "runs", "--engine", "reference", "--workers", "1")[2].count("of several numerics: ") == 1
+    now = f"fast {VERSIONS['fast']} (3 cells), reference {VERSIONS['reference']} (1 cell)"
+    for command in said:
+        code, out, err = call(command, path, "--store", "runs")
+        assert (code, err.count(f"of several numerics: {now}. ")) == (0, 1), err
+        assert "numerics" not in out
+    assert call("results", path, "--store", "runs")[1].splitlines()[0] == before.splitlines()[0]

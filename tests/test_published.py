@@ -17,6 +17,7 @@ from sweepstake.base.specs import ClaimSpec
 from sweepstake.read import claims
 from sweepstake.read.findings import BLOCK, ORDER, Published, filled, page, published
 from sweepstake.read.publish import LARGEST, publish, verdict_table
+from sweepstake.read.statistics import t_interval
 from sweepstake.read.summary import summarise
 from sweepstake.study.study import load_study, shipped_studies
 from tests.read.fakes import FakeStudy, fake_results
@@ -198,11 +199,8 @@ def test_the_table_in_prune_readys_notes_counts_what_its_rows_say():
 
 
 def test_what_prune_readys_notes_say_of_its_second_run_is_what_its_rows_say():
-    rows, notes = kept("prune-ready")
-    with (ROOT / "results/prune-ready/again.csv").open(encoding="utf-8", newline="") as file:
-        second = {(one["init"], int(one["seed"]), int(one["round"])): float(one["test_accuracy"]) for one in csv.DictReader(file)}
-    again = [{**row, "test_accuracy": second[row["init"], row["seed"], row["round"]]} for row in rows]
-    assert len(again) == len(second) == 1760
+    rows, again, notes = both_runs()
+    assert len(again) == 1760
 
     for round_ in (0, 10, 15, 17):
         at = [(one["init"], 100 * one["test_accuracy"], 100 * other["test_accuracy"])
@@ -220,6 +218,91 @@ def test_what_prune_readys_notes_say_of_its_second_run_is_what_its_rows_say():
     effect, low, high = ([100 * which[-1][key] for which in (two, both)] for key in ("effect", "low", "high"))
     assert f"{effect[0]:.2f} points ({low[0]:.2f} to {high[0]:+.2f}) this time, {two[-1]['verdict']};" in notes
     assert f"averaged, {effect[1]:.2f} ({low[1]:.2f} to {high[1]:+.2f})." in notes
+
+
+def one_line(path: str) -> str:
+    return " ".join((ROOT / path).read_text(encoding="utf-8").split())
+
+
+XAVIER, HALF, DOUBLE, KAIMING = (["xavier-normal", "xavier-uniform"], ["xavier-normal-half", "xavier-uniform-half"],
+                                 ["xavier-normal-double", "xavier-uniform-double"], ["kaiming-normal", "kaiming-uniform"])
+
+
+def apart(rows: list[dict[str, Any]], this: list[str], than: list[str], round_: int) -> tuple[list[float], tuple[float, float, float]]:
+    """Of each seed, by how many points these inits end above those; the mean, and its 95 % interval."""
+    seeds: dict[int, dict[str, float]] = {}
+    for row in rows:
+        if row["round"] == round_:
+            seeds.setdefault(row["seed"], {})[row["init"]] = 100 * row["test_accuracy"]
+    gains = [statistics.mean(by_init[init] for init in this) - statistics.mean(by_init[init] for init in than) for by_init in seeds.values()]
+    low, high = t_interval(gains) or (math.nan, math.nan)
+    return gains, (statistics.mean(gains), low, high)
+
+
+def both_runs() -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+    """prune-ready's rows, the same with the numbers of its second run, and its notes."""
+    rows, notes = kept("prune-ready")
+    with (ROOT / "results/prune-ready/again.csv").open(encoding="utf-8", newline="") as file:
+        second = {(one["init"], int(one["seed"]), int(one["round"])): float(one["test_accuracy"]) for one in csv.DictReader(file)}
+    return rows, [{**row, "test_accuracy": second[row["init"], row["seed"], row["round"]]} for row in rows], notes
+
+
+def test_what_is_said_of_the_width_of_an_init_is_what_both_runs_say():
+    rows, again, notes = both_runs()
+    columns = [(which, than) for than in (XAVIER, DOUBLE) for which in (rows, again)]
+    for level, round_ in (("10.7", 10), ("6.9", 12), ("3.5", 15)):
+        told = [apart(which, HALF, than, round_)[1] for which, than in columns]
+        assert f"| {level} % | " + " | ".join(f"{mean:+.2f} ({low:+.2f} to {high:+.2f})" for mean, low, high in told) + " |" in notes
+    assert all(len(gains) == 11 and max(gains) < 0 for gains in (apart(which, HALF, than, 15)[0] for which, than in columns))
+
+    (first, low, high), (once_more, *_), (wide, wide_low, wide_high), (wide_again, *_) = told
+    page, readme = one_line("results/notes.md"), one_line("README.md")
+    below = f"ends {-first:.2f} points below Xavier ({-high:.2f} to {-low:.2f})"
+    assert f"{below} and {-wide:.2f} below double the width ({-wide_high:.2f} to {-wide_low:.2f}), in 11 of 11 seeds each" in page
+    assert f"run again by {-once_more:.2f} and {-wide_again:.2f}" in page and f"{below}, in 11 of 11 seeds" in readme
+    assert "Which init is best for pruning?** None of" not in page
+
+
+def test_what_is_said_of_xavier_and_kaiming_normal_and_uniform_is_what_the_rows_say():
+    rows, page = both_runs()[0], one_line("results/notes.md")
+    normal, uniform = ([XAVIER[place], KAIMING[place]] for place in (0, 1))
+    widest = max(abs(end) for round_ in range(16) for sides in ((XAVIER, KAIMING), (normal, uniform)) for end in apart(rows, *sides, round_)[1][1:])
+    assert f"end alike, and normal and uniform, to {widest:.2f} points" in page
+
+
+def test_what_prune_ready_outputs_notes_say_of_four_seeds_is_what_its_rows_say():
+    rows, notes = kept("prune-ready-output")
+    rows = [row for row in rows if row["case"] == "half the rate"]
+    found = [apart(rows, HALF, XAVIER, round_)[1] for round_ in range(8, 20)]
+    assert f"by {-max(mean for mean, *_ in found):.2f} to {-min(mean for mean, *_ in found):.2f} points" in notes and max(found)[0] < 0
+    assert sum(low <= 0 <= high for _, low, high in found) == 8 and "eight of the twelve intervals hold 0" in notes
+    as_all = apart(both_runs()[0], HALF, XAVIER, 15)[1]
+    assert "at 3.6 % it is {:.2f} ({:+.2f} to {:+.2f}), where prune-ready has {:.2f}".format(*found[7], as_all[0]) in notes
+    verdicts = {one["claim"]: one for one in json.loads((ROOT / "results/prune-ready-output/verdicts.json").read_text(encoding="utf-8"))}
+    for claim, words in (("c", "Xavier against Kaiming at 2.8 % is"), ("f", "the narrow inits against the six others at 2.3 %"),
+                         ("g", "half the width against double")):
+        effect, low, high = (100 * verdicts[claim][key] for key in ("effect", "low", "high"))
+        assert f"{words} {effect:+.2f} ({low:+.2f} to {high:+.2f})" in notes
+        assert (verdicts[claim]["verdict"], verdicts[claim]["n"]) == ("undecided", 4)
+    assert "standard deviation 0.11 points against 5.94 points" in verdicts["stable"]["reason"] and "(0.11 points, from 5.94)" in notes
+
+
+def test_what_is_said_of_frankle_carbin_is_its_verdicts():
+    notes, page = kept("frankle-carbin")[1], one_line("results/notes.md")
+    verdicts = {one["claim"]: one for one in json.loads((ROOT / "results/frankle-carbin/verdicts.json").read_text(encoding="utf-8"))}
+    words = [one["verdict"] for one in verdicts.values()]
+    assert [len(words), *map(words.count, ("supported", "undecided", "contradicted"))] == [7, 3, 4, 0]
+    assert "Of its seven sentences three are supported, four undecided, none contradicted." in notes
+    assert "of frankle-carbin's seven sentences four are undecided" in page and "to the digit" not in notes + page
+
+    def told(claim: str) -> list[float]:
+        return [100 * verdicts[claim][key] for key in ("effect", "low", "high")]
+
+    assert "{:.1f} % earlier where the paper says 38, but five trials put that anywhere from {:.1f} to {:.1f}".format(*told("21 %, earlier")) in notes
+    assert '"38 % earlier" is {:.1f} % here, anywhere from {:.0f} to {:.0f}'.format(*told("21 %, earlier")) in page
+    assert "{:.1f} % for its 60, from {:.1f} to {:.1f}".format(*told("21 %, earlier than anew")) in notes
+    assert "({:+.2f} points, {:+.2f} to {:+.2f})".format(*told("13.5 %, above dense")) in notes
+    assert "({:+.2f}, {:+.2f} to {:+.2f})".format(*told("3.6 %, dense level")) in notes
 
 
 def test_the_numbers_in_random_prunings_notes_are_its_rows():

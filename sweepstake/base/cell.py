@@ -6,6 +6,7 @@ not hashed, so that adding a field renames nothing). The descriptions here are t
 """
 
 import hashlib
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -76,7 +77,8 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     remove: Annotated[dict[str, Annotated[int, Meta(ge=1)]] | None, Meta(description=(
         "Instead of keep: how many weights (or units) a layer loses in a round, `{fc1 = 6, fc2 = 2}`; layers not named lose none."))] = None
     prune_layers: Annotated[list[str], Meta(min_length=1, description=(
-        "Which layers may be pruned: `all`, kinds (`linear`, `conv`) or layer names. A list of lists is an axis.")
+        "Which layers may be pruned: `all`, kinds (`linear`, `conv`) or layer names. A word that is a layer's name and a kind is refused. "
+        "A list of lists is an axis.")
         )] = msgspec.field(default_factory=lambda: ["all"])
     prune_biases: Annotated[bool, Meta(description="Whether biases are ranked and pruned among the weights of their layer.")] = False
     criterion: Annotated[Ref, Meta(description="The score; low scores die. A name from `sweepstake pieces criterion`.")]
@@ -116,14 +118,15 @@ NEUTRAL: dict[str, Any] = {
 """Field -> the value at which it does not exist. Never changes, and is never hashed; a piece by its name, optionless."""
 
 
-def cell_id(cell: Cell, neutral_options: Any = None) -> str:
+def hash_cell(cell: Cell, neutral_options: Callable[[str, str], Mapping[str, Any]]) -> str:
     """16 hex digits of SHA-256 over the resolved fields: what can change the numbers, and nothing else.
 
-    `neutral_options(field, name)` gives the option values of a piece that are neutral, as its decorator declared them.
+    `neutral_options(set, name)` gives the option values of a piece that are neutral, as its decorator declared them; `pieces.cell_id`
+    knows them, and is what names a result.
     """
     said: dict[str, Any] = {}
     for key, value in msgspec.to_builtins(cell).items():
-        if key in SETS and neutral_options is not None:
+        if key in SETS:
             neutral = neutral_options(SETS[key], value["name"])
             value = {**value, "options": {k: v for k, v in value["options"].items() if not (k in neutral and neutral[k] == v)}}
         if key in SETS and not value["source"]:

@@ -25,18 +25,20 @@ import math
 import operator
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 f32, u32, u64 = np.float32, np.uint32, np.uint64
 
 PANEL = 64
 """Images side by side."""
-WIDE = 64 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 16
+FEATURES = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+"""Of the CPU that numba compiles for, as the names in its cache say it: this one, or what NUMBA_CPU_FEATURES says."""
+WIDE = 64 if "+avx512f" in FEATURES else 16
 """Lanes of a dense tile: 6 rows of 4 AVX-512 registers, or 6 of 2 AVX2 registers, stay in registers."""
 ROWS, COLUMNS = 6, 64
 TILE = ROWS * COLUMNS

@@ -30,12 +30,25 @@ class Rule(Protocol):
 
 def prunable(net: Net, rule: Rule) -> list[Slot]:
     """The weights of the layers that the rule names, in the network's order."""
-    known = {"all", *(slot.kind for slot in net.weights), *(slot.layer for slot in net.weights)}
-    problems = [unknown(f'prune_layers = "{name}"', "layer or kind", name, known)
-                for name in rule.prune_layers if name not in known]
+    problems = list[str]()
+    chosen = [named(net, word, f'prune_layers = "{word}"', problems, everything="all") for word in rule.prune_layers]
     if problems:
         raise UserError(*problems)
-    return [slot for slot in net.weights if {"all", slot.kind, slot.layer} & set(rule.prune_layers)]
+    return [slot for slot in net.weights if any(slot in found for found in chosen)]
+
+
+def named(net: Net, word: str, place: str, problems: list[str], everything: str = "") -> list[Slot]:
+    """The layers that a word stands for: one by its name, a kind, or all. A word that could be two of these is refused."""
+    own = [slot for slot in net.weights if slot.layer == word]
+    several = [slot for slot in net.weights if word in (slot.kind, everything)]
+    if own and several and own != several:
+        what = "the word for all layers" if word == everything else "a kind"
+        problems.append(f'{place}: "{word}" is the name of one layer of the model and also {what} '
+                        f"({', '.join(slot.layer for slot in several)}). Rename that layer in the module.")
+    elif not (own or several):
+        known = {everything, *(name for slot in net.weights for name in (slot.kind, slot.layer))} - {""}
+        problems.append(unknown(place, "layer or kind", word, known))
+    return own or several
 
 
 def pruned_slots(net: Net, rule: Rule) -> list[Slot]:

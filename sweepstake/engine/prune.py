@@ -1,6 +1,6 @@
 """One pruning: score what is alive, share the count over the layers, keep the top of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.values import shown
 from sweepstake.engine import streams
 from sweepstake.engine.images import Images
-from sweepstake.engine.masks import alive_in, exact_counts, keep_top, pruned_slots, with_kept
+from sweepstake.engine.masks import alive_in, exact_counts, keep_top, named, pruned_slots, with_kept
 from sweepstake.engine.network import Net, Slot
 from sweepstake.engine.scores import Scorer
 from sweepstake.pieces import REGISTRIES, allocation, criterion
@@ -119,14 +119,11 @@ class Pruning:
         alive = {slot: self.alive(slot, mask) for slot in slots}
         fractions = densities(cell, slots, [alive[slot].numel() for slot in slots], done, self.output)
         density = dict(zip(slots, fractions, strict=True))
-        whole = [slot for slot in slots if protected(cell, slot, self.output)]
-        apart = [slot for slot in slots if slot is self.output and cell.output_keep is not None and slot not in whole]
-        shared = [slot for slot in slots if slot not in apart + whole]
+        whole, shared = pools(self.net, cell, slots)
         counts = {slot: int(alive[slot].sum()) for slot in whole}
-        for some in (apart, shared):
-            if some:
-                pool = Pool(self, some, order, mask, {slot: density[slot] for slot in some})
-                counts |= zip(some, pool.counts(), strict=True)
+        for some in shared:
+            pool = Pool(self, some, order, mask, [density[slot] for slot in some])
+            counts |= zip(some, pool.counts(), strict=True)
         return counts
 
 
@@ -138,7 +135,7 @@ class Pool:
     slots: list[Slot]
     scores: Scores
     mask: Tensor
-    density: Mapping[Slot, float]
+    density: list[float]
 
     @cached_property
     def alive(self) -> list[Tensor]:
@@ -155,19 +152,13 @@ class Pool:
 
     @cached_property
     def total(self) -> int:
-        wished = sum(size * self.density[slot] for size, slot in zip(self.sizes, self.slots, strict=True))
-        return min(round(wished), sum(self.room))
+        return total_of(self.sizes, self.room, self.density)
 
     def counts(self) -> list[int]:
         """How many each layer keeps, by the cell's allocation."""
-        net, ref = self.pruning.net, self.pruning.cell.allocation
+        ref = self.pruning.cell.allocation
         wishes = allocation.get(ref.name)({
-            "sizes": lambda: self.sizes,
-            "shapes": lambda: [slot.shape for slot in self.slots],
-            "first": lambda: [slot is net.weights[0] for slot in self.slots],
-            "output": lambda: [slot is self.pruning.output for slot in self.slots],
-            "density": lambda: [self.density[slot] for slot in self.slots],
-            "total": lambda: self.total,
+            **by_size(self.pruning.net, self.slots, self.sizes, self.density, self.total),
             "scores": lambda: [self.scores[slot] for slot in self.slots],
             "alive": lambda: self.alive,
             "top": self.top,
@@ -201,6 +192,33 @@ class Pool:
         score = torch.cat([scores[slot] for slot in self.slots])
         tie = torch.cat([self.pruning.ties[slot] for slot in self.slots])
         return list(keep_top(score, torch.cat(list(alive)), count, tie).split(self.sizes))
+
+
+def pools(net: Net, cell: Cell, slots: Sequence[Slot]) -> tuple[list[Slot], list[list[Slot]]]:
+    """The layers that keep all, and those that share a count: an output layer with its own rate by itself, and the rest."""
+    output = net.weights[-1]
+    whole = [slot for slot in slots if protected(cell, slot, output)]
+    apart = [slot for slot in slots if slot is output and cell.output_keep is not None and slot not in whole]
+    rest = [slot for slot in slots if slot not in apart + whole]
+    return whole, [pool for pool in (apart, rest) if pool]
+
+
+def total_of(sizes: Sequence[int], room: Sequence[int], density: Sequence[float]) -> int:
+    """How many the layers of a pool keep together."""
+    return min(round(sum(size * share for size, share in zip(sizes, density, strict=True))), sum(room))
+
+
+def by_size(net: Net, pool: Sequence[Slot], sizes: Sequence[int], density: Sequence[float],
+            total: int) -> dict[str, Callable[[], Any]]:
+    """What an allocation is offered that no score is needed for."""
+    return {
+        "sizes": lambda: list(sizes),
+        "shapes": lambda: [slot.shape for slot in pool],
+        "first": lambda: [slot is net.weights[0] for slot in pool],
+        "output": lambda: [slot is net.weights[-1] for slot in pool],
+        "density": lambda: list(density),
+        "total": lambda: total,
+    }
 
 
 def transplant(net: Net, cell: Cell, donor: Tensor | None) -> Pruned:
@@ -252,10 +270,11 @@ def check_pruning(net: Net, cell: Cell) -> None:
 
 
 def _check_keep(net: Net, cell: Cell) -> list[str]:
-    """A table of `keep` names layers and kinds that there are."""
-    known = {*(slot.kind for slot in net.weights), *(slot.layer for slot in net.weights)}
-    named = cell.keep if isinstance(cell.keep, dict) else {}
-    return [unknown(f"keep = {{{name} = ...}}", "layer or kind", name, known) for name in named if name not in known]
+    """A table of `keep` names layers and kinds that there are, each of them plainly."""
+    problems = list[str]()
+    for word in cell.keep if isinstance(cell.keep, dict) else {}:
+        named(net, word, f"keep = {{{word} = ...}}", problems)
+    return problems
 
 
 def _criteria(cell: Cell) -> list[tuple[str, str, str]]:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
-from sweepstake.engine import proofs, streams
+from sweepstake.engine import numerics, proofs, streams
+from sweepstake.engine.account import unpruned
 from sweepstake.engine.build import draw_init
 from sweepstake.engine.images import Images
 from sweepstake.engine.measure import counts_of
@@ -38,9 +39,11 @@ class State:
     proofs: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-class HasNet(Protocol):
+class OfATrainer(Protocol):
     """What a setting takes from a trainer, of one cell or of many."""
 
+    @property
+    def name(self) -> str: ...
     @property
     def net(self) -> Net: ...
     @property
@@ -54,11 +57,13 @@ class Setting:
     cell: Cell
     net: Net
     images: Images
+    trainer: str
+    """The name of the trainer, for the record."""
     donor_masks: Mapping[int, Tensor] | None = None
 
     @classmethod
-    def of(cls, trainer: HasNet, cell: Cell, donor_masks: Mapping[int, Tensor] | None = None) -> "Setting":
-        return cls(cell, trainer.net, trainer.images, donor_masks)
+    def of(cls, trainer: OfATrainer, cell: Cell, donor_masks: Mapping[int, Tensor] | None = None) -> "Setting":
+        return cls(cell, trainer.net, trainer.images, trainer.name, donor_masks)
 
     @cached_property
     def w_init(self) -> Tensor:
@@ -98,7 +103,7 @@ def finish_round(setting: Setting, state: State, trained: Trained, measure: Call
 
 # Where a cell begins
 
-def first_state(trainer: HasNet, cell: Cell, donor_masks: Mapping[int, Tensor] | None = None) -> State:
+def first_state(trainer: OfATrainer, cell: Cell, donor_masks: Mapping[int, Tensor] | None = None) -> State:
     """Where round 0 begins: the cell's init, whole, or pruned already where `prune_when` says so."""
     setting = Setting.of(trainer, cell, donor_masks)
     check_pruning(setting.net, cell)
@@ -213,9 +218,9 @@ def prove_reset(setting: Setting, start: Start, w_step: Tensor, trained: Trained
 
 
 def record_of(setting: Setting, state: State, trained: Trained, measure: Callable[[Tensor], Measured]) -> Record:
-    """What was kept, how it did at the end and at early stop, the curve, the seconds, the proofs."""
+    """What trained it, what was kept, how it did at the end and at early stop, the curve, the seconds, the proofs."""
     mask = state.start.mask
-    end = measure(trained.w_final)
+    end = {} if trained.diverged else measure(trained.w_final)  # Some class is the largest of NaNs, too.
     early = None
     if trained.w_early is not None and not trained.diverged:
         early = {"step": trained.early_step, **(end if trained.early_step == trained.steps else measure(trained.w_early))}
@@ -223,11 +228,13 @@ def record_of(setting: Setting, state: State, trained: Trained, measure: Callabl
     zero = None if trained.diverged else proofs.the_dead_are_zero(trained.w_final, mask)
     return {
         "round": state.round,
+        "numerics": numerics.of(setting.trainer),
         "kept": counts.kept,
         "kept_fraction": counts.kept / counts.size,
         "kept_by_layer": counts.kept_by_layer,
         "size_by_layer": counts.size_by_layer,
         "asked_by_layer": state.asked,
+        "unpruned": unpruned(setting.net, setting.cell),
         "units_by_layer": counts.units_by_layer,
         "alive_units": counts.alive_units,
         "degrees": counts.degrees,

@@ -39,14 +39,17 @@ class Scorer:
         """Each layer's scores, flat: one a weight (and bias), or one a unit."""
         if self.done and self.options.get("once"):
             return self.at_first(torch.ones_like(self.mask)).scores(slots)
-        if self.piece.traits.get("joint"):
-            found = self._jointly(slots)
-        else:
-            found = {slot: torch.cat([self._one(s).flatten() for s in ranked_together(self.net, self.cell, slot)]) for slot in slots}
+        found = self.any_scores(slots)
         for slot, each in found.items():
             if not each[alive_in(self.net, self.cell, slot, self.mask)].isfinite().all():
                 raise UserError(f'criterion = "{self.piece.name}": a score of {slot.layer} is not a finite number.')
         return found
+
+    def any_scores(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
+        """The same, finite or not."""
+        if self.piece.traits.get("joint"):
+            return self._jointly(slots)
+        return {slot: torch.cat([self._one(s).flatten() for s in ranked_together(self.net, self.cell, slot)]) for slot in slots}
 
     def at_first(self, mask: Tensor) -> "Scorer":
         """The scorer of the first pruning of an untrained network: the same draws, of what this mask leaves alive."""
@@ -56,9 +59,8 @@ class Scorer:
     def _jointly(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
         sizes = [slot.shape[0] for slot in slots]
         joint = self.piece(self._joint_offers(slots), self.options)
-        if joint.shape != (sum(sizes),):
-            raise UserError(f'criterion = "{self.piece.name}": gave shape {tuple(joint.shape)}, '
-                            f"expected {sum(sizes):,} scores, one a unit.")
+        if not isinstance(joint, Tensor) or joint.shape != (sum(sizes),):
+            raise UserError(f'criterion = "{self.piece.name}": gave {_kind(joint)}, expected {sum(sizes):,} scores, one a unit.')
         return dict(zip(slots, joint.split(sizes), strict=True))
 
     def _one(self, slot: Slot) -> Tensor:
@@ -74,8 +76,8 @@ class Scorer:
             "activation": lambda: self._activation(slot),
         }
         score = self.piece(self._known(offers), self.piece.for_layer(slot.layer, self.options))
-        if score.shape != shape:
-            raise UserError(f'criterion = "{self.piece.name}": gave shape {tuple(score.shape)} for {slot.name}, '
+        if not isinstance(score, Tensor) or score.shape != shape:
+            raise UserError(f'criterion = "{self.piece.name}": gave {_kind(score)} for {slot.name}, '
                             f"expected {tuple(shape)} (one a {self.cell.granularity}).")
         return score
 
@@ -141,10 +143,19 @@ class Scorer:
         flat = self.stations["w_final"].clone().requires_grad_()
         return sum((torch.autograd.grad(loss, flat)[0] for loss in self._losses(flat)), torch.zeros_like(flat.detach()))
 
+    @property
+    def _grad_of_the_ranked(self) -> Tensor:
+        """The gradient, 0 but for the weights of linear and conv layers, and their biases where those are pruned (Wang et al. 2020)."""
+        kept = torch.zeros_like(self.grad)
+        for layer in self.net.weights:
+            for slot in ranked_together(self.net, self.cell, layer):
+                slot.of(kept).copy_(slot.of(self.grad))
+        return kept
+
     @cached_property
     def hessian_grad(self) -> Tensor:
         flat = self.stations["w_final"].clone().requires_grad_()
-        towards, total = self.grad * self.mask, torch.zeros_like(self.grad)
+        towards, total = self._grad_of_the_ranked * self.mask, torch.zeros_like(self.grad)
         for loss in self._losses(flat):
             along = torch.autograd.grad(loss, flat, create_graph=True)[0]
             total += torch.autograd.grad((along * towards).sum(), flat)[0]
@@ -236,3 +247,7 @@ class Scorer:
             left = without_units(self.net, self.mask, {slot: on[slot][m] for slot in on})
             losses.append(cross_entropy(self._forward(self.stations["w_final"] * left, x), y, reduction="sum"))
         return torch.stack(losses).double()
+
+
+def _kind(score: object) -> str:
+    return f"shape {tuple(score.shape)}" if isinstance(score, Tensor) else f"a {type(score).__name__}"

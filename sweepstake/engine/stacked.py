@@ -239,7 +239,9 @@ def _synchronise(device: torch.device) -> None:
 
 
 class StackTrainer:
-    """Trains and measures cells of one program all at once; a round of each is what `train.Trainer` makes of it alone."""
+    """Trains and measures cells of one program all at once; a round of each is what a `Trainer` makes of it alone."""
+
+    name = "stacked"
 
     def __init__(self, cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu", watch: Watch = lambda *_: None):
         self.cells, self.images, self.device, self.watch = list(cells), images, torch.device(device), watch

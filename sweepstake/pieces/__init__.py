@@ -6,7 +6,7 @@ import types
 from dataclasses import replace
 from pathlib import Path
 
-from sweepstake.base.cell import Ref
+from sweepstake.base.cell import Cell, Ref, hash_cell
 from sweepstake.base.errors import UserError
 from sweepstake.base.registry import Piece, Registry
 from sweepstake.pieces.allocations import allocation
@@ -27,6 +27,11 @@ _loaded: dict[Path, bytes] = {}
 def neutral_options(set_: str, name: str) -> dict[str, object]:
     """The option values at which a piece's later additions do not exist: what `cell_id` leaves out."""
     return dict(REGISTRIES[set_].get(name).neutral)
+
+
+def cell_id(cell: Cell) -> str:
+    """The name of a cell's result for ever."""
+    return hash_cell(cell, neutral_options)
 
 
 def told(set_: str, ref: Ref) -> str:

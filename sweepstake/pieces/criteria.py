@@ -25,7 +25,7 @@ criterion = Registry("criterion", by_layer=True, offers={
     "alive": "which of them are still alive; to a joint criterion, which units",
     "uniform": "U(-1, 1), one a weight (or a unit), drawn for this cell and round",
     "grad": "the gradient of the training loss at w_final, over `images` training images",
-    "hessian_grad": "the Hessian of that loss times its gradient",
+    "hessian_grad": "the Hessian of that loss times its gradient, that of the weights of linear and conv layers alone",
     "flow_grad": "the gradient of the network's summed output with all weights |w_final| and an image of ones",
     "activation": "each unit's mean absolute output, as the next layer sees it, over `images` training images",
     "noise": "a function of a shape: U(-1, 1), drawn for this cell and round",
@@ -81,7 +81,7 @@ def snip(w_final, grad, *, images: Images = 100, iterations: Times = 1):
     return (w_final * grad).abs()
 
 
-@criterion(granularity="weight")
+@criterion(granularity="weight", version=2)
 def grasp(w_final, hessian_grad, *, images: Images = 100, temperature: Positive = 200.0):
     """w (Hessian gradient): let go of what holds the gradient's flow back; logits over `temperature` (Wang et al. 2020)."""
     return w_final * hessian_grad

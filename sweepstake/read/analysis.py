@@ -13,6 +13,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec, Where, label, labels_of
 from sweepstake.read import statistics
+from sweepstake.run.files import write_whole
 
 Row = dict[str, Any]
 
@@ -24,6 +25,8 @@ SAME_LEVEL = 0.02
 class PlannedLike(Protocol):
     """A cell of a study, with its place in it."""
 
+    @property
+    def id(self) -> str: ...
     @property
     def cell(self) -> Cell: ...
     @property
@@ -70,8 +73,9 @@ def _row(result: Mapping[str, Any], record: Mapping[str, Any], timing: bool) -> 
     row |= {f"alive_units.{layer}": count for layer, count in alive.items()}
     row |= {f"{way}_degree.{layer}.{what}": number for layer, ways in record.get("degrees", {}).items() for way, spread in ways.items()
             for what, number in spread.items()}
-    row |= {"steps": record["steps"], **_measured("", record["end"]), "early_step": (record["early"] or {}).get("step")}
-    row |= {**_measured("early_", record["early"] or {}), "diverged": record["diverged"]}
+    end, early = ({}, {}) if record["diverged"] else (record["end"], record["early"] or {})  # A diverged network has an argmax, no accuracy.
+    row |= {"steps": record["steps"], **_measured("", end), "early_step": early.get("step")}
+    row |= {**_measured("early_", early), "diverged": record["diverged"]}
     if timing:
         row |= {f"seconds.{part}": seconds for part, seconds in record["seconds"].items()}
     return row
@@ -115,13 +119,15 @@ def _even(rows: list[Row]) -> list[Row]:
 
 
 def curves(results: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """One row per point of every learning curve."""
+    """One row per point of every learning curve; the point at which a network diverged is empty."""
     rows: list[Row] = []
     for result in results:
         for record in result["rounds"]:
             curve = record["curve"]
+            whole = len(curve["step"]) - record["diverged"]
             for place, step in enumerate(curve["step"]):
-                point = {name: _finite(values[place]) for name, values in curve.items() if name != "step" and place < len(values)}
+                point = {name: _finite(values[place] if place < whole else None) for name, values in curve.items()
+                         if name != "step" and place < len(values)}
                 rows.append({**_who(result), "round": record["round"], "kept_fraction": record["kept_fraction"], "step": int(step),
                              **point})
     return _even(rows)
@@ -212,7 +218,9 @@ def to_parquet(rows: Sequence[Row], path: Path | str) -> Path:
         import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError("parquet: pyarrow is not installed. `pip install sweepstake[frames]`, or use --format csv or json.") from None
-    parquet.write_table(pa.Table.from_pylist(list(rows)), str(path))
+    whole = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(list(rows)), whole)
+    write_whole(Path(path), whole.getvalue())
     return Path(path)
 
 

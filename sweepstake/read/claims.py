@@ -15,6 +15,8 @@ from sweepstake.read.statistics import Decision
 BySeed = dict[int, float]
 Unit = Literal["level", "gain", "relative", "ratio", "kept"]
 ALPHA = 1 - statistics.LEVEL
+ALIKE = ("similar", "about")
+"""Tests of two sides that speak for neither: a side that diverges alone counts against them, whichever it is."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +24,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     gain, relative: in favour of the sentence when positive; level: the mean itself; ratio: of standard deviations, below 1 in
     favour; kept: a fraction of the weights. `p` belongs to that interval; `p_holm` is corrected for its family, and decides.
+    `diverged` cells have no number where the claim asks for one; where they count against it there is no effect, only a verdict.
     """
 
     claim: str
@@ -48,7 +51,25 @@ class Found(NamedTuple):
     decision: Decision | None = None
     told: Callable[[], str] = str
     why: str = ""
+    n: int = 0
+    """Seeds that were measured, where there is no decision."""
     diverged: int = 0
+    lost: str = ""
+    """Which seeds were lost to divergence, and what that does to the claim."""
+    whole: bool = True
+    """Whether the decision rests on numbers of every seed that counts."""
+
+
+class Lost(NamedTuple):
+    """Seeds without a number, by where cells diverged before the round asked for, and what that means for the claim."""
+
+    against: int
+    """Where something good is said of it."""
+    aside: int
+    """On the other side alone: neither for nor against."""
+    both: int
+    """On both sides alike: nothing can be told."""
+    cells: int
 
 
 def verdicts(study: StudyLike, results: Sequence[Mapping[str, Any]]) -> list[Verdict]:
@@ -82,27 +103,27 @@ def _verdict(claim: ClaimSpec, name: str, found: Found, p_holm: float | None, to
         return plain
     alone = decision.verdict
     word: statistics.Word = "undecided" if p_holm is not None and p_holm >= ALPHA else alone
-    more = statistics.more_seeds(decision, 1 - ALPHA / max(together, 1)) if word == "undecided" else None
-    parts = [found.told()]
+    more = statistics.more_seeds(decision, 1 - ALPHA / max(together, 1)) if word == "undecided" and found.whole else None
+    parts = [found.told(), found.lost]
     if p_holm is not None and decision.n >= statistics.MIN_SEEDS:
         parts.append(f"Holm over {together} comparison{'s' * (together != 1)}: p {'' if p_holm < 0.0001 else '= '}{p_value(p_holm)}"
                      + (f"; alone it would be {alone}." if alone != word else "."))
-    if word == "undecided":
+    if word == "undecided" and (found.whole or decision.n < statistics.MIN_SEEDS):
         parts.append(_undecided(decision, more))
-    if found.diverged:
-        parts.append(f"{found.diverged} diverged cell{'s are' if found.diverged > 1 else ' is'} left out from the round of divergence.")
+    enough = decision.n >= statistics.MIN_SEEDS
+    plain = msgspec.structs.replace(plain, verdict=word, reason=" ".join(filter(None, parts)), n=decision.n, p=decision.p if enough else None,
+                                    p_holm=p_holm if enough else None, more_seeds=more)
+    if not found.whole:
+        return plain
     effect, low, high = (_natural(number, unit) for number in (decision.effect, decision.low, decision.high))
-    known, enough = decision.n > 1, decision.n >= statistics.MIN_SEEDS
-    return msgspec.structs.replace(
-        plain, verdict=word, reason=" ".join(parts), effect=effect, low=min(low, high) if known else None,
-        high=max(low, high) if known else None, n=decision.n, p=decision.p if enough else None, p_holm=p_holm if enough else None,
-        more_seeds=more)
+    known = decision.n > 1
+    return msgspec.structs.replace(plain, effect=effect, low=min(low, high) if known else None, high=max(low, high) if known else None)
 
 
 def _undecided(decision: Decision, more: int | None) -> str:
     if decision.n < statistics.MIN_SEEDS:
         return f"Below {statistics.MIN_SEEDS} seeds nothing is decided."
-    return (f"Roughly {more:,} more seed{'s' * (more != 1)} would decide, were effect and spread to stay." if more
+    return (f"About {more:,} more seed{'s' * (more != 1)} would decide it, a forecast that comes true 6 times in 10." if more
             else "Not even 1,000 more seeds would decide it.")
 
 
@@ -125,9 +146,82 @@ def _paired(claim: ClaimSpec) -> bool:
 def _find(claim: ClaimSpec, axes: list[str], rows: Sequence[Row]) -> Found:
     rows = [row for row in analysis.chosen(rows, claim.where) if row["status"] != "failed"]
     sides = [analysis.chosen(rows, side) for side in ((claim.this, claim.than or claim.this) if _paired(claim) else (claim.this,))]
-    diverged = len({row["id"] for side in sides for row in side if row["diverged"]})
+    lost, gone = _lost(claim, sides)
+    sides = [[row for row in side if row["seed"] not in gone] for side in sides]
     found = _of_curves(claim, axes, sides[0]) if claim.test in CURVES else _of_levels(claim, axes, sides)
-    return found._replace(diverged=diverged)
+    return _weighed(claim, found, lost, any(sides)) if gone else found
+
+
+def _lost(claim: ClaimSpec, sides: list[list[Row]]) -> tuple[Lost, set[int]]:
+    """The seeds without a number because a cell diverged, and how they count: a seed whose other side has not run yet does not."""
+    cells = [_lost_cells(claim, side, kept) for side, kept in zip(sides, _asked(claim), strict=False)]
+    if claim.test == "matches_dense":  # The other side is round 0 of the same cell.
+        cells.append({id_: seed for id_, seed in cells[0].items() if not any(row["id"] == id_ and not row["diverged"] for row in sides[0])})
+    known = set[int].intersection(*({row["seed"] for row in side} for side in sides))
+    this, than = (set(one.values()) for one in (*cells, {})[:2])
+    both, one_side, other = this & than, this - than & known, than - this & known
+    alike = claim.test in ALIKE
+    lost = Lost(len(one_side) + alike * len(other), (not alike) * len(other), len(both), len(set[str]().union(*cells)))
+    return lost, this | than
+
+
+def _lost_cells(claim: ClaimSpec, side: list[Row], kept: float | None) -> dict[str, int]:
+    """The cells that diverged before the round that the claim is about, and their seeds."""
+    rounds: dict[str, list[Row]] = {}
+    for row in side:
+        rounds.setdefault(row["id"], []).append(row)
+    sound = {id_: sorted((row for row in own if not row["diverged"]), key=lambda row: row["round"]) for id_, own in rounds.items()}
+    return {id_: own[0]["seed"] for id_, own in rounds.items() if len(sound[id_]) < len(own) and _cut_short(sound[id_], claim, kept)}
+
+
+def _cut_short(rounds: list[Row], claim: ClaimSpec, kept: float | None) -> bool:
+    """Whether the rounds that a diverged cell has come before the one asked for."""
+    if not rounds or claim.test in CURVES or claim.metric == "smallest_winning" or kept is None:
+        return True
+    return rounds[-1]["kept_fraction"] > kept and _at(rounds, claim, kept) is None
+
+
+def _weighed(claim: ClaimSpec, found: Found, lost: Lost, ended: bool) -> Found:
+    """The decision where seeds are lost: nothing good is said of a side that lost one, and most of them lost contradict the claim.
+
+    A lost seed counts as one that lost more than any number: Student's p is then that of their count.
+    """
+    decision = found.decision or Decision("undecided", math.nan, math.nan, math.nan, found.n, math.nan, 1.0)
+    n, everyone = decision.n + lost.against, decision.n + lost.against + lost.aside + lost.both
+    found = found._replace(diverged=lost.cells)
+    if ended and not decision.n:  # What was asked for was never measured where nothing diverged.
+        return found._replace(why=f"{found.why} {_lost_told(claim, lost, everyone, False)}".strip())
+    p = statistics.p_of_lost(lost.against, n)
+    most = 2 * lost.against > everyone and p < ALPHA
+    withheld = {"supported": lost.against or lost.both, "contradicted": lost.aside or lost.both, "undecided": False}[decision.verdict]
+    if most and (decision.verdict != "contradicted" or withheld):
+        decision = decision._replace(verdict="contradicted", p=p)
+    elif withheld:
+        decision = decision._replace(verdict="undecided", p=1.0)
+    told = found.told if found.decision else (lambda: found.why) if found.n and not most else str
+    return found._replace(decision=decision._replace(n=n), told=told, whole=not (lost.against or lost.both or withheld),
+                          lost=_lost_told(claim, lost, everyone, most))
+
+
+def _lost_told(claim: ClaimSpec, lost: Lost, everyone: int, most: bool) -> str:
+    """Which seeds were lost to divergence, and what that does to the claim."""
+    this, than = _names(claim.this), _names(claim.than) if claim.than else "the other level"
+
+    def seeds(number: int) -> str:
+        return f"in {number} of {everyone} seed{'s' * (everyone != 1)}"
+
+    measured = everyone - lost.against - lost.aside - lost.both
+    parts = [f"Nothing diverged {seeds(measured)}, and the numbers are theirs."] if measured else []
+    who = "One side alone" if claim.test in ALIKE and _paired(claim) else this
+    if lost.against:
+        parts.append(f"{who} diverged {seeds(lost.against)}: that counts against the claim, "
+                     + ("and most seeds contradict it." if most else "and with any such seed it is not supported."))
+    if lost.aside:
+        parts.append(f"{than} diverged {seeds(lost.aside)}: that counts neither for the claim nor against it.")
+    if lost.both:
+        both = "The dense network" if claim.test == "matches_dense" else "Both sides"
+        parts.append(f"{both} diverged {seeds(lost.both)}: with any such seed nothing is decided.")
+    return " ".join(parts)
 
 
 def _of_levels(claim: ClaimSpec, axes: list[str], sides: list[list[Row]]) -> Found:
@@ -139,7 +233,7 @@ def _of_levels(claim: ClaimSpec, axes: list[str], sides: list[list[Row]]) -> Fou
         return Found(why=_nothing(claim, sides))
     late = _late(claim, cells)
     if late and all(late):
-        return Found(why="Every training ended at its lowest validation loss, so its early stop lies beyond its end. Train longer.")
+        return Found(why="Every training ended at its lowest validation loss, so its early stop lies beyond its end. Train longer.", n=len(values))
     decision = {
         "matches_dense": lambda: statistics.non_inferior(values, claim.margin), "better": lambda: statistics.superior(values, claim.margin),
         "similar": lambda: statistics.equivalent(values, claim.margin),
@@ -216,21 +310,21 @@ def _of_spreads(claim: ClaimSpec, axes: list[str], sides: list[list[Row]], cells
     this, than = ([[one[seed] for seed in seeds] for one in side] for side in settings)
     if len(seeds) < statistics.MIN_SEEDS:
         return Found(why=f"{len(seeds)} seed{'s' * (len(seeds) != 1)} finished on both sides. Below {statistics.MIN_SEEDS} seeds nothing "
-                     "is decided.")
+                     "is decided.", n=len(seeds))
     values = statistics.spread_ratio(this, than)
     if values is None:
-        return Found(why=f"A side does not vary over {len(seeds)} seeds, so there is no ratio to judge.")
+        return Found(why=f"A side does not vary over {len(seeds)} seeds, so there is no ratio to judge.", n=len(seeds))
     decision = statistics.superior(values, -math.log1p(-claim.margin))
 
     def told() -> str:
         effect, low, high = (math.exp(-number) for number in (decision.effect, decision.high, decision.low))
-        amount = amounts(claim.metric, signed=False)
-        points = " points" if claim.metric in PERCENT else ""
-        spreads = [amount(statistics.pooled_std(side), False).strip() + points for side in (this, than)]
+        amount = amounts(claim.metric, signed=False, difference=True)
+        spreads = [amount(statistics.pooled_std(side), True) for side in (this, than)]
+        found = (f"no ratio can be told (95 % interval {ratio(low)} to {ratio(high)}" if untold(low, high) else
+                 f"ratio {ratio(effect)} (95 % interval {ratio(low)} to {ratio(high)}")
         return " ".join(filter(None, [
-            f"{_names(claim.this)}{_against(claim)}: standard deviation {spreads[0]} against {spreads[1]}, ratio {effect:.2f} "
-            f"(95 % interval {low:.2f} to {high:.2f}, over {len(seeds)} seeds); a ratio below {1 - claim.margin:g} was claimed.",
-            _levels(claim, cells)]))
+            f"{_names(claim.this)}{_against(claim)}: standard deviation {spreads[0]} against {spreads[1]}, {found}, over {len(seeds)} seeds); "
+            f"a ratio below {1 - claim.margin:g} was claimed.", _levels(claim, cells)]))
 
     return Found(decision, told)
 
@@ -252,7 +346,8 @@ def _of_curves(claim: ClaimSpec, axes: list[str], rows: list[Row]) -> Found:
     levels = [[row["kept_fraction"] for row in rounds] for rounds in cells]
     if any(len(own) != len(levels[0]) or not all(math.isclose(a, b, rel_tol=analysis.SAME_LEVEL) for a, b in zip(own, levels[0], strict=True))
            for own in levels):
-        return Found(why="The cells were not measured at the same levels, so there is no mean curve. Name fewer cells with this or where.")
+        return Found(why="The cells were not measured at the same levels, so there is no mean curve. Name fewer cells with this or where.",
+                     n=len({rounds[0]["seed"] for rounds in cells}))
     steps = [_mean_by_seed([(rounds[place]["seed"], sign * rounds[place][column]) for rounds in cells]) for place in range(len(levels[0]))]
     curves = [[step[seed] for step in steps] for seed in steps[0]]
     shape = statistics.one_peak(curves, claim.margin)
@@ -421,36 +516,72 @@ def _against(claim: ClaimSpec) -> str:
 
 def _amount_of(claim: ClaimSpec, number: float, difference: bool = True) -> str:
     """A number of the claim itself, without a sign."""
-    if claim.relative:
-        return f"{100 * number:.3g} %"
-    return f"{100 * number:.2f} points" if claim.metric in PERCENT and difference else amounts(claim.metric, signed=False)(number, True)
+    return f"{100 * number:.3g} %" if claim.relative else amounts(claim.metric, signed=False, difference=difference)(number, True)
 
 
-PERCENT = ("test_accuracy", "validation_accuracy", "train_accuracy", "smallest_winning")
+UNITS = {
+    **dict.fromkeys(("test_accuracy", "validation_accuracy", "train_accuracy"), (100.0, ".2f", " %", " points")),
+    "smallest_winning": (100.0, ".2f", " % of the weights", " % of the weights"),
+    "alive_units": (100.0, ".2f", " % of the units", " % of the units"),
+    "early_step": (1.0, ",.0f", " steps", " steps"), "train_seconds": (1.0, ",.4g", " s", " s")}
+"""What a metric is told in: a factor, its digits, and the unit of itself and of a difference (1 point is 0.01). A loss has none."""
 
 
-def amounts(metric: str, signed: bool, relative: bool = False) -> Callable[[float, bool], str]:
-    """How a metric is told: fractions in % and their differences in points (1 point is 0.01), the rest as it is."""
-    sign = "+" if signed else ""
+def amounts(metric: str, signed: bool, relative: bool = False, difference: bool | None = None) -> Callable[[float, bool], str]:
+    """How a metric is told, with its unit where that is asked for; what has a sign is a difference, if nothing else is said."""
+    sign, apart = "+" if signed else "", signed if difference is None else difference
     if relative:
         return lambda value, unit: f"{100 * value:{sign}.1f}{' %' * unit}"
-    if metric.removeprefix("early_") in PERCENT:
-        return lambda value, unit: f"{100 * value:{sign}.2f}{(' points' if signed else ' %') * unit}"
-    return lambda value, unit: f"{value:{sign},.4g}"
+    scale, style, *units = UNITS.get(metric, (1.0, ",.4g", "", ""))
+    told = units[apart] + " saved" * (signed and metric in LOWER_IS_BETTER and bool(units[apart]))
+    return lambda value, unit: f"{scale * value:{sign}{style}}{told * unit}"
+
+
+def untold(low: float, high: float) -> bool:
+    """Whether an interval of ratios spans two orders of magnitude or more: then none in it is worth telling."""
+    return high >= 100 * low
+
+
+def ratio(value: float) -> str:
+    """Two digits at least, and no row of them."""
+    return f"{value:.2f}" if 0.1 <= value < 100 else f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:#.2g}"
 
 
 def shown(verdict: Verdict) -> tuple[str, str]:
     """The effect and its interval as people read them: "+0.38 points" and "+0.30, +0.46"; "–" and "" where there is none."""
+    low, high = verdict.low, verdict.high
     if verdict.effect is None:
-        return "–", ""
+        return (f"{verdict.diverged} cell{'s' * (verdict.diverged != 1)} diverged" if verdict.diverged and verdict.n else "–"), ""
     if verdict.unit == "ratio":
-        amount: Callable[[float, bool], str] = lambda value, unit: f"{'× ' * unit}{value:.2f}"  # noqa: E731
+        if low is not None and high is not None and untold(low, high):
+            return "no ratio can be told", ""
+        amount: Callable[[float, bool], str] = lambda value, unit: f"{'× ' * unit}{ratio(value)}"  # noqa: E731
     elif verdict.unit == "kept":
-        amount = lambda value, unit: f"{100 * value:.3g}{' %' * unit}"  # noqa: E731
+        amount = lambda value, unit: f"{100 * value:.3g}{' % of the weights' * unit}"  # noqa: E731
     else:
         amount = amounts(verdict.metric, signed=verdict.unit != "level", relative=verdict.unit == "relative")
-    span = "" if verdict.low is None or verdict.high is None else f"{amount(verdict.low, False)}, {amount(verdict.high, False)}"
-    return amount(verdict.effect, True), span
+    return amount(verdict.effect, True), "" if low is None or high is None else f"{amount(low, False)}, {amount(high, False)}"
+
+
+def instead(verdict: Verdict) -> str:
+    """Of a contradicted claim, what its effect is in the place of what was claimed; nothing where the number says it alone."""
+    if verdict.verdict != "contradicted" or verdict.low is None or verdict.high is None or verdict.test in ("about", "peaks_at"):
+        return ""
+    opposite = verdict.low > 1 if verdict.unit == "ratio" else verdict.high < 0
+    return {"similar": "a difference", "matches_dense": "worse than its dense network", "unimodal": "no such peak"}.get(
+        verdict.test, "the opposite" if opposite else "not so much")
+
+
+def with_range(effect: str, span: str) -> str:
+    return effect + (f" ({span.replace(', ', ' to ')})" if span else "")
+
+
+def sentence(verdict: Verdict) -> str:
+    """The claim's sentence; a contradicted one never without what was found, for it is not the finding."""
+    if verdict.verdict != "contradicted":
+        return verdict.says
+    found = ", ".join(filter(None, [instead(verdict), with_range(*shown(verdict))]))
+    return f'Claimed: "{verdict.says}" Found: {found}.'
 
 
 def p_value(p: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sweepstake.base.specs import FigureSpec, label
 from sweepstake.read import analysis, statistics
 from sweepstake.read.analysis import PlannedLike, Row
+from sweepstake.run.files import write_text, write_whole
 
 Spec = dict[str, Any]
 
@@ -110,7 +111,8 @@ def _axes_of(figure: FigureSpec, axes: Mapping[str, Sequence[Any]]) -> tuple[str
 def _by_kept(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | None, axes: Mapping[str, Sequence[Any]]) -> Drawn | None:
     """A metric against weights remaining, dense on the left: the lottery-ticket papers' figure (Frankle & Carbin 2019, fig. 3)."""
     metric = "early_step" if figure.kind == "early_stop_by_kept" else analysis.column(figure.metric, figure.at)
-    summary = [one for one in analysis.summarise(rows, [axis for axis in (by, panel) if axis], metric) if one["mean"] is not None]
+    every = analysis.summarise(rows, [axis for axis in (by, panel) if axis], metric)
+    summary = [one for one in every if one["mean"] is not None]
     if not summary:
         return None
     scale, unit, told = _unit(metric)
@@ -137,7 +139,7 @@ def _by_kept(figure: FigureSpec, rows: list[Row], by: str | None, panel: str | N
              "tooltip": [{"field": key, "title": title} for key, title in _TIPS if key != "told" and (by or key != "group")
                          and (panel or key != "panel")]}},
     ]
-    lost = max((point["diverged"] for point in points), default=0)
+    lost = max(one["diverged"] for one in every)  # A group that diverged whole has no point.
     bars = f"; bars: {ERRORS[figure.error]}" if points[0]["n"] > 1 else ""
     left_out = f" Diverged cells are left out (up to {lost} a point)." if lost else ""
     dense = "; dashed: the dense network" if any(point["round"] == 0 and point["kept"] >= 100 for point in points) else ""
@@ -495,7 +497,7 @@ def to_svg(spec: Spec, path: Path | str | None = None) -> str:
 
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGALITE, allowed_base_urls=[])
     if path is not None:
-        Path(path).write_text(svg, encoding="utf-8")
+        write_text(Path(path), svg)
     return svg
 
 
@@ -503,7 +505,7 @@ def to_pdf(spec: Spec, path: Path | str) -> Path:
     """The figure as a PDF for papers: text stays text."""
     import vl_convert
 
-    Path(path).write_bytes(vl_convert.vegalite_to_pdf(spec, vl_version=VEGALITE, allowed_base_urls=[]))
+    write_whole(Path(path), vl_convert.vegalite_to_pdf(spec, vl_version=VEGALITE, allowed_base_urls=[]))
     return Path(path)
 
 
@@ -511,5 +513,5 @@ def to_png(spec: Spec, path: Path | str, scale: float = 2.0) -> Path:
     """The figure as a bitmap."""
     import vl_convert
 
-    Path(path).write_bytes(vl_convert.vegalite_to_png(spec, vl_version=VEGALITE, scale=scale, allowed_base_urls=[]))
+    write_whole(Path(path), vl_convert.vegalite_to_png(spec, vl_version=VEGALITE, scale=scale, allowed_base_urls=[]))
     return Path(path)

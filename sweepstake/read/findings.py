@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweepstake.base.errors import UserError
+from sweepstake.engine.numerics import UNVERSIONED
+from sweepstake.read.origins import numerics_of
 from sweepstake.read.publish import NOTES, cell, effect, reasons, summary_table, text_hash, verdict, verdict_table
 from sweepstake.read.report import MARKS
 from sweepstake.study.search import in_words
@@ -70,11 +72,21 @@ def page(results: Path, beside: Path) -> str:
 {_count(studies)}.
 
 A claim is a sentence of a paper with a test and a margin, said before the run ([what a claim can say](study-file.md#claim)). What its
-interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. The runs took {took} of one
+interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. What a claim says is not what was found: of a
+contradicted one, the effect is what was. [How far to trust "more seeds would decide"](results.md#what-a-verdict-holds). The runs took {took} of one
 core (a cell that two studies share is counted in each). `make studies` does all of it, going on where it stopped; `sweepstake publish
 STUDY` writes the files of one study again from its store.
-""", *filter(None, [_notes(results)]), "## Every claim\n", _every_claim(studies), "## What did not hold\n", _contradicted(studies),
+""", *_unversioned(studies), *filter(None, [_notes(results)]),
+        "## Every claim\n", _every_claim(studies), "## What did not hold\n", _contradicted(studies),
         *(_section(study, f"{up}/{study.name}") for study in studies)])
+
+
+def _unversioned(studies: Sequence[Published]) -> list[str]:
+    """What tables from before numerics versions were kept are worth; nothing where there are none."""
+    old = [study for study in studies if any(numerics_of(one).endswith(UNVERSIONED) for one in study.provenance["made_by"])]
+    return [f"""The numbers of {len(old)} of the {len(studies)} studies are *{UNVERSIONED}*: from before results kept the version of their
+numerics. A run today agrees with them to rounding, not to the digit ([more](results.md#numerics)).
+"""] if old else []
 
 
 def _count(studies: Sequence[Published]) -> str:
@@ -85,16 +97,25 @@ def _count(studies: Sequence[Published]) -> str:
 
 
 def _every_claim(studies: Sequence[Published]) -> str:
-    lines = ["| study | claim | what is said | after | verdict | effect (95 % interval) |", "|---|---|---|---|---|---|"]
+    lines = ["| study | claim | what is claimed | after | verdict | effect (95 % interval) |", "|---|---|---|---|---|---|"]
     lines += [f"| [{study.name}](#{study.name}) | {cell(one['claim'])} | {cell(one['says'])} | {cell(one['source'].partition(',')[0])} "
               f"| {verdict(one)} | {effect(one)} |" for study in studies for one in study.verdicts]
     return "\n".join(lines) + "\n"
 
 
 def _contradicted(studies: Sequence[Published], page: str = "") -> str:
-    lines = [f"- [{study.name}]({page}#{study.name}) **{cell(one['claim'])}**: {cell(one['says'])} {effect(one)}."
-             for study in studies for one in study.verdicts if one["verdict"] == "contradicted"]
+    """What was claimed and what was found instead; claims that a second run did not contradict stand last, and say so."""
+    found = [(study, one) for study in studies for one in study.verdicts if one["verdict"] == "contradicted"]
+    lines = [f"- [{study.name}]({page}#{study.name}) **{cell(one['claim'])}**. Claimed: \"{cell(one['says'])}\" "
+             f"Found: {effect(one)}.{_not_again(one)}"
+             for study, one in sorted(found, key=lambda each: bool(_not_again(each[1])))]
     return "\n".join(lines or ["No claim was contradicted."]) + "\n"
+
+
+def _not_again(one: Mapping[str, Any]) -> str:
+    """What a second run of the same cells says, where it says another word."""
+    again = one.get("again")
+    return f" Run again, {again['verdict']}: {again['effect']}." if again and again["verdict"] != one["verdict"] else ""
 
 
 def _section(study: Published, up: str) -> str:
@@ -122,9 +143,10 @@ def _ran(said: Mapping[str, Any]) -> str:
     axes = " x ".join([*(f"{len(labels)} {axis}" for axis, labels in said["axes"].items()), f"{len(said['seeds'])} seeds"])
     rounds = " or ".join(str(count) for count in said["rounds_a_cell"])
     days = list(dict.fromkeys(moment[:10] for moment in said["finished"]))
-    made = list(dict.fromkeys(", ".join(filter(None, [str(one.get("processor", "")), f"torch {one['torch']}" if "torch" in one else ""]))
+    made = list(dict.fromkeys(", ".join(filter(None, [str(one.get("processor", "")), f"torch {one['torch']}" if "torch" in one else "",
+                                               f"numerics {numerics_of(one)}"]))
                               for one in said["made_by"]))
-    parts = [f"{said['cells']['planned']} cells ({axes}){f', {rounds} trainings each' if rounds else ''}",
+    parts = [f"{said['cells']['planned']} cells ({axes}){f', {rounds} rounds each' if rounds else ''}",
              f"{_told(said['seconds']['all'])} of one core in all", *([" to ".join(days)] if days else []), *filter(None, made)]
     return f"Run: {'; '.join(parts)}." + (f" Searched: {in_words(said['searched'])}" if said.get("searched") else "")
 

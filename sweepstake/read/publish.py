@@ -1,5 +1,6 @@
 """What a study came to, as files to keep beside the code: rows, figures, verdicts, provenance. The same store gives the same bytes."""
 
+import csv
 import hashlib
 import json
 import re
@@ -13,13 +14,14 @@ from sweepstake.base.specs import label
 from sweepstake.read import analysis, claims, figures, report, summary
 from sweepstake.read.analysis import Row, StudyLike
 from sweepstake.read.report import MARKS, Results
+from sweepstake.run.files import clear_abandoned, write_text
 
 SMALL = 1_000_000
 """Up to so many bytes the rows are written as CSV, too."""
 LARGEST = 300_000
 """A figure of more bytes than this is no picture for a page."""
-MACHINE, VERSIONS = ("processor", "cores", "python"), ("sweepstake", "commit", "torch", "numpy")
-NOTES = "notes.md"
+MACHINE, VERSIONS = ("processor", "cores", "python"), ("sweepstake", "commit", "torch", "numpy", "numba")
+NOTES, AGAIN = "notes.md", "again.csv"
 
 
 def publish(study: StudyLike, results: Results, folder: Path | str, *, partial: bool = False) -> Path:
@@ -36,23 +38,52 @@ def publish(study: StudyLike, results: Results, folder: Path | str, *, partial: 
                         f"{study.name}` and the same --store, or publish with --partial: every title will say so.")
     said = f" ({'; '.join(lacks)})" if lacks else ""
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    judged = [report.told(verdict) for verdict in claims.judge(study, rows)]
+    clear_abandoned(folder)
+    clear_abandoned(folder / "figures")
     drawn = _draw(study, rows, results, folder / "figures", said)
     found = provenance(study, results, drawn, said)
     _write_rows(rows, folder)
-    groups = summary.summarise(list(study.axes), rows)
-    _write(folder / "summary.json", _json(groups))
-    _write(folder / "verdicts.json", _json(judged))
-    _write(folder / "verdicts.md", f"# {study.title}{said}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
-    _write(folder / "provenance.json", _json(found))
+    _write_verdicts(study, rows, folder, study.title + said)
+    write_text(folder / "provenance.json", _json(found))
     return folder
+
+
+def judge_again(study: StudyLike, folder: Path) -> None:
+    """Verdicts and summary of a published folder anew, from the rows in it: as the judge words and counts them today."""
+    import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
+
+    title = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["title"]
+    _write_verdicts(study, parquet.read_table(folder / "rows.parquet").to_pylist(), folder, title)
+
+
+def _write_verdicts(study: StudyLike, rows: Sequence[Row], folder: Path, title: str) -> None:
+    judged, groups = _judged(study, rows), summary.summarise(list(study.axes), rows)
+    if (folder / AGAIN).exists():
+        second = _judged(study, _again(study, rows, folder / AGAIN))
+        judged = [{**one, "again": {"verdict": other["verdict"], "effect": effect(other)}} for one, other in zip(judged, second, strict=True)]
+    write_text(folder / "summary.json", _json(groups))
+    write_text(folder / "verdicts.json", _json(judged))
+    write_text(folder / "verdicts.md", f"# {title}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
+
+
+def _judged(study: StudyLike, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    return [report.told(verdict) for verdict in claims.judge(study, rows)]
+
+
+def _again(study: StudyLike, rows: Sequence[Row], path: Path) -> list[Row]:
+    """The rows with the numbers of a second run of the same cells, kept beside them by people: of an axis, seed and round each."""
+    keys = [*study.axes, "seed", "round"]
+    with path.open(encoding="utf-8", newline="") as file:
+        second = {tuple(one[key] for key in keys): {name: float(value) for name, value in one.items() if name not in keys}
+                  for one in csv.DictReader(file)}
+    return [{**row, **second[tuple(str(row[key]) for key in keys)]} for row in rows]
 
 
 def lacking(study: StudyLike, results: Results) -> list[str]:
     """In what these results are not the whole study as written; nothing when they are."""
     count = Counter(result["status"] for result in results)
     return [*(["quick run, not the study's scale"] if study.quick else []), *(f"--set {said}" for said in study.overrides),
-            *(f"{count[word]} of {len(results)} cells {word}" for word in ("missing", "failed") if count[word])]
+            *(f"{count[word]} of {len(results)} cells {word}" for word in ("missing", "failed", "damaged") if count[word])]
 
 
 def provenance(study: StudyLike, results: Results, drawn: Sequence[Mapping[str, str]], said: str) -> dict[str, Any]:
@@ -84,14 +115,14 @@ def text_hash(text: str) -> str:
 def _made(found: Mapping[str, Any]) -> dict[str, Any]:
     machine, versions = found.get("machine") or {}, found.get("versions") or {}
     return {**{key: machine[key] for key in MACHINE if key in machine}, **{key: versions[key] for key in VERSIONS if key in versions},
-            **{key: found[key] for key in ("engine", "device") if found.get(key)}}
+            **{key: found[key] for key in ("engine", "numerics", "device") if found.get(key)}}
 
 
 def _write_rows(rows: Sequence[Row], folder: Path) -> None:
     analysis.to_parquet(rows, folder / "rows.parquet")
     text = analysis.to_csv(rows)
     if len(text.encode()) <= SMALL:
-        _write(folder / "rows.csv", text)
+        write_text(folder / "rows.csv", text)
     else:
         (folder / "rows.csv").unlink(missing_ok=True)
 
@@ -105,7 +136,7 @@ def _draw(study: StudyLike, rows: list[Row], results: Results, folder: Path, sai
         if len(svg.encode()) > LARGEST:
             raise UserError(f"publish {study.name}: figure {name} has {len(svg.encode()):,} bytes, more than the {LARGEST:,} that a page bears. "
                             f"Draw fewer lines or points: say where, or every, in its [[figure]].")
-        _write(folder / f"{name}.svg", svg)
+        write_text(folder / f"{name}.svg", svg)
         drawn.append({"file": f"figures/{name}.svg", "title": title["text"], "about": " ".join(title["subtitle"])})
     for old in folder.glob("*.svg"):
         if f"figures/{old.name}" not in [one["file"] for one in drawn]:
@@ -127,7 +158,7 @@ def verdict_table(judged: Sequence[Mapping[str, Any]]) -> str:
     if not judged:
         return "This study claims nothing.\n"
     holm = any(one.get("p_holm") is not None for one in judged)
-    lines = [f"| claim | what is said | verdict | effect (95 % interval) |{' p (Holm) |' * holm} seeds |", f"|---|---|---|---|{'---|' * holm}---|"]
+    lines = [f"| claim | what is claimed | verdict | effect (95 % interval) |{' p (Holm) |' * holm} seeds |", f"|---|---|---|---|{'---|' * holm}---|"]
     lines += [f"| {cell(one['claim'])} | {cell(one['says'])} | {verdict(one)} | {effect(one)} |"
               f"{f' {p_value(one)} |' * holm} {one['n']} |" for one in judged]
     return "\n".join(lines) + "\n"
@@ -149,14 +180,13 @@ def summary_table(groups: Sequence[Row]) -> str:
              "|" + "---|" * (len(axes) + 4)]
     for one in told:
         ticket = _spread(one, "smallest_winning", lambda kept: figures.percent(100 * kept)) if one["winners"] else "–"
-        winners = "–" if one["winners"] is None else f"{one['winners']} of {one['n']}"
-        lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), ticket, winners, _spread(one, 'robustness', '{:.4f}'.format)])} "
-                     f"| {_spread(one, 'rank', '{:.1f}'.format)} |")
-    p = told[0]["friedman_p"]
+        numbers = [ticket, summary.winners(one), _spread(one, "robustness", "{:.4f}".format), _spread(one, "rank", "{:.1f}".format)]
+        lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), *numbers])} |")
+    p, last = told[0]["friedman_p"], ", a diverged network the last" * any(one.get("diverged") for one in told)
     return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy (at one level, if "
             "only by luck). Robustness: the area under test accuracy over the logarithm of weights remaining, down to "
             f"{figures.percent(100 * told[0]['down_to'])}, relative to the dense network's; 1 loses nothing. Rank: by robustness within each "
-            f"seed, 1 the best{f'; that all are alike: p = {claims.p_value(p)} (Friedman)' if p is not None else ''}. In brackets 95 % "
+            f"seed, 1 the best{last}{f'; that all are alike: p = {claims.p_value(p)} (Friedman)' if p is not None else ''}. In brackets 95 % "
             "intervals over seeds.\n\n" + "\n".join(lines) + "\n")
 
 
@@ -167,12 +197,14 @@ def _spread(one: Row, name: str, amount: Callable[[float], str]) -> str:
 
 
 def verdict(one: Mapping[str, Any]) -> str:
-    return f"{MARKS[one['verdict']]} {one['verdict']}"
+    """The verdict; and that of a second run of the same cells, where it is another."""
+    again = one.get("again")
+    return f"{MARKS[one['verdict']]} {one['verdict']}" + (f" (run again: {again['verdict']})" if again and again["verdict"] != one["verdict"] else "")
 
 
 def effect(one: Mapping[str, Any]) -> str:
-    """The effect with its interval, as the claim's metric is told."""
-    return one["shown"] + (f" ({one['range'].replace(', ', ' to ')})" if one["range"] else "")
+    """The effect with its interval, as the claim's metric is told; of a contradicted claim, what was found in its place."""
+    return ", ".join(filter(None, [one.get("instead"), claims.with_range(one["shown"], one["range"])]))
 
 
 def p_value(one: Mapping[str, Any]) -> str:
@@ -186,7 +218,3 @@ def cell(text: str) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,5 +1,6 @@
 """The page: one HTML file that opens anywhere, offline, and beside it the figures and the rows."""
 
+import hashlib
 import json
 import math
 import shlex
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sweepstake.base.specs import label
-from sweepstake.read import analysis, claims, figures, summary, trials
+from sweepstake.read import analysis, claims, counted, figures, origins, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
+from sweepstake.run.files import clear_abandoned, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,22 +25,30 @@ Results = Sequence[Mapping[str, Any]]
 MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
 
 
-def write_report(study: StudyLike, results: Results, folder: Path | str) -> Path:
-    """report.html, figures/*.svg and *.pdf, rows.csv, summary.csv and verdicts.json in the folder; the path of the page."""
-    folder = Path(folder)
+def folder_name(study: StudyLike) -> str:
+    """The study's name; one that is not as written has a folder of its own, so that it replaces no other report."""
+    digest = hashlib.sha256("\n".join(study.overrides).encode()).hexdigest()[:6] if study.overrides else ""
+    return "-".join([study.name, *(["quick"] if study.quick else []), *([digest] if digest else [])])
+
+
+def write_report(study: StudyLike, results: Results, folder: Path | str | None = None) -> Path:
+    """report.html, figures/*.svg and *.pdf, rows.csv, summary.csv and verdicts.json in the folder (else reports/STUDY); the page's path."""
+    folder = Path(folder or Path("reports") / folder_name(study))
     (folder / "figures").mkdir(parents=True, exist_ok=True)
+    clear_abandoned(folder)
+    clear_abandoned(folder / "figures")
     rows = analysis.tidy(results)
     verdicts = claims.verdicts(study, results)
-    (folder / "rows.csv").write_text(analysis.to_csv(rows), encoding="utf-8")
+    write_text(folder / "rows.csv", analysis.to_csv(rows))
     groups = summary.summarise(list(study.axes), rows)
     if groups:
-        (folder / "summary.csv").write_text(analysis.to_csv(groups), encoding="utf-8")
-    (folder / "verdicts.json").write_text(json.dumps(claims.table(verdicts), indent=1) + "\n", encoding="utf-8")
+        write_text(folder / "summary.csv", analysis.to_csv(groups))
+    write_text(folder / "verdicts.json", json.dumps(claims.table(verdicts), indent=1) + "\n")
     drawn = [_figure(name, spec, folder) for name, spec in drawings(study, rows, analysis.curves(results))]
     if searched := getattr(study, "searched", None):
-        (folder / "search.json").write_text(json.dumps(searched, indent=1) + "\n", encoding="utf-8")
+        write_text(folder / "search.json", json.dumps(searched, indent=1) + "\n")
     page = folder / "report.html"
-    page.write_text(_page(study, results, rows, groups, verdicts, drawn), encoding="utf-8")
+    write_text(page, _page(study, results, rows, groups, verdicts, drawn))
     return page
 
 
@@ -78,7 +88,7 @@ def _page(study: StudyLike, results: Results, rows: list[Row], groups: list[Row]
         figures=[{**one, "svg": Markup(one["svg"]), "spec": Markup(one["spec"])} for one in drawn],
         library=Markup(_library() if drawn else ""),
         search=trials.section(searched) if (searched := getattr(study, "searched", None)) else None,
-        table=_table(study, rows), summary=_summary(study, groups), checks=_checks(results),
+        table=_table(study, rows), counted=counted.lines(results, list(study.axes)), summary=_summary(study, groups), checks=_checks(results),
         provenance=_provenance(results), failures=_failures(results),
         cells=[{"id": result["id"], "who": _who(result), "status": result["status"]} for result in results])
 
@@ -106,7 +116,7 @@ def _ran(results: Results) -> list[tuple[str, str]]:
     spent = f"{seconds:.0f} seconds" if minutes < 2 else f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
     return [("cells", f"{len(whole)} of {len(results)}" if len(whole) < len(results) else str(len(results))),
             ("seeds", str(len({result["seed"] for result in results}))),
-            ("rounds trained", f"{len(rounds):,}"), ("of training and measuring", spent)]
+            ("rounds", f"{len(rounds):,}"), ("of training and measuring", spent)]
 
 
 def _warnings(study: StudyLike, results: Results) -> list[str]:
@@ -116,15 +126,18 @@ def _warnings(study: StudyLike, results: Results) -> list[str]:
         said.append("Quick run: the study's own reduced scale (--quick). These are not the study's numbers.")
     if study.overrides:
         said.append(f"Changed from the study as shipped: {', '.join(study.overrides)}.")
-    count = {status: sum(result["status"] == status for result in results) for status in ("missing", "failed", "diverged")}
+    count = {status: sum(result["status"] == status for result in results) for status in ("missing", "failed", "damaged", "diverged")}
     of, again = f"{len(results)} cells", _command(study)
     if count["missing"]:
         said.append(f"{count['missing']} of {of} not finished. `{again}` (with the same --store, if any) goes on where it stopped.")
     if count["failed"]:
         said.append(f"{count['failed']} of {of} failed, in no mean. `{again} --retry` (with the same --store, if any) tries again.")
+    if count["damaged"]:
+        files = ", ".join(result["error"].replace("\n", ", ") for result in results if result["status"] == "damaged")
+        said.append(f"{count['damaged']} of {of} damaged on disk, in no mean: {files}. `{again}` (with the same --store, if any) computes again.")
     if count["diverged"]:
         said.append(f"{count['diverged']} of {of} diverged (a loss that is not a number), in no mean from that round on.")
-    return said
+    return said + origins.warnings(results)
 
 
 def _command(study: StudyLike) -> str:
@@ -136,7 +149,7 @@ def _command(study: StudyLike) -> str:
 def told(verdict: claims.Verdict) -> dict[str, Any]:
     """A verdict with its numbers as they are shown."""
     effect, span = claims.shown(verdict)
-    return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span}
+    return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span, "instead": claims.instead(verdict)}
 
 
 def _who(result: Mapping[str, Any]) -> str:
@@ -226,9 +239,10 @@ def _summary(study: StudyLike, groups: Sequence[Row]) -> dict[str, Any]:
     p = told[0]["friedman_p"] if told else None
     return {
         "axes": ", ".join(study.axes) or "study", "down_to": figures.percent(100 * told[0]["down_to"]) if told else "",
+        "diverged": any(one["diverged"] for one in told),
         "alike": "" if p is None else claims.p_value(p), "rows": [{
             "group": ", ".join(str(one[axis]) for axis in study.axes) or study.name, "n": one["n"],
-            "winners": f"{one['winners']} of {one['n']}" if one["winners"] is not None else "–",
+            "winners": summary.winners(one),
             "ticket": _spread(one, "smallest_winning", lambda kept: figures.percent(100 * kept)) if one["winners"] else ("–", ""),
             "robustness": _spread(one, "robustness", "{:.4f}".format), "rank": _spread(one, "rank", "{:.1f}".format)} for one in told]}
 
@@ -255,13 +269,16 @@ def _checks(results: Results) -> list[tuple[str, int]]:
 
 
 def _provenance(results: Results) -> list[tuple[str, str]]:
-    """Every fact kept beside the results, with all the values it took."""
+    """Which numerics made how many cells; then every other fact kept beside the results, with all the values it took."""
     facts: dict[str, dict[str, int]] = {}
     for result in results:
         for name, value in _flat(result.get("provenance") or {}):
             facts.setdefault(name, {}).setdefault(value, 0)
             facts[name][value] += 1
-    return [(name, " · ".join([*list(values)[:4], *([f"and {len(values) - 4} more"] if len(values) > 4 else [])])) for name,
+    facts.pop("numerics", None)
+    made = origins.numerics(results)
+    first = [("numerics", origins.counted(made))] if made else []
+    return first + [(name, " · ".join([*list(values)[:4], *([f"and {len(values) - 4} more"] if len(values) > 4 else [])])) for name,
             values in facts.items()]
 
 

@@ -1,10 +1,12 @@
 """Results in Python: what `run_study` and `load_results` give a notebook."""
 
+import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweepstake.read import analysis, claims, report, summary
+from sweepstake.read import ahead, analysis, claims, origins, report, summary
 from sweepstake.run import run
 from sweepstake.run.search import settled
 from sweepstake.run.store import Store
@@ -17,6 +19,14 @@ class Results:
 
     study: Study
     cells: list[dict[str, Any]]
+
+    def __post_init__(self):
+        for line in origins.warnings(self.cells):
+            warnings.warn(line, stacklevel=4)
+
+    def numerics(self) -> dict[str, int]:
+        """How many cells each numerics computed: more than one agree to rounding only."""
+        return origins.numerics(self.cells)
 
     def rows(self, *, timing: bool = False) -> list[dict[str, Any]]:
         """The tidy table: a row per cell and round."""
@@ -36,7 +46,7 @@ class Results:
 
     def report(self, folder: str | Path | None = None) -> Path:
         """Write the one-file report (and its figures) and return its path."""
-        return report.write_report(self.study, self.cells, Path(folder or Path("reports") / self.study.name))
+        return report.write_report(self.study, self.cells, folder)
 
 
 def run_study(study: Study | str | Path, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
@@ -47,13 +57,23 @@ def run_study(study: Study | str | Path, store: str | Path | None = None, *, dat
 
     study = study if isinstance(study, Study) else load_study(study)
     shown = display() if progress else Quiet()
+
+    def heard(event: dict[str, Any]) -> None:
+        if event["kind"] == "foreseen":
+            for line in ahead.heed(study, event["cells"]):
+                print(line, file=sys.stderr)
+        shown(event)
+
     with shown:
-        cells = run.run_study(study, store, data=data, workers=workers, device=device, stack=stack, engine=engine, retry=retry, on_event=shown)
-    return Results(settled(study, Store(store or study.machine.store or "runs")), cells)
+        cells = run.run_study(study, store, data=data, workers=workers, device=device, stack=stack, engine=engine, retry=retry, on_event=heard)
+    return Results(settled(study, Store(study.store_folder(store))), cells)
 
 
-def load_results(study: Study | str | Path, store: str | Path = "runs") -> Results:
-    """Read what a store holds of a study; computes nothing."""
+def load_results(study: Study | str | Path, store: str | Path | None = None) -> Results:
+    """Read what a store (else the study's own, else `runs`) holds of a study; computes nothing."""
     study = study if isinstance(study, Study) else load_study(study)
-    home = Store(store, create=False)
-    return Results(settled(study, home), run.load_results(study, home))
+    home = Store(study.store_folder(store), create=False)
+    found = Results(settled(study, home), run.load_results(study, home))
+    for told in run.damaged(found.study, found.cells):
+        warnings.warn(told, stacklevel=2)
+    return found

@@ -16,6 +16,7 @@ BySeed = dict[int, float]
 def summarise(axes: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     """One row a setting of all axes, over the seeds of its finished cells; intervals are 95 %, by Student's t.
 
+    `n`: its seeds, those with a cell that `diverged` among them: they have no ticket and no area, and rank last in their seed.
     `smallest_winning`: the geometric mean over seeds of the smallest kept fraction that ends at or above the cell's own dense
     network (1 where none does), its interval half a level wider; `winners`: how many seeds have one below 1. `robustness`: the
     area under test accuracy over log kept, from 1 down to `down_to`, the smallest level that all cells reached, relative to the
@@ -25,21 +26,34 @@ def summarise(axes: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     groups: dict[tuple[Any, ...], list[list[Row]]] = {}
     for rounds in finished(rows):
         groups.setdefault(tuple(rounds[0][axis] for axis in axes), []).append(rounds)
+    lost: dict[tuple[Any, ...], set[int]] = {}
+    for row in rows:
+        if row["diverged"]:
+            lost.setdefault(tuple(row[axis] for axis in axes), set()).add(row["seed"])
+            groups.setdefault(tuple(row[axis] for axis in axes), [])
     pruned = [rounds for cells in groups.values() for rounds in cells if _has_area(rounds)]
     down_to = max((min(row["kept_fraction"] for row in rounds if row["kept_fraction"] > 0) for rounds in pruned), default=1.0)
     areas = {group: {rounds[0]["seed"]: robustness(rounds, down_to) for rounds in cells if _has_area(rounds)}
              for group, cells in groups.items()}
-    ranked, p = _ranks({group: area for group, area in areas.items() if area})
-    return [{**dict(zip(axes, group, strict=True)), "n": len({rounds[0]["seed"] for rounds in cells}), "dense": _dense(cells),
-             **_tickets(cells), **_spread("robustness", list(areas[group].values())), "down_to": down_to if areas[group] else None,
-             **_spread("rank", ranked.get(group, []), 1.0, float(len(ranked))), "friedman_p": p if group in ranked else None}
-            for group, cells in groups.items()]
+    ranked, p = _ranks({group: area | dict.fromkeys(lost.get(group, ()), -math.inf) for group, area in areas.items() if area})
+    return [{
+        **dict(zip(axes, group, strict=True)), "n": len({rounds[0]["seed"] for rounds in cells} | lost.get(group, set())),
+        "diverged": len(lost.get(group, ())), "dense": _dense(cells), **_tickets(cells),
+        **_spread("robustness", list(areas[group].values())), "down_to": down_to if areas[group] else None,
+        **_spread("rank", ranked.get(group, []), 1.0, float(len(ranked))), "friedman_p": p if group in ranked else None,
+    } for group, cells in groups.items()]
 
 
 def ordered(groups: Sequence[Row]) -> list[Row]:
     """The groups that were pruned from a dense network, the most robust first, those without a curve last; none if no group has one."""
-    told = sorted((one for one in groups if one["winners"] is not None), key=lambda one: -(one["robustness"] or -math.inf))
+    told = sorted((one for one in groups if one["winners"] is not None or one.get("diverged")), key=lambda one: -(one["robustness"] or -math.inf))
     return told if told and told[0]["robustness"] is not None else []
+
+
+def winners(one: Row) -> str:
+    """How many seeds of a group have a winning ticket, and how many diverged."""
+    lost = one.get("diverged")
+    return "–" if one["winners"] is None and not lost else f"{one['winners'] or 0} of {one['n']}" + (f", {lost} diverged" if lost else "")
 
 
 def robustness(rounds: Sequence[Row], down_to: float) -> float:

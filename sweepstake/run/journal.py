@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from sweepstake.base.cell import Cell
-from sweepstake.engine.rounds import HasNet, State, first_state
+from sweepstake.base.errors import BrokenControl
+from sweepstake.engine import numerics
+from sweepstake.engine.rounds import OfATrainer, State, first_state
 from sweepstake.engine.train import Start
-from sweepstake.run.store import Store, pack
+from sweepstake.run.store import Store, pack, unpack
 
 
 @dataclass
@@ -24,33 +26,46 @@ class Journal:
     masks: dict[str, Tensor]
     spent: float
     """Seconds of earlier sittings."""
+    donor: Mapping[int, Tensor] | None = None
+    """Of a transplant: its donor's mask a round as it lies in the store, a bit a parameter."""
 
     @classmethod
-    def open(cls, store: Store, id_: str, cell: Cell, trainer: HasNet,
-             donor_masks: Mapping[int, Tensor] | None = None) -> Self:
+    def open(cls, store: Store, id_: str, cell: Cell, trainer: OfATrainer, donor: Mapping[int, Tensor] | None = None) -> Self:
         """From the last finished round, or from the beginning."""
-        store.begin(id_, cell)
         saved = store.load_state(id_)
         if saved is None:
-            return cls(store, id_, first_state(trainer, cell, donor_masks), [], {}, 0.0)
+            return cls(store, id_, first_state(trainer, cell, whole(donor, trainer.net.size)), [], {}, 0.0, donor)
         records, tensors, meta = saved
         masks = {name.removeprefix("mask."): value for name, value in tensors.items() if name.startswith("mask.")}
-        return cls(store, id_, _state_in(tensors, meta), records, masks, float(meta["seconds"]))
+        return cls(store, id_, _state_in(tensors, meta), records, masks, float(meta["seconds"]), donor)
 
     def add(self, record: dict[str, Any], following: State, seconds: float) -> None:
         """A finished round, `seconds` into this sitting."""
-        self.masks[f"round.{record['round']}"] = pack(self.state.start.mask)
+        mask = pack(self.state.start.mask)
+        self._prove_donors(record["round"], mask)
+        self.masks[f"round.{record['round']}"] = mask
         self.state = following
         self.records.append(record)
         tensors, meta = _state_out(following)
         masks = {f"mask.{name}": mask for name, mask in self.masks.items()}
         self.store.save_state(self.id, self.records, {**tensors, **masks}, {**meta, "seconds": self.spent + seconds})
 
+    def _prove_donors(self, round_: int, mask: Tensor) -> None:
+        """What was trained under is what the store holds of the donor, bit for bit: not only what the engine was handed."""
+        if self.donor is not None and not torch.equal(mask, self.donor[round_]):
+            raise BrokenControl(f"control = transplant: round {round_} did not train under the mask that the store has of its donor")
+
     def finish(self, size: int, provenance: dict[str, Any]) -> str:
         """The cell is done, or diverged; `size` is the length of its masks."""
         status = "diverged" if self.records[-1]["diverged"] else "done"
-        self.store.finish(self.id, status, self.records, {**self.masks, "size": torch.tensor(size)}, provenance)
+        said = {**provenance, "numerics": numerics.all_of(self.records)}
+        self.store.finish(self.id, status, self.records, {**self.masks, "size": torch.tensor(size)}, said)
         return status
+
+
+def whole(packed: Mapping[int, Tensor] | None, size: int) -> dict[int, Tensor] | None:
+    """Packed masks as an engine takes them."""
+    return None if packed is None else {round_: unpack(mask, size).to(torch.bool) for round_, mask in packed.items()}
 
 
 def _state_out(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -98,6 +98,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
+def damage_told(event: Event) -> str:
+    """A damaged file in one line, and what is done about it."""
+    return f"{event['error']}; {event['then']}."
+
+
 class Quiet:
     """Shows nothing."""
 
@@ -127,6 +132,8 @@ class TerminalDisplay:
 
     def __call__(self, event: Event) -> None:
         self.tally.hear(event)
+        if event["kind"] == "damaged":
+            self.console.print(Text(damage_told(event), style="yellow"), soft_wrap=True)
 
     def _draw(self) -> RenderableType:
         tally, above, cells = self.tally, Table.grid(), Table.grid(padding=(0, 1))
@@ -158,6 +165,8 @@ class LineDisplay:
         if event["kind"] in ("failed", "died"):
             said = event.get("error") or f"its worker died (exit code {event['code']}); {'again' if event['again'] else 'given up'}"
             self._say(f"{'failed' if not event.get('again') else 'died'}: {self.tally.labels.get(event['id'], event['id'])}: {said}")
+        elif event["kind"] == "damaged":
+            self._say(damage_told(event))
         elif event["kind"] in ("round", "done") and time.monotonic() - self.last > self.seconds:
             self.last = time.monotonic()
             self._say(self.tally.line())
@@ -185,6 +194,8 @@ class NotebookDisplay:
 
     def __call__(self, event: Event) -> None:
         self.tally.hear(event)
+        if event["kind"] == "damaged":
+            print(damage_told(event), file=sys.stderr)
         if time.monotonic() - self.last > 0.3:
             self._show()
 

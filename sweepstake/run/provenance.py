@@ -27,7 +27,7 @@ def _processor() -> str:
 @cache
 def versions() -> dict[str, str]:
     found = {}
-    for package in ("sweepstake", "torch", "numpy", "scipy"):
+    for package in ("sweepstake", "torch", "numpy", "numba", "scipy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -3,6 +3,7 @@
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ from sweepstake.study.study import Planned, Study
 Result = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Foreseen:
+    """What is known of a cell before it trains: its weights, those no pruning touches, and the fraction each round keeps, if known."""
+
+    weights: int
+    unpruned: dict[str, dict[str, Any]]
+    kept: list[float] | None
+
+
 def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
               device: str | None = None, stack: int | None = None, engine: str | None = None, retry: bool = False,
               on_event: Callable[[Event], None] = lambda _: None) -> list[Result]:
@@ -31,8 +41,10 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     A failed cell is a result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round kept.
     """
     count = worker_count(study.machine.workers if workers is None else workers)
-    home = Store(store or study.machine.store or "runs")
-    home.keep_study(study.name, study.text)
+    home = Store(study.store_folder(store))
+    home.clear_abandoned()
+    if damage := home.keep_study(study.name, study.text):
+        on_event({"kind": "damaged", "error": str(damage), "then": "it is written again"})
     from sweepstake.run.data import data_directories
 
     directories = data_directories(data or study.machine.data)
@@ -46,9 +58,11 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     from sweepstake.run.worker import Task, work
 
     text = study.text if not (study.overrides or study.quick) else f"{study.text}\n# run with: {_said_with(study)}\n"
-    lacking = ("missing", "begun", *(["failed"] if retry else []))
+    lacking = ("missing", "begun", "damaged", *(["failed"] if retry else []))
 
     def heard(event: Event) -> None:
+        if event["kind"] == "stopped":
+            raise UserError(event["error"])
         if event["kind"] == "died" and not event["again"]:
             home.fail(event["id"], f"its worker died three times (exit code {event['code']}): killed, or out of memory", "", {})
         if event["kind"] == "failed" and event.get("killed"):
@@ -57,15 +71,19 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
 
     def compute(planned: Sequence[Planned], stage: str = "") -> None:
         """Train what the store lacks of these cells."""
-        wanted = [each for each in planned if home.status(each.id) in lacking]
-        if wanted:
-            check_study(study, wanted, directories)
+        kept = {each.id: home.look(each.id) for each in planned}
+        for id_, each in kept.items():
+            for damage in each.damage:
+                on_event({"kind": "damaged", "id": id_, "error": str(damage), "then": "its cell is computed again"})
+        wanted = [each for each in planned if kept[each.id].status in lacking]
+        if wanted and study.search:
+            check_study(study, wanted, directories)  # Trials, and the cells that a value was found for.
         tasks = {p.id: Task(p.id, p.cell, str(home.folder.absolute()), [str(d) for d in directories],
                             [str(Path(plugin).absolute()) for plugin in study.plugins], study.name, text,
                             engine or study.machine.engine or "fast") for p in wanted}
         on_event({"kind": "plan", "cells": len(planned), "missing": len(wanted), "rounds": {p.id: p.cell.rounds + 1 for p in wanted},
                   "stage": stage, "labels": {p.id: " · ".join([*p.labels.values(), f"seed {p.cell.seed}"]) for p in planned},
-                  "begun": {p.id: home.rounds_done(p.id) for p in wanted}})
+                  "begun": {p.id: 0 if kept[p.id].damage else kept[p.id].rounds_done for p in wanted}})
         if device != "cpu" or stack:
             from sweepstake.run.stacks import in_stacks
 
@@ -77,9 +95,9 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
             in_processes([(id_, msgspec.json.encode(task)) for id_, task in tasks.items()], work, count, heard,
                          timeout_seconds=limit * 60 if limit else None)
 
-    if study.search:
-        check_study(study, list(study.planned), directories)  # What waits is checked by what stands in for it.
-    compute(search_first(study, home, compute, retry).planned)
+    if any(home.status(each.id) in lacking for each in settled(study, home).planned):  # What waits is checked by what stands in for it.
+        on_event({"kind": "foreseen", "cells": check_study(study, list(study.planned), directories)})
+    compute(search_first(study, home, compute, retry, on_event).planned)
     return load_results(study, home)
 
 
@@ -96,44 +114,55 @@ def worker_count(asked: int | None) -> int:
     return asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def load_results(study: Study, store: str | Path | Store) -> list[Result]:
+def load_results(study: Study, store: str | Path | Store | None = None) -> list[Result]:
     """What the store holds of a study, a result a planned cell; computes nothing."""
-    home = store if isinstance(store, Store) else Store(store, create=False)
+    home = store if isinstance(store, Store) else Store(study.store_folder(store), create=False)
     return [_result(home, planned) for planned in settled(study, home).planned]
 
 
 def _result(home: Store, planned: Planned) -> Result:
-    found, failure = home.get(planned.id), home.failure(planned.id)
+    kept = home.look(planned.id)
+    found, error = kept.result, "\n".join(map(str, kept.damage)) or (kept.failure or {}).get("error")
     return {
         "id": planned.id, "cell": msgspec.to_builtins(planned.cell), "labels": planned.labels, "seed": planned.cell.seed,
-        "status": found["status"] if found else "failed" if failure else "missing",
-        "rounds": found["rounds"] if found else [], "error": failure["error"] if failure and not found else None,
+        "status": "missing" if kept.status == "begun" else kept.status,
+        "rounds": found["rounds"] if found else [], "error": None if found else error,
         "provenance": found["provenance"] if found else {},
     }
 
 
-def check_study(study: Study, wanted: list[Planned], directories: list[Path] | None) -> None:
-    """Everything that would fail in a worker for the study's own fault, told at once before anything runs.
+def damaged(study: Study, found: Sequence[Result]) -> list[str]:
+    """Every damaged file of a study, a line each: whose it is, and what to do."""
+    again = "It is not read; `sweepstake run` computes its cell again."
+    lines = [f"{file}. {again}" for each in found if each["status"] == "damaged" for file in each["error"].splitlines()]
+    searched = (study.searched or {}).get("damaged")
+    return [*lines, *([f"{searched}. Its trials are found again from their cells; `sweepstake run` writes it again."] if searched else [])]
+
+
+def check_study(study: Study, wanted: list[Planned], directories: list[Path] | None) -> dict[str, Foreseen]:
+    """Everything that would fail in a worker for the study's own fault, told at once before anything runs; and, by id, what is foreseen.
 
     Without directories nothing is read: a data set is what its spec says, and one without a spec is passed over.
     """
-    place, problems, known = study.path or study.name, dict[str, None](), dict[bytes, Any]()
+    place, problems, known, foreseen = study.path or study.name, dict[str, None](), dict[bytes, Any](), dict[str, Foreseen]()
     for planned in wanted:
         cell = planned.cell
         program = msgspec.json.encode([*(getattr(cell, name) for name in CHECKED), cell.seed if cell.donor else None])
         if program in known:
+            foreseen |= {planned.id: known[program]} if known[program] else {}
             continue
         known[program] = None
         try:
             images = _spec(cell) if directories is None else _images(cell, directories, known)
             if images is not None:
-                _check_cell(cell, *images)
+                foreseen[planned.id] = known[program] = _check_cell(cell, *images)
         except UserError as error:
             problems |= dict.fromkeys(f"{place}: {problem}" for problem in error.problems)
         except Exception as error:
             problems[f"{place}: {cannot_be_made(cell, error)}"] = None
     if problems:
         raise UserError(*problems)
+    return foreseen
 
 
 def _spec(cell: Cell) -> tuple[tuple[int, ...], int, int] | None:
@@ -143,7 +172,8 @@ def _spec(cell: Cell) -> tuple[tuple[int, ...], int, int] | None:
 
 IMAGES = ("dataset", "normalise", "subset", "validation")
 CHECKED = (*IMAGES, "model", "init", "bias_init", "criterion", "prune_layers", "keep", "output_keep", "remove",
-           "granularity", "allocation", "reset", "prune_when", "control", "donor", "rounds", "epochs", "steps", "batch_size")
+           "granularity", "allocation", "reset", "lr_schedule", "prune_biases", "prune_when", "control", "donor", "rounds", "epochs", "steps",
+           "batch_size")
 """The fields of a cell that can be wrong only once its images and its network are known."""
 
 
@@ -164,9 +194,11 @@ def _images(cell: Cell, directories: list[Path], known: dict[bytes, Any]) -> tup
     return known[split]
 
 
-def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: int) -> None:
+def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: int) -> Foreseen:
+    from sweepstake.engine.account import kept_ahead, unpruned
     from sweepstake.engine.build import build_net
     from sweepstake.engine.prune import check_pruning
+    from sweepstake.engine.rehearsal import rehearse
     from sweepstake.engine.train import steps_in_round
 
     net = build_net(cell, inputs, classes)
@@ -176,6 +208,8 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
         raise UserError(f"reset: step = {shown(rewind_to)}: is one step for the whole network, not a table of layers.")
     if rewind_to > steps:
         raise UserError(f"reset: step = {rewind_to}: a round has only {steps:,} steps. Rewind to one of them.")
+    rehearse(net, cell)
+    return Foreseen(sum(slot.size for slot in net.weights), unpruned(net, cell), kept_ahead(net, cell))
 
 
 def cannot_be_made(cell: Cell, error: Exception) -> str:

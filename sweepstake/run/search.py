@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import log
 from typing import Any
 
-from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
-from sweepstake.pieces import neutral_options
+from sweepstake.pieces import cell_id
+from sweepstake.run.sealed import Damaged
 from sweepstake.run.store import Store
 from sweepstake.study.search import SAME, Params, Range, Search, filled, levels, sign, with_found
 from sweepstake.study.study import Planned, Study
@@ -16,9 +17,38 @@ Trial = dict[str, Any]
 """A point of the space as it is kept: {params, cells, value}; no value where a cell failed or diverged."""
 
 
-def trials_of(study: Study, home: Store) -> list[Trial]:
-    """The trials that have ended, in their order."""
-    return (home.search(study.search.id) or {"trials": []})["trials"] if study.search else []
+def trials_of(search: Search, home: Store) -> tuple[list[Trial], str]:
+    """The trials that have ended, in their order; and what is damaged, where they were found again from their cells."""
+    try:
+        return (home.search(search.id) or {"trials": []})["trials"], ""
+    except Damaged as error:
+        return found_again(search, home), str(error)
+
+
+def found_again(search: Search, home: Store) -> list[Trial]:
+    """The trials that the cells in the store tell of: none without Optuna, or where a later one proposes other points."""
+    trials: list[Trial] = []
+    with suppress(UserError):
+        while len(trials) < search.spec.trials:
+            points = next_points(search, trials)
+            planned = planned_trials(search, trials, points)
+            if any(home.look(each.id).status not in ("done", "diverged", "failed") for cells in planned for each in cells):
+                break
+            trials += ended(search, points, planned, home)
+    return trials
+
+
+def next_points(search: Search, trials: Sequence[Trial]) -> list[Params]:
+    return propose(search, trials, min(search.spec.batch, search.spec.trials - len(trials)))
+
+
+def planned_trials(search: Search, trials: Sequence[Trial], points: Sequence[Params]) -> list[list[Planned]]:
+    return [planned_trial(search, number, point) for number, point in enumerate(points, len(trials) + 1)]
+
+
+def ended(search: Search, points: Sequence[Params], planned: Sequence[Sequence[Planned]], home: Store) -> list[Trial]:
+    return [{"params": point, "cells": [each.id for each in cells], "value": worth(search, cells, home)}
+            for point, cells in zip(points, planned, strict=True)]
 
 
 def found_in(search: Search, trials: Sequence[Trial]) -> Params | None:
@@ -34,15 +64,16 @@ def settled(study: Study, home: Store) -> Study:
     search, planned = study.search, list[Planned]()
     if search is None:
         return study
-    trials = trials_of(study, home)
+    trials, damage = trials_of(search, home)
     found = found_in(search, trials)
     for each in study.planned:
         cell = with_found(each.cell, search.ref(found)) if found else each.cell
-        planned.append(Planned(cell_id(cell, neutral_options), cell, each.labels))
-    return dataclasses.replace(study, planned=tuple(planned), searched=account(search, trials))
+        planned.append(Planned(cell_id(cell), cell, each.labels))
+    return dataclasses.replace(study, planned=tuple(planned), searched={**account(search, trials), **({"damaged": damage} if damage else {})})
 
 
-def search_first(study: Study, home: Store, compute: Callable[[list[Planned], str], None], again: bool) -> Study:
+def search_first(study: Study, home: Store, compute: Callable[[list[Planned], str], None], again: bool,
+                 on_event: Callable[[dict[str, Any]], None]) -> Study:
     """Run the trials that the store lacks, and return the study with what they found. With `again` failed cells are tried again.
 
     A batch is proposed from the batches before it and from nothing else, so a search that was stopped goes on as if it had not been.
@@ -50,19 +81,28 @@ def search_first(study: Study, home: Store, compute: Callable[[list[Planned], st
     search = study.search
     if search is None:
         return study
-    trials = [] if again else trials_of(study, home)
+    trials, damage = trials_of(search, home)
+    if damage:
+        on_event({"kind": "damaged", "error": damage, "then": "its trials are found again from their cells"})
+        if trials:
+            _put(study, search, trials, home)
+    if again:
+        trials = []
     while len(trials) < search.spec.trials:
-        points = propose(search, trials, min(search.spec.batch, search.spec.trials - len(trials)))
-        planned = [planned_trial(search, number, point) for number, point in enumerate(points, len(trials) + 1)]
+        points = next_points(search, trials)
+        planned = planned_trials(search, trials, points)
         stage = f"search: {len(trials)} of {search.spec.trials} trials ended"
         compute(list({each.id: each for cells in planned for each in cells}.values()), stage)
-        trials += [{"params": point, "cells": [each.id for each in cells], "value": worth(search, cells, home)}
-                   for point, cells in zip(points, planned, strict=True)]
-        home.put_search(search.id, {"study": study.name, "metric": search.spec.metric, "trials": trials})
+        trials += ended(search, points, planned, home)
+        _put(study, search, trials, home)
     if found_in(search, trials) is None:
         raise UserError(f"{study.path or study.name}: [search]: not one of {len(trials)} trials has a value: all failed or diverged. "
                         f"`sweepstake run ... --retry` tries failed ones again; or change the space.")
     return settled(study, home)
+
+
+def _put(study: Study, search: Search, trials: list[Trial], home: Store) -> None:
+    home.put_search(search.id, {"study": study.name, "metric": search.spec.metric, "trials": trials})
 
 
 def planned_trial(search: Search, number: int, point: Params) -> list[Planned]:

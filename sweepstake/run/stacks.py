@@ -8,13 +8,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sweepstake.base.errors import UserError
+from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.engine.images import Images, prepare
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.stacked import StackTrainer, run_stack, stack_limit, train_in_stacks
 from sweepstake.run.data import decoded_cache, load_data
 from sweepstake.run.executors import Event
-from sweepstake.run.journal import Journal
+from sweepstake.run.files import CannotWrite
+from sweepstake.run.journal import Journal, whole
 from sweepstake.run.store import Store
 from sweepstake.run.worker import Task, donor_masks, provenance_of, said_of
 
@@ -68,10 +69,18 @@ def _train(tasks: Sequence[Task], store: Store, device: str, limit: int | None, 
 
     journals: list[Journal] = []
     begun, donors = list[Task](), dict[str, Mapping[int, Tensor] | None]()
+
+    def told(kind: str, **said: str) -> None:
+        on_event({"kind": kind, **said})
+
     for task in tasks:
         try:
-            donors[task.id] = donor_masks(store, task, trainer.net.size, lambda donor: ReferenceTrainer(donor, images))
-            journals.append(Journal.open(store, task.id, task.cell, trainer, donors[task.id]))
+            store.begin(task.id, task.cell)
+            donor = donor_masks(store, task, trainer.net.size, lambda donor: ReferenceTrainer(donor, images), told)
+            journals.append(Journal.open(store, task.id, task.cell, trainer, donor))
+            donors[task.id] = whole(donor, trainer.net.size)
+        except CannotWrite:
+            raise
         except Exception as error:
             failed(task, error)
             continue
@@ -87,15 +96,24 @@ def _train(tasks: Sequence[Task], store: Store, device: str, limit: int | None, 
     try:
         for i, record, state in finished:
             task, journal = tasks[i], journals[i]
+            if i in ended:
+                continue
             if isinstance(record, Exception) or state is None:
                 failed(task, record if isinstance(record, Exception) else RuntimeError("a round without a state"))
                 ended.add(i)
                 continue
-            journal.add(record, state, time.perf_counter() - began)
+            try:
+                journal.add(record, state, time.perf_counter() - began)
+            except BrokenControl as error:
+                failed(task, error)
+                ended.add(i)
+                continue
             on_event({"kind": "round", "id": task.id, "round": record["round"]})
             if state.round > task.cell.rounds:
                 _end(task, journal, trainer.net.size, time.perf_counter() - began, images, device, on_event)
                 ended.add(i)
+    except CannotWrite:
+        raise
     except Exception as error:  # A stack is one program: what breaks it breaks every cell that is still in it.
         for i in set(range(len(tasks))) - ended:
             failed(tasks[i], error)

@@ -1,4 +1,4 @@
-"""Results by the id of their cell: plain files in a folder a cell, each written whole or not at all.
+"""Results by the id of their cell: plain files in a folder a cell, each written whole or not at all, and sealed.
 
     STORE/sweepstake-store.json          this folder is ours, and of which layout
     STORE/cells/ID/cell.json             what was asked
@@ -11,26 +11,44 @@
     STORE/studies/NAME-HASH.toml         the text of every study that ran here
     STORE/locks/ID                       held by whoever computes the cell now; advisory
 
-Merging two stores is copying their files. Nothing is ever unpickled.
+Merging two stores is copying their files. Nothing is ever unpickled. What is not as it was written is never read.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
+from sweepstake.run.files import CannotWrite, clear_abandoned, write_whole, writing
+from sweepstake.run.sealed import Damaged, File, read, seal_json, seal_of, seal_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MARKER, LAYOUT = "sweepstake-store.json", 1
+
+FILES = {"result": "result.json", "masks": "masks.safetensors", "failure": "failure.json", "state": "state.safetensors",
+         "donor": "donor.safetensors", "cell": "cell.json"}
+"""Of a cell, by the kind that each is sealed as. The result first: it is written after its masks."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """All there is of a cell: its status (done, diverged, damaged, failed, begun or missing), and what is not as it was written."""
+
+    status: str
+    result: dict[str, Any] | None
+    failure: dict[str, Any] | None
+    rounds_done: int
+    damage: tuple[Damaged, ...]
 
 
 class Store:
@@ -51,168 +69,218 @@ class Store:
                     raise UserError(f'store "{self.folder}": nothing is there yet. Run a study first, or name another with --store DIR.')
                 if not marker.exists():
                     self.folder.mkdir(parents=True, exist_ok=True)
-                    write_whole(marker, json.dumps({"layout": LAYOUT}).encode())
-            layout = (_read_json(marker) or {}).get("layout")
-            if layout != LAYOUT:
-                raise UserError(f'store "{self.folder}": its layout is {json.dumps(layout)}, and this version reads {LAYOUT}. '
-                                f'Use the sweepstake that made it, or name another with --store DIR.')
+                    write_whole(marker, seal_json("store", MARKER, {"layout": LAYOUT}))
+            self._check_layout(marker)
             if create:
                 for part in ("cells", "studies", "locks"):
                     (self.folder / part).mkdir(exist_ok=True)
-                write_whole(self.folder / "locks" / f".writable-{os.getpid()}", b"")
-                (self.folder / "locks" / f".writable-{os.getpid()}").unlink()
-        except OSError as error:
+                TemporaryFile(dir=self.folder / "locks").close()
+        except (OSError, CannotWrite) as error:
             said = f"cannot be {'written' if create else 'read'} ({error.strerror})"
             raise UserError(f'store "{self.folder}": {said}. Name another with --store DIR.') from error
+
+    def _check_layout(self, marker: Path) -> None:
+        try:
+            found = read(marker, "store", MARKER)
+        except Damaged as error:
+            raise UserError(f'store "{self.folder}": {error}. If its cells are of this version, which reads layout {LAYOUT}, '
+                            f'write {{"layout": {LAYOUT}}} into that file; or name another with --store DIR.') from error
+        layout = found.said["layout"] if found else None
+        if layout != LAYOUT:
+            raise UserError(f'store "{self.folder}": its layout is {json.dumps(layout)}, and this version reads {LAYOUT}. '
+                            f'Use the sweepstake that made it, or name another with --store DIR.')
 
     def _of(self, id_: str) -> Path:
         return self.folder / "cells" / id_
 
     # What is there
 
+    def look(self, id_: str) -> Kept:
+        """All there is of a cell, each of its files read and proven once. Where one is damaged, there is no result."""
+        found, damage = dict[str, File](), list[Damaged]()
+        for kind, name in FILES.items():
+            try:
+                if (file := read(self._of(id_) / name, kind, id_)) is not None:
+                    found[kind] = file
+            except Damaged as error:
+                damage.append(error)
+        if not _belong(found.get("result"), found.get("masks")):
+            damage.append(Damaged(self._of(id_) / FILES["masks"], "not the masks of the result beside it"))
+        result, failure = (None if kind not in found or damage else found[kind].said for kind in ("result", "failure"))
+        rounds = len(json.loads(found["state"].said["records"])) if "state" in found else 0
+        status = "damaged" if damage else result["status"] if result else "failed" if failure else "begun" if rounds else "missing"
+        return Kept(status, result, failure, rounds, tuple(damage))
+
     def status(self, id_: str) -> str:
-        """done, diverged, failed, begun or missing."""
-        if (result := self.get(id_)) is not None:
-            return result["status"]
-        here = self._of(id_)
-        return "failed" if (here / "failure.json").exists() else "begun" if (here / "state.safetensors").exists() else "missing"
+        return self.look(id_).status
 
     def get(self, id_: str) -> dict[str, Any] | None:
-        """The whole result of a cell: {status, rounds, provenance}; None while there is none."""
-        return _read_json(self._of(id_) / "result.json")
+        """The whole result of a cell: {status, rounds, provenance}; None while there is none, or what there is of the cell is damaged."""
+        return self.look(id_).result
+
+    def asked(self, id_: str) -> dict[str, Any] | None:
+        """The fields of a cell that was begun; None where there is no such file, or a damaged one."""
+        with suppress(Damaged):
+            if (file := read(self._of(id_) / FILES["cell"], "cell", id_)) is not None:
+                return file.said
+        return None
+
+    def whole(self) -> list[str]:
+        """The ids of all cells with a result, whichever study they are of."""
+        return sorted(path.parent.name for path in (self.folder / "cells").glob("*/result.json"))
+
+    def studies(self) -> list[str]:
+        """The names of the studies that were run into this store."""
+        return sorted({path.stem.rpartition("-")[0] for path in (self.folder / "studies").glob("*.toml")})
 
     def failure(self, id_: str) -> dict[str, Any] | None:
-        return _read_json(self._of(id_) / "failure.json")
+        return self.look(id_).failure
 
     def rounds_done(self, id_: str) -> int:
         """How many rounds a begun cell has finished."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self._of(id_) / "state.safetensors", framework="np") as file:
-                return len(json.loads((file.metadata() or {})["records"]))
-        except (OSError, SafetensorError, KeyError, ValueError):
-            return 0
+        return self.look(id_).rounds_done
 
     def masks(self, id_: str) -> "list[Tensor]":
         """Each round's mask over all parameters."""
         import torch
-        from safetensors.torch import load
 
-        packed = load((self._of(id_) / "masks.safetensors").read_bytes())
-        size = int(packed["size"])
-        return [unpack(packed[f"round.{r}"], size).to(torch.bool) for r in range(len(packed) - 1)]
+        packed, size = self._packed(id_)
+        return [unpack(mask, size).to(torch.bool) for mask in packed]
+
+    def _packed(self, id_: str) -> "tuple[list[Tensor], int]":
+        """Each round's mask as it lies there, a bit a parameter; and how many parameters there are."""
+        path = self._of(id_) / FILES["masks"]
+        file = read(path, "masks", id_)
+        if file is None:
+            raise FileNotFoundError(path)
+        packed = file.tensors
+        return [packed[f"round.{r}"] for r in range(len(packed) - 1)], int(packed["size"])
 
     # What is put there
 
     def begin(self, id_: str, cell: Cell) -> None:
-        self._of(id_).mkdir(exist_ok=True)
-        (self._of(id_) / "failure.json").unlink(missing_ok=True)
-        write_whole(self._of(id_) / "cell.json", msgspec.json.format(msgspec.json.encode(cell, order="deterministic")))
+        """The cell is computed from here on: an end that it had, and what is damaged of it, are no more."""
+        damaged = [each.path.name for each in self.look(id_).damage]
+        self._make(self._of(id_))
+        self._remove(id_, [FILES["result"], FILES["masks"], FILES["failure"], *damaged])
+        self._put(id_, "cell", seal_json("cell", id_, msgspec.to_builtins(cell, order="deterministic"), lines=True))
 
     def save_state(self, id_: str, records: list[dict[str, Any]], tensors: "Mapping[str, Tensor]", meta: Mapping[str, Any]) -> None:
         """A finished round: everything up to it, in one file that replaces the last."""
-        from safetensors.torch import save
-
-        text = {"records": _json(records), "meta": _json(meta)}
-        write_whole(self._of(id_) / "state.safetensors", save(dict(tensors), metadata=text))
+        self._put(id_, "state", seal_tensors("state", id_, tensors, records=_json(records), meta=_json(meta)))
 
     def load_state(self, id_: str) -> "tuple[list[dict[str, Any]], dict[str, Tensor], dict[str, Any]] | None":
         """Where a begun cell is; None if it has no finished round, or its file is not whole."""
-        from safetensors import SafetensorError, safe_open
-
         try:
-            with safe_open(self._of(id_) / "state.safetensors", framework="pt") as file:
-                text = file.metadata() or {}
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return json.loads(text["records"]), tensors, json.loads(text["meta"])
-        except (OSError, SafetensorError, KeyError, ValueError):
+            file = read(self._of(id_) / FILES["state"], "state", id_)
+        except Damaged:
             return None
+        return (json.loads(file.said["records"]), file.tensors, json.loads(file.said["meta"])) if file else None
 
     def finish(self, id_: str, status: str, records: list[dict[str, Any]], masks: "Mapping[str, Tensor]", provenance: Mapping[str, Any]) -> None:
-        """The cell is done (or diverged): the result last, for it says that all else is there."""
-        from safetensors.torch import save
-
-        write_whole(self._of(id_) / "masks.safetensors", save(dict(masks)))
-        write_whole(self._of(id_) / "result.json", _json({"status": status, "rounds": records, "provenance": provenance}).encode())
-        (self._of(id_) / "state.safetensors").unlink(missing_ok=True)
-        (self._of(id_) / "donor.safetensors").unlink(missing_ok=True)
-        (self._of(id_) / "failure.json").unlink(missing_ok=True)
+        """The cell is done (or diverged): the result last, for it says that all else is there, and of which masks it is."""
+        packed = seal_tensors("masks", id_, masks)
+        said = {"status": status, "rounds": records, "provenance": provenance}
+        self._put(id_, "masks", packed)
+        self._put(id_, "result", seal_json("result", id_, said, masks=seal_of(packed).sha256))
+        self._remove(id_, [FILES[kind] for kind in ("state", "donor", "failure")])
 
     def fail(self, id_: str, error: str, trace: str, provenance: Mapping[str, Any]) -> None:
-        self._of(id_).mkdir(exist_ok=True)
-        write_whole(self._of(id_) / "failure.json", _json({"error": error, "traceback": trace, "provenance": provenance}).encode())
+        self._make(self._of(id_))
+        self._put(id_, "failure", seal_json("failure", id_, {"error": error, "traceback": trace, "provenance": provenance}))
 
-    def donor_masks(self, id_: str, donor_id: str, size: int, find: "Callable[[], Mapping[int, Tensor]]") -> "dict[int, Tensor]":
-        """The donor's mask a round: from the donor's own result, or from where they were put, or found and put there."""
-        import torch
-        from safetensors import SafetensorError
-        from safetensors.torch import load, save
+    def donor_masks(self, id_: str, donor_id: str, size: int, find: "Callable[[], Mapping[int, Tensor]]",
+                    tell: Callable[[Damaged], None] = lambda _: None) -> "dict[int, Tensor]":
+        """The donor's mask a round, a bit a parameter: from its own result, or from where they were put, or found and put there.
 
-        if self.get(donor_id) is not None:
-            with suppress(OSError, SafetensorError, KeyError):
-                return dict(enumerate(self.masks(donor_id)))
-        path = self._of(id_) / "donor.safetensors"
-        with suppress(OSError, SafetensorError, ValueError):
-            return {int(round_): unpack(mask, size).to(torch.bool) for round_, mask in load(path.read_bytes()).items()}
-        found = find()
-        path.parent.mkdir(exist_ok=True)
-        write_whole(path, save({str(round_): pack(mask) for round_, mask in found.items()}))
-        return dict(found)
+        What is damaged of either is told and not taken.
+        """
+        donor, path = self.look(donor_id), self._of(id_) / FILES["donor"]
+        for each in donor.damage:
+            tell(each)
+        if donor.result is not None and (self._of(donor_id) / FILES["masks"]).exists():
+            return dict(enumerate(self._packed(donor_id)[0]))
+        try:
+            if (file := read(path, "donor", id_)) is not None:
+                packed = {int(round_): mask for round_, mask in file.tensors.items()}
+                if file.seal is not None and file.said["donor"] != donor_id:
+                    raise Damaged(path, f"it is of donor {file.said['donor']}, not {donor_id}")
+                if any(len(mask) != -(-size // 8) for mask in packed.values()):
+                    raise Damaged(path, "it is of another network")
+                return packed
+        except Damaged as error:
+            tell(error)
+        packed = {round_: pack(mask) for round_, mask in find().items()}
+        self._make(path.parent)
+        self._put(id_, "donor", seal_tensors("donor", id_, {str(round_): mask for round_, mask in packed.items()}, donor=donor_id))
+        return packed
+
+    def _put(self, id_: str, kind: str, content: bytes) -> None:
+        write_whole(self._of(id_) / FILES[kind], content)
+
+    def _remove(self, id_: str, names: list[str]) -> None:
+        for name in names:
+            with writing(self._of(id_) / name):
+                (self._of(id_) / name).unlink(missing_ok=True)
+
+    def _make(self, folder: Path) -> None:
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
 
     def search(self, id_: str) -> dict[str, Any] | None:
-        """The trials of a search, as far as it has come; None if it has not begun."""
-        return _read_json(self.folder / "searches" / f"{id_}.json")
+        """The trials of a search, as far as it has come; None if it has not begun; Damaged where its file is."""
+        file = read(self.folder / "searches" / f"{id_}.json", "search", id_)
+        return file.said if file else None
 
     def put_search(self, id_: str, said: Mapping[str, Any]) -> None:
-        (self.folder / "searches").mkdir(exist_ok=True)
-        write_whole(self.folder / "searches" / f"{id_}.json", json.dumps(said, indent=1).encode())
+        self._make(self.folder / "searches")
+        write_whole(self.folder / "searches" / f"{id_}.json", seal_json("search", id_, said, lines=True))
 
-    def keep_study(self, name: str, text: str) -> None:
-        """The study's text, under the hash of it."""
+    def keep_study(self, name: str, text: str) -> Damaged | None:
+        """The study's text, under the hash of it; what it replaces, where another text was there."""
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         path = self.folder / "studies" / f"{name}-{digest}.toml"
-        if text and not path.exists():
-            write_whole(path, text.encode())
+        there = path.exists()
+        if not text or (there and path.read_bytes() == text.encode()):
+            return None
+        write_whole(path, text.encode())
+        return Damaged(path, "its content is not what the hash in its name says") if there else None
+
+    def clear_abandoned(self) -> None:
+        """Remove what killed writers left half-written."""
+        for folder in (self.folder, self.folder / "searches", self.folder / "studies", *self._of("").iterdir()):
+            clear_abandoned(folder)
 
     @contextmanager
     def claim(self, id_: str) -> Iterator[bool]:
         """Whether the cell is ours to compute now. Advisory: losing it costs time twice, never a result."""
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.folder / "locks" / id_)
+        path = self.folder / "locks" / id_
+        lock = FileLock(path)
         try:
             lock.acquire(timeout=0)
-        except Timeout:
+        except Timeout:  # Which is an OSError, too.
             yield False
             return
+        except OSError as error:
+            raise CannotWrite(path, error) from error
         try:
             yield True
         finally:
             lock.release()
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write to a neighbour, flush to disk, rename over: a reader sees the old file or the new one, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(beside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+def _belong(result: File | None, masks: File | None) -> bool:
+    """Whether the masks are those that the result names; one from before results were sealed names none."""
+    if result is None or masks is None or result.seal is None:
+        return True
+    return masks.seal is not None and masks.seal.sha256 == result.seal.masks
 
 
 def _json(value: Any) -> str:
     # NaN of a diverged round becomes null: JSON has no word for it.
     return msgspec.json.encode(value).decode()
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def pack(mask: "Tensor") -> "Tensor":

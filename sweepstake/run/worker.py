@@ -20,17 +20,18 @@ import msgspec
 import torch
 import torch._dynamo
 
-from sweepstake.base.cell import Cell, cell_id
+from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.engine.choose import trainer_for
 from sweepstake.engine.images import Images, prepare
 from sweepstake.engine.rounds import masks_of, run_rounds
 from sweepstake.engine.train import Trainer, keep_freed_memory
-from sweepstake.pieces import load_plugin, neutral_options
+from sweepstake.pieces import cell_id, load_plugin
 from sweepstake.pieces.donors import donor_of
 from sweepstake.run import provenance
 from sweepstake.run.data import decoded_cache, load_data
-from sweepstake.run.journal import Journal
+from sweepstake.run.files import CannotWrite
+from sweepstake.run.journal import Journal, whole
 from sweepstake.run.store import Store
 
 
@@ -48,7 +49,7 @@ class Task(msgspec.Struct):
 
 
 def work(task_json: bytes, pipe: Connection) -> None:
-    """The worker's main: computes one cell; its last message is done, busy, or failed."""
+    """The worker's main: computes one cell; its last message is done, busy, failed, or stopped: the machine's fault, not the cell's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides.
     _die_with_parent()
     torch.set_num_threads(1)
@@ -59,7 +60,13 @@ def work(task_json: bytes, pipe: Connection) -> None:
         pipe.send_bytes(json.dumps({"kind": kind, **said}).encode())
 
     task = msgspec.json.decode(task_json, type=Task)
-    store = Store(task.store)
+    try:
+        _sit(task, Store(task.store), tell)
+    except UserError as error:
+        tell("stopped", error=str(error))
+
+
+def _sit(task: Task, store: Store, tell: Callable[..., None]) -> None:
     with store.claim(task.id) as ours:
         if not ours:
             tell("busy")
@@ -68,6 +75,8 @@ def work(task_json: bytes, pipe: Connection) -> None:
         else:
             try:
                 tell("done", status=compute(task, store, tell), computed=True)
+            except CannotWrite:
+                raise
             except Exception as error:
                 said = said_of(error)
                 store.fail(task.id, said, traceback.format_exc(), provenance_of(task, 0.0))
@@ -89,22 +98,25 @@ def compute(task: Task, store: Store, tell: Any = lambda *_, **__: None) -> str:
     cell = task.cell
     images = prepare(cell, load_data(cell.dataset, [Path(d) for d in task.data], decoded_cache()))
     trainer = trainer_for(cell, images, lambda _, round_, step, steps: tell("step", round=round_, share=step / max(steps, 1)), task.engine)
-    donors = donor_masks(store, task, trainer.net.size, lambda donor: trainer_for(donor, images, engine=task.engine))
-    journal = Journal.open(store, task.id, cell, trainer, donors)
+    store.begin(task.id, cell)
+    donor = donor_masks(store, task, trainer.net.size, lambda donor: trainer_for(donor, images, engine=task.engine), tell)
+    journal = Journal.open(store, task.id, cell, trainer, donor)
     tell("resumed", round=journal.state.round)
-    for record, state in run_rounds(trainer, cell, journal.state, task.id, donors):
+    for record, state in run_rounds(trainer, cell, journal.state, task.id, whole(donor, trainer.net.size)):
         journal.add(record, state, time.perf_counter() - began)
         tell("round", round=record["round"])
     said = provenance_of(task, journal.spent + time.perf_counter() - began, images)
     return journal.finish(trainer.net.size, {**said, "engine": trainer.name})
 
 
-def donor_masks(store: Store, task: Task, size: int, trainer_of: Callable[[Cell], Trainer]) -> dict[int, torch.Tensor] | None:
-    """What a transplant takes: its donor is trained once at most, however often the cell is resumed."""
+def donor_masks(store: Store, task: Task, size: int, trainer_of: Callable[[Cell], Trainer],
+                tell: Callable[..., None]) -> dict[int, torch.Tensor] | None:
+    """What a transplant takes, packed: its donor is trained once at most, however often the cell is resumed."""
     if task.cell.control != "transplant":
         return None
     donor = donor_of(task.cell)
-    return store.donor_masks(task.id, cell_id(donor, neutral_options), size, lambda: masks_of(trainer_of(donor), donor))
+    return store.donor_masks(task.id, cell_id(donor), size, lambda: masks_of(trainer_of(donor), donor),
+                             lambda damage: tell("damaged", error=str(damage), then="the donor's masks are not taken from it"))
 
 
 def provenance_of(task: Task, seconds: float, images: Images | None = None) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from sweepstake.base.cell import SETS, Cell, Keep, Ref, cell_id
+from sweepstake.base.cell import SETS, Cell, Keep, Ref
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import LOWER_IS_BETTER
 from sweepstake.base.values import convert, is_list, is_table, shown
-from sweepstake.pieces import REGISTRIES, neutral_options
+from sweepstake.pieces import REGISTRIES, cell_id
 
 WAITS = "waits for search "
 """A piece with this before its source stands where the found one will stand."""
@@ -81,7 +81,7 @@ class Search:
     @property
     def id(self) -> str:
         """The hash of all that can change what is found."""
-        said = {"spec": msgspec.structs.replace(self.spec, cell={}, name=""), "cells": [cell_id(cell, neutral_options) for cell in self.cells]}
+        said = {"spec": msgspec.structs.replace(self.spec, cell={}, name=""), "cells": [cell_id(cell) for cell in self.cells]}
         return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:16]
 
     @property
@@ -100,7 +100,7 @@ class Search:
     def trial(self, params: Params) -> list[tuple[str, Cell]]:
         """The cells of a trial, with their ids."""
         cells = [msgspec.structs.replace(cell, **{self.spec.field: self.ref(params)}) for cell in self.cells]
-        return [(cell_id(cell, neutral_options), cell) for cell in cells]
+        return [(cell_id(cell), cell) for cell in cells]
 
 
 def waits(cell: Cell) -> bool:

@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep, cell_id
+from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
 from sweepstake.base.values import LARGEST, convert, description, is_list, is_table, read_table, shown
-from sweepstake.pieces import REGISTRIES, load_plugin, neutral_options
+from sweepstake.pieces import REGISTRIES, cell_id, load_plugin
 from sweepstake.pieces.datasets import spec_of
 from sweepstake.pieces.donors import donor_of
 from sweepstake.study.search import Search, SearchSpec, check_search, read_space, waits
@@ -86,6 +86,10 @@ class Study:
     @property
     def seeds(self) -> list[int]:
         return sorted({planned.cell.seed for planned in self.planned})
+
+    def store_folder(self, named: str | Path | None = None) -> Path:
+        """Where its results are kept: as the caller names it, or else its `[machine]`, or else `runs`."""
+        return Path(named or self.machine.store or "runs")
 
 
 OWN_KEYS = ("title", "about", "plugins", "seeds", "keep_target", "case", "search", "quick", "machine", "figure", "claim")
@@ -401,7 +405,7 @@ def _expand(fixed: dict[str, Any], axes: dict[str, list[Value]], cases: list[tup
                 cell = _cell(fields, seed, place, problems)
                 if cell is None:
                     break
-                id_ = cell_id(cell, neutral_options)
+                id_ = cell_id(cell)
                 if id_ in made and not problems:
                     problems.append(f"{place}: {_said(made[id_].labels)} and {_said(labels)} are the same cell (seed {seed}). Take one out.")
                 made[id_] = Planned(id_, cell, labels)

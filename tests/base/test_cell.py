@@ -5,13 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Scaling, cell_id
-from sweepstake.pieces import neutral_options
+from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Scaling, hash_cell
+from sweepstake.pieces import cell_id
 from tests.helpers import make_cell, ref, run_cell, tiny_images
 
 
 def id_of(**changes: Any) -> str:
-    return cell_id(make_cell(**changes), neutral_options)
+    return cell_id(make_cell(**changes))
 
 
 PINNED: list[tuple[str, dict[str, Any]]] = [
@@ -67,7 +67,7 @@ def _record_hashed(cell: Cell, into: list[dict[str, Any]]) -> None:
 
     json, module.msgspec.json = module.msgspec.json, Recorder()  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        cell_id(cell, neutral_options)
+        cell_id(cell)
     finally:
         module.msgspec.json = json
 
@@ -90,10 +90,16 @@ def test_an_option_at_its_neutral_is_not_hashed_and_any_other_is():
     assert id_of(model=("mlp", {"dropout": 0.1})) != id_of()
 
 
+def test_an_id_cannot_be_had_without_knowing_what_is_neutral():
+    with pytest.raises(TypeError, match="neutral_options"):
+        hash_cell(make_cell())  # pyright: ignore[reportCallIssue]
+    assert cell_id(make_cell()) == PINNED[0][0]
+
+
 def test_a_bumped_piece_version_is_another_cell():
     cell = make_cell()
     bumped = msgspec.structs.replace(cell, bias_init=msgspec.structs.replace(cell.bias_init, version=2))
-    assert cell_id(bumped, neutral_options) != cell_id(cell, neutral_options)
+    assert cell_id(bumped) != cell_id(cell)
 
 
 # Field -> (a small cell's fields, the change). Every field of Cell has a row.
@@ -145,7 +151,7 @@ def test_a_changed_field_changes_the_id_and_a_recorded_number(field: str):
     base, change = EVERY_FIELD[field]
     before, after = make_cell(**{**BASE, **base}), make_cell(**{**BASE, **base, **change})
     assert getattr(before, field) != getattr(after, field)
-    assert cell_id(before, neutral_options) != cell_id(after, neutral_options)
+    assert cell_id(before) != cell_id(after)
     # The images are handed over here, so another data set is other images.
     assert numbers(before, 0) != numbers(after, 1 if field == "dataset" else 0)
 

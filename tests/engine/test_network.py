@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
 from sweepstake.engine.build import build_net, draw_init
 from sweepstake.engine.images import prepare
 from sweepstake.engine.plain import ReferenceTrainer
-from sweepstake.engine.prune import prune
+from sweepstake.engine.prune import check_pruning, prune
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.engine.train import Start
 from sweepstake.pieces import networks
@@ -220,6 +221,62 @@ def test_a_module_of_ones_own_is_a_chain_where_it_says_so(monkeypatch, kind, fol
     net = build_net(cell_of(model="mlp"), (1, 8, 8), 10)
     assert [after.layer if (after := net.after(slot)) else None for slot in net.weights] == following
     assert [{norm.layer for norm in net.norm_of(slot)} for slot in net.weights] == [{"norm_a"}, {"norm_b"}, set()]
+
+
+class Called(nn.Module):
+    """Layers by the names given: convolutions, then linear layers."""
+
+    def __init__(self, convs=(), linears=()):
+        super().__init__()
+        self.convs, self.linears = convs, linears
+        for place, name in enumerate(convs):
+            self.add_module(name, nn.Conv2d(1 if place == 0 else 2, 2, 3, padding=1))
+        for place, name in enumerate(linears):
+            self.add_module(name, nn.Linear((128 if convs else 64) if place == 0 else 10, 10))
+
+    def forward(self, x):
+        for name in self.convs:
+            x = self.get_submodule(name)(x)
+        x = x.flatten(1)
+        for name in self.linears:
+            x = self.get_submodule(name)(x)
+        return x
+
+
+def called(monkeypatch, convs, linears, **changes):
+    monkeypatch.setattr(networks, "mlp", lambda *_: Called(convs, linears))
+    cell = cell_of(model="mlp", **changes)
+    return build_net(cell, (1, 8, 8), 10), cell
+
+
+@pytest.mark.parametrize(("convs", "linears", "changes", "said"), [
+    (("stem", "conv"), ("fc",), {"prune_layers": ["conv"]}, 'prune_layers = "conv": "conv" is the name of one layer of the model and also '
+     "a kind (stem, conv). Rename that layer in the module."),
+    (("stem", "conv"), ("fc",), {"keep": {"conv": 0.5}}, 'keep = {conv = ...}: "conv" is the name of one layer of the model and also '
+     "a kind (stem, conv). Rename that layer in the module."),
+    ((), ("linear", "fc"), {"prune_layers": ["linear"]}, 'prune_layers = "linear": "linear" is the name of one layer of the model and '
+     "also a kind (linear, fc). Rename that layer in the module."),
+    ((), ("linear", "fc"), {"keep": {"linear": 0.5}}, 'keep = {linear = ...}: "linear" is the name of one layer of the model and also '
+     "a kind (linear, fc). Rename that layer in the module."),
+    (("stem",), ("all",), {}, 'prune_layers = "all": "all" is the name of one layer of the model and also the word for all layers '
+     "(stem, all). Rename that layer in the module.")])
+def test_a_word_that_is_a_layer_and_a_kind_is_refused_by_name(monkeypatch, convs, linears, changes, said):
+    net, cell = called(monkeypatch, convs, linears, **changes)
+    with pytest.raises(UserError) as refused:
+        check_pruning(net, cell)
+    assert refused.value.problems == (said,)
+
+
+@pytest.mark.parametrize(("convs", "linears", "changes", "kept"), [
+    (("conv",), ("fc",), {"prune_layers": ["conv"]}, {"conv": 9, "fc": 1280}),
+    (("conv",), ("linear",), {"keep": {"conv": 0.5, "linear": 0.25}}, {"conv": 9, "linear": 320}),
+    ((), ("linear", "fc"), {"prune_layers": ["fc"]}, {"linear": 640, "fc": 50}),
+    (("stem",), ("all",), {"prune_layers": ["linear"], "keep": {"all": 0.5}}, {"stem": 18, "all": 640}),
+    (("stem", "conv"), ("fc",), {}, {"stem": 9, "conv": 18, "fc": 640})])
+def test_a_layer_named_as_a_kind_is_pruned_where_no_word_is_ambiguous(monkeypatch, convs, linears, changes, kept):
+    net, cell = called(monkeypatch, convs, linears, **changes)
+    mask = prune(net, cell, {"w_init": net.w, "w_start": net.w, "w_final": net.w}, torch.ones_like(net.w, dtype=torch.bool), 0).mask
+    assert {slot.layer: int(slot.of(mask).sum()) for slot in net.weights} == kept
 
 
 def test_training_leaves_the_callers_random_state_alone():

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from sweepstake.base.cell import cell_id
 from sweepstake.engine.build import draw_init
 from sweepstake.engine.choose import trainer_for
 from sweepstake.engine.images import prepare
@@ -17,7 +16,7 @@ from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.engine.thin import GONE, Thin, ThinTrainer, computed_units, covers
 from sweepstake.engine.train import Start
-from sweepstake.pieces import networks
+from sweepstake.pieces import cell_id, networks
 from tests.helpers import make_cell, tiny_images
 
 SMALL = {"width": 0.25}

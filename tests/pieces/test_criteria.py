@@ -9,9 +9,9 @@ from torch import nn
 from sweepstake.base.errors import UserError
 from sweepstake.engine.build import build_net, draw_init
 from sweepstake.engine.images import Images, Split, prepare
-from sweepstake.engine.masks import pruned_slots
+from sweepstake.engine.masks import pruned_slots, ranked_together
 from sweepstake.engine.plain import ReferenceTrainer
-from sweepstake.engine.prune import check_pruning
+from sweepstake.engine.prune import check_pruning, prune
 from sweepstake.engine.scores import Scorer
 from sweepstake.pieces import criterion
 from sweepstake.pieces import model as models
@@ -89,33 +89,48 @@ def test_synflow_on_a_two_layer_network_is_what_paper_and_pencil_say():
     assert float(found[net.weights[0]].sum()) == pytest.approx(float(found[net.weights[1]].sum()))
 
 
-def test_grasp_is_half_the_slope_of_the_squared_gradient():
-    net, scorer = by_hand("grasp", image=(1, 2))
-    w = scorer.stations["w_final"]
+def grasp_mask(module, x, y, dead, count, biases):
+    """GraSP as its paper says it (Wang et al. 2020, eq. 8 and algorithm 1), on a plain module: the `count` of each prunable parameter that stay.
 
-    def flow(at):
-        hidden = (net.weights[0].of(at) @ torch.tensor([1.0, 2.0], dtype=torch.float64) + at[4:6]).relu()
-        loss = nn.functional.cross_entropy((net.weights[1].of(at) @ hidden + at[10:])[None] / 200, torch.tensor([0]))
-        return (torch.autograd.grad(loss, at)[0] ** 2).sum() / 2
-
-    slopes = []
-    for i in range(len(w)):
-        step = torch.zeros_like(w)
-        step[i] = 1e-4
-        slopes.append(float(flow((w + step).requires_grad_()) - flow((w - step).requires_grad_())) / 2e-4)
-    expected = w * torch.tensor(slopes, dtype=w.dtype)
-    assert [slot.name for slot in net.slots] == ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
-    found = scorer.scores(net.weights)
-    for slot in net.weights:
-        assert found[slot].tolist() == pytest.approx(slot.of(expected).flatten().tolist(), rel=1e-4, abs=1e-12)
+    g is the gradient of the loss, logits over 200, in the prunable parameters. Kept are those of largest theta * H g.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    theta = [p for layer in layers for p in (layer.weight, layer.bias if biases else None) if p is not None]
+    with torch.no_grad():
+        for p, gone in zip(theta, dead, strict=True):
+            p[gone] = 0.0
+    loss = nn.functional.cross_entropy(module.train()(x) / 200.0, y)
+    g = torch.autograd.grad(loss, theta, create_graph=True)
+    flow = sum((each * each.detach() * ~gone).sum() for each, gone in zip(g, dead, strict=True))
+    score = [p * hg for p, hg in zip(theta, torch.autograd.grad(flow, theta), strict=True)]
+    cut = torch.cat([s[~gone] for s, gone in zip(score, dead, strict=True)]).sort(descending=True).values[count - 1].detach()
+    assert float(cut) > 0, "weights of units that never fire all score 0: the cut must not lie among them"
+    return [(s >= cut) & ~gone for s, gone in zip(score, dead, strict=True)]
 
 
-def test_the_gradient_of_the_dead_pulls_nothing_in_grasp():
-    cell = make_cell(criterion=("grasp", {"images": 0, "temperature": 1.0}), model=("mlp", {"hidden": [3]}), precision="float64")
-    size = 64 * 3 + 3 + 3 * 10 + 10
-    _net, scorer = scorer_of(cell, tiny_images(), torch.arange(size) % 2 == 0)
-    hessian = torch.autograd.functional.hessian(lambda at: sum(scorer._losses(at)), scorer.stations["w_final"])
-    assert torch.allclose(scorer.hessian_grad, hessian @ (scorer.grad * scorer.mask), atol=1e-10)
+@pytest.mark.parametrize("dies", [0.0, 0.3])
+@pytest.mark.parametrize(("model", "biases"), [
+    (("mlp", {"hidden": [20, 15]}), False), (("mlp", {"hidden": [20, 15]}), True), (("mlp", {"hidden": [20], "norm": "batch"}), False),
+    (("conv2", {"width": 0.1, "norm": "batch"}), False), (("lenet5", {}), False), (("resnet20", {"width": 0.125}), False)])
+def test_grasp_keeps_what_the_papers_grasp_keeps(model, biases, dies):
+    cell = make_cell(criterion=("grasp", {"images": 0}), model=model, bias_init=("normal", {"std": 0.3}), precision="float64", keep=0.1,
+                     allocation="everywhere", prune_biases=biases, prune_when="before")
+    images = prepare(cell, tiny_images(shape=(1, 28, 28) if model[0] == "lenet5" else (1, 8, 8)))
+    net = build_net(cell, images.inputs, images.classes)
+    w, mask = draw_init(net, cell, "init"), torch.ones(net.size, dtype=torch.bool)
+    ranked = [each for slot in net.weights for each in ranked_together(net, cell, slot)]
+    generator = torch.Generator().manual_seed(1)
+    for slot in ranked:
+        slot.of(mask).copy_(torch.rand(slot.shape, generator=generator) >= dies)
+    module = build_net(cell, images.inputs, images.classes).module
+    with torch.no_grad():
+        for slot in net.slots:
+            if slot.role != "statistic":
+                module.get_parameter(slot.name).copy_(slot.of(w))
+    count = round(0.1 * sum(slot.size for slot in ranked))
+    theirs = grasp_mask(module, images.batch(images.train.x, torch.float64), images.train.y, [~slot.of(mask) for slot in ranked], count, biases)
+    ours = prune(net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, 0, images).mask
+    assert [int((slot.of(ours) != kept).sum()) for slot, kept in zip(ranked, theirs, strict=True)] == [0] * len(ranked)
 
 
 def test_activation_mean_is_what_the_next_layer_sees():

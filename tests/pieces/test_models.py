@@ -4,13 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
 from sweepstake.engine.build import build_net
 from sweepstake.engine.images import prepare
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state
-from sweepstake.pieces import load_plugin, model, neutral_options
+from sweepstake.pieces import cell_id, load_plugin, model, neutral_options
 from sweepstake.pieces.networks import Dropout
 from tests.helpers import make_cell, run_cell, tiny_images
 
@@ -83,9 +82,9 @@ def test_the_smallest_image_a_message_promises_is_taken(name):
 def test_options_at_the_published_network_rename_nothing(name):
     norm = "batch" if name.startswith(("vgg", "resnet")) else "none"
     assert neutral_options("model", name) == {"width": 1.0, "norm": norm, "activation": "relu", "slope": 0.01, "dropout": 0.0}
-    said = cell_id(make_cell(model=(name, {"width": 1.0, "norm": norm, "dropout": 0.0})), neutral_options)
-    assert said == cell_id(make_cell(model=name), neutral_options)
-    assert said != cell_id(make_cell(model=(name, {"width": 0.5})), neutral_options)
+    said = cell_id(make_cell(model=(name, {"width": 1.0, "norm": norm, "dropout": 0.0})))
+    assert said == cell_id(make_cell(model=name))
+    assert said != cell_id(make_cell(model=(name, {"width": 0.5})))
 
 
 def test_width_norm_activation_and_dropout_reach_the_network():

@@ -102,6 +102,18 @@ def test_a_diverged_cell_is_counted_and_in_no_mean_from_its_round_on():
     assert sorted(said) == [(0, 3, 0), (1, 3, 0), (2, 2, 1), (3, 2, 1)]
 
 
+def test_a_diverged_round_has_no_accuracy_whatever_an_old_result_says():
+    """Some class is the largest of NaNs, too: a network of NaNs was told to be right on one image in ten."""
+    results = fake_results({}, seeds=1, rounds=1)
+    diverge(results[0], at=1)
+    sound, row = analysis.tidy(results)
+    measured = [key for key in row if key.endswith(("_loss", "_accuracy", "early_step"))]
+    assert len(measured) == 13 and all(row[key] is None for key in measured) and sound["test_accuracy"] is not None
+    assert (row["diverged"], row["steps"], row["kept"]) == (True, 400, 212_960)
+    last = [point for point in analysis.curves(results) if point["step"] == 400]
+    assert [point["test_accuracy"] is None for point in last] == [False, True]
+
+
 def test_a_failed_cell_is_in_no_mean():
     results = fake_results({}, seeds=3, rounds=1)
     results[0]["status"] = "failed"

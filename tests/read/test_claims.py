@@ -1,11 +1,12 @@
 """Verdicts on results whose truth is known."""
 
 import msgspec
+import numpy as np
 import pytest
 
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
 from sweepstake.read import analysis
-from sweepstake.read.claims import judge, shown, verdicts
+from sweepstake.read.claims import Verdict, instead, judge, sentence, shown, verdicts
 from tests.read.fakes import FakeStudy, fake_results
 
 AXES = {"init": ["good", "bad", "twin"]}
@@ -73,8 +74,8 @@ def test_better_may_be_than_a_number_and_its_interval_must_clear_it():
     assert above.unit == "gain" and abs(above.effect - unsure.effect - 0.03) < 1e-9 and unsure.low < 0 < unsure.effect
     assert above.reason.startswith("good after the last round against 93.00 %: +3.")
     less = judged(ClaimSpec(**claim, value=400.0, metric="early_step"))
-    assert less.verdict == "supported" and less.reason.startswith("good after the last round against 400: +")
-    assert judged(ClaimSpec(**claim, value=1.0, metric="smallest_winning", margin=0.1)).reason.startswith("good against 100.00 %: +")
+    assert less.verdict == "supported" and less.reason.startswith("good after the last round against 400 steps: +")
+    assert judged(ClaimSpec(**claim, value=1.0, metric="smallest_winning", margin=0.1)).reason.startswith("good against 100.00 % of the weights: +")
 
 
 def test_two_seeds_decide_nothing():
@@ -91,12 +92,133 @@ def test_of_losses_less_is_better():
     assert verdict.verdict == "supported" and abs(verdict.effect - 0.5) < 1e-9
 
 
-def test_a_diverged_cell_is_left_out_with_its_count_said():
-    results = made()
-    results[0]["status"] = "diverged"
-    results[0]["rounds"][2] |= {"diverged": True}
-    verdict = judged(ClaimSpec(says="good beats bad", test="better", this={"init": "good"}, than={"init": "bad"}), results)
-    assert verdict.n == 4 and verdict.diverged == 1 and "1 diverged cell is left out" in verdict.reason
+def diverge(results, who, seeds, at=2):
+    """The cells of `who` end in round `at` of these seeds, by a network that still puts every image somewhere."""
+    for result in results:
+        if result["labels"]["init"] == who and result["seed"] in seeds:
+            result["status"] = "diverged"
+            del result["rounds"][at + 1:]
+            result["rounds"][at] |= {"diverged": True, "early": None}
+    return results
+
+
+VERSUS_TWIN = {"this": {"init": "good"}, "than": {"init": "twin"}}
+GOOD_OF_IT = [  # Each is supported by 11 seeds of `steady`, and by any 3 of them.
+    {"test": "matches_dense", "margin": 0.01, "this": {"init": "good"}}, {"test": "similar", "margin": 0.01, **VERSUS_TWIN},
+    {"test": "better", "this": {"init": "good"}, "than": {"init": "bad"}}, {"test": "better", "value": 0.8, "this": {"init": "good"}},
+    {"test": "better", "kept": 0.41, "kept_than": 1.0, "this": {"init": "good"}},
+    {"test": "about", "value": 0.95, "margin": 0.05, "this": {"init": "good"}}, {"test": "about", "value": 0.0, "margin": 0.01, **VERSUS_TWIN},
+    {"test": "more_stable", "this": {"init": "good"}, "than": {"init": "bad"}},
+    {"test": "peaks_at", "value": 0.512, "margin": 0.5, "this": {"init": "good"}}, {"test": "unimodal", "this": {"init": "good"}},
+    {"test": "better", "metric": "smallest_winning", "this": {"init": "good"}, "than": {"init": "bad"}}]
+EACH = [pytest.param(claim, id=f"{claim['test']} {place}") for place, claim in enumerate(GOOD_OF_IT)]
+TWO_SIDED = [each for claim, each in zip(GOOD_OF_IT, EACH, strict=True) if "than" in claim]
+
+
+def steady(seeds=11):
+    """good and twin rise to their best in round 3 and end a little above their dense network; bad falls, and varies thirty times as much."""
+    def accuracy(init, seed, round_):
+        if init == "bad":
+            return 0.8 - 0.02 * round_ + 0.03 * LUCK[seed % 5] * 100 * (round_ > 0)
+        return 0.9 + 0.01 * (0, 1, 2, 3, 0.5)[round_] + LUCK[seed % 5] / 10 + 0.0001 * (init == "twin")
+
+    return shaped(accuracy, seeds=seeds)
+
+
+@pytest.mark.parametrize("claim", EACH)
+def test_a_cell_that_diverged_counts_against_whatever_is_said_of_it(claim):
+    """1 of 11: no longer supported. 8 of 11: contradicted, of all 11, by none of the numbers of the others. 3 of 11: too few for that."""
+    def after(lost):
+        return judged(ClaimSpec(says="x", **claim), diverge(steady(), "good", range(lost), at=4))
+
+    none, one, three, most, nine, every = map(after, (0, 1, 3, 8, 9, 11))
+    assert (none.verdict, none.n, none.diverged) == ("supported", 11, 0) and none.effect is not None and "diverge" not in none.reason
+    assert [(each.verdict, each.n) for each in (one, three, most, every)] == [("undecided", 11)] * 2 + [("contradicted", 11)] * 2
+    assert (nine.verdict, nine.n, nine.diverged) == ("contradicted", 11, 9)
+    assert [each.effect for each in (one, three, most, every)] == [None] * 4 and most.p < 0.001 and every.p == 0.0
+    assert (most.diverged, shown(most), shown(one)) == (8, ("8 cells diverged", ""), ("1 cell diverged", ""))
+    assert "diverged in 1 of 11 seeds: that counts against the claim, and with any such seed it is not supported." in one.reason
+    assert "diverged in 8 of 11 seeds: that counts against the claim, and most seeds contradict it." in most.reason
+    assert "Nothing diverged in 10 of 11 seeds, and the numbers are theirs." in one.reason and "more seed" not in one.reason
+
+
+@pytest.mark.parametrize("claim", TWO_SIDED)
+@pytest.mark.parametrize("lost", [1, 8, 11])
+def test_the_other_side_diverging_never_speaks_for_a_claim(claim, lost):
+    """What says that two are alike it speaks against; of the others it leaves its seeds out: 11, 8 and no seed less."""
+    verdict = judged(ClaimSpec(says="x", **claim), diverge(steady(), claim["than"]["init"], range(lost), at=4))
+    if claim["test"] in ("similar", "about"):
+        assert (verdict.verdict, verdict.n) == ("undecided" if lost == 1 else "contradicted", 11)
+        assert f"One side alone diverged in {lost} of 11 seeds" in verdict.reason
+    else:
+        assert (verdict.verdict, verdict.n) == ("undecided" if lost == 11 else "supported", 11 - lost)
+        assert f"bad diverged in {lost} of 11 seeds: that counts neither for the claim nor against it." in verdict.reason
+
+
+@pytest.mark.parametrize("claim", TWO_SIDED)
+@pytest.mark.parametrize("lost", [1, 8, 11])
+def test_where_both_sides_diverge_alike_nothing_is_decided(claim, lost):
+    results = diverge(diverge(steady(), "good", range(lost), at=4), claim["than"]["init"], range(lost), at=4)
+    verdict = judged(ClaimSpec(says="x", **claim), results)
+    assert (verdict.verdict, verdict.n, verdict.effect, verdict.diverged) == ("undecided", 11 - lost, None, 2 * lost)
+    assert f"Both sides diverged in {lost} of 11 seeds: with any such seed nothing is decided." in verdict.reason
+
+
+@pytest.mark.parametrize("lost", [1, 8, 11])
+def test_a_dense_network_that_diverged_is_matched_by_nothing(lost):
+    verdict = judged(ClaimSpec(says="x", **GOOD_OF_IT[0]), diverge(steady(), "good", range(lost), at=0))
+    assert (verdict.verdict, verdict.n, verdict.diverged) == ("undecided", 11 - lost, lost)
+    assert f"The dense network diverged in {lost} of 11 seeds" in verdict.reason
+
+
+def test_what_is_contradicted_by_its_numbers_stays_so_when_its_own_cells_diverge_and_not_when_the_others_do():
+    claim = ClaimSpec(says="bad beats good", test="better", this={"init": "bad"}, than={"init": "good"})
+    own, other = (judged(claim, diverge(steady(), who, [0], at=4)) for who in ("bad", "good"))
+    assert (own.verdict, own.n) == ("contradicted", 11)
+    assert (other.verdict, other.n, other.more_seeds) == ("undecided", 10, None)
+
+
+def test_few_seeds_are_contradicted_by_divergence_only_where_chance_would_hardly_do_it():
+    """3 of 3, 4 of 4 and 4 of 5; from 6 seeds on, more than half."""
+    def word(lost, seeds):
+        return judged(ClaimSpec(says="x", **GOOD_OF_IT[0]), diverge(steady(seeds), "good", range(lost), at=4)).verdict
+
+    least = [min(lost for lost in range(1, seeds + 1) if word(lost, seeds) == "contradicted") for seeds in (3, 4, 5, 6, 7, 8, 11)]
+    assert least == [3, 4, 4, 4, 4, 5, 6] and word(2, 2) == "undecided"
+
+
+def test_a_seed_counts_once_however_many_of_its_cells_diverged_and_a_side_that_has_not_run_yet_counts_for_nothing():
+    results = diverge(diverge(steady(), "good", range(3), at=4), "twin", range(2, 8), at=4)
+    claim = ClaimSpec(says="x", test="better", this={"init": ["good", "twin"]}, than={"init": "bad"})
+    verdict = judged(claim, results)
+    assert (verdict.verdict, verdict.n, verdict.diverged) == ("contradicted", 11, 9)
+    assert "good and twin diverged in 8 of 11 seeds" in verdict.reason
+    early = judged(claim, [result for result in results if result["labels"]["init"] != "bad"])
+    assert (early.verdict, early.n, early.reason) == ("undecided", 0, "No finished round of bad is there yet.")
+
+
+def test_a_cell_that_diverged_later_is_measured_and_a_level_that_nobody_reached_contradicts_nothing():
+    results = diverge(steady(), "good", range(8), at=4)
+    later = judged(ClaimSpec(says="x", **GOOD_OF_IT[0], kept=0.64), results)
+    assert (later.verdict, later.n, later.diverged) == ("supported", 11, 0)
+    never = judged(ClaimSpec(says="x", **GOOD_OF_IT[0], kept=0.01), results)
+    assert (never.verdict, never.n) == ("undecided", 0) and "the nearest is 41 %" in never.reason
+
+
+def test_of_a_claim_whose_cells_diverge_at_random_none_is_supported_but_by_seeds_that_all_ended():
+    """400 studies of 5 and 11 seeds; each cell of `good` diverges with 30 %, and what ended is as good as was claimed."""
+    draw = np.random.default_rng(41)
+    for seeds in (5, 11):
+        results, words = steady(seeds), {}
+        rows = analysis.tidy(diverge(steady(seeds), "good", range(seeds), at=4))
+        for _ in range(200):
+            gone = {seed for seed in range(seeds) if draw.random() < 0.3}
+            mixed = [row for row in analysis.tidy(results) if row["init"] == "good" and row["seed"] not in gone]
+            mixed += [row for row in rows if row["init"] == "good" and row["seed"] in gone]
+            word = judge(FakeStudy(axes=AXES, claims=[ClaimSpec(says="x", **GOOD_OF_IT[0])]), mixed)[0].verdict
+            words.setdefault(len(gone), set()).add(word)
+        assert words.pop(0, {"supported"}) == {"supported"} and "supported" not in set.union(*words.values())
+        assert {word for lost, said in words.items() for word in said if 2 * lost <= seeds} == {"undecided"}
 
 
 def test_a_cell_that_diverged_before_a_level_is_not_measured_a_level_above_it():
@@ -109,7 +231,8 @@ def test_a_cell_that_diverged_before_a_level_is_not_measured_a_level_above_it():
     for record in results[0]["rounds"][3:]:
         record["diverged"] = True
     claim = {"says": "x", "test": "better", "this": {"init": "good"}, "than": {"init": "bad"}}
-    assert judged(ClaimSpec(**claim, kept=0.68), results).n == 4
+    lost = judged(ClaimSpec(**claim, kept=0.68), results)
+    assert (lost.n, lost.verdict, lost.diverged) == (5, "undecided", 1) and "Nothing diverged in 4 of 5 seeds" in lost.reason
     assert judged(ClaimSpec(**claim, kept=0.774), results).n == judged(ClaimSpec(**claim, kept=0.77), results).n == 5
 
 
@@ -312,7 +435,7 @@ def test_the_smallest_winning_ticket_is_a_number_of_each_cell():
     claim = {"says": "x", "metric": "smallest_winning"}
     better = judged(ClaimSpec(**claim, test="better", this={"init": "good"}, than={"init": "bad"}), results)
     assert better.verdict == "supported" and abs(better.effect - (0.8 - 0.4096)) < 1e-9
-    assert better.reason.startswith("good against bad: +39.04 points (")
+    assert better.reason.startswith("good against bad: +39.04 % of the weights saved (")
     about = judged(ClaimSpec(**claim, test="about", value=1.0, margin=0.01, this={"init": "twin"}), results)
     assert about.verdict == "supported" and "twin: 100.00 %" in about.reason
     for result in results:
@@ -345,7 +468,7 @@ def test_a_family_is_corrected_together_and_says_how():
     alone, three, five = of(clear)[0], of(clear, vague, vague)[0], of(vague, vague, clear, vague, vague)[2]
     assert alone.verdict == three.verdict == "supported" and five.verdict == "undecided"
     assert alone.p == alone.p_holm and abs(three.p_holm - 3 * alone.p) < 1e-12 and abs(five.p_holm - 5 * alone.p) < 1e-12
-    assert f"Holm over 5 comparisons: p = {five.p_holm:.3f}; alone it would be supported. Roughly 1 more seed would decide" in five.reason
+    assert f"Holm over 5 comparisons: p = {five.p_holm:.3f}; alone it would be supported. About 1 more seed would decide it" in five.reason
     other = of(clear, msgspec.structs.replace(vague, family=""))
     assert other[0].p_holm == alone.p and other[1].p_holm is None and "Holm" not in other[1].reason
 
@@ -355,6 +478,59 @@ def test_a_claim_of_a_family_that_is_not_measured_yet_counts_all_the_same():
               ClaimSpec(says="y", test="matches_dense", kept=0.01, family="f")]
     found = judge(FakeStudy(axes=AXES, claims=claims), analysis.tidy(made()))
     assert found[0].p_holm == 2 * found[0].p and found[1].p is None
+
+
+def told(test, metric, effect, low, high, unit="gain", word="supported", **more):
+    return Verdict(claim="a", says="It is so.", test=test, metric=metric, verdict=word, reason="", effect=effect, low=low, high=high, n=5,
+                   unit=unit, **more)
+
+
+@pytest.mark.parametrize(("verdict", "effect", "span"), [
+    (told("better", "test_accuracy", 0.0038, 0.003, 0.0046), "+0.38 points", "+0.30, +0.46"),
+    (told("about", "test_accuracy", 0.37, 0.33, 0.41, "level"), "37.00 %", "33.00, 41.00"),
+    (told("better", "smallest_winning", 0.9054, 0.9, 0.91), "+90.54 % of the weights saved", "+90.00, +91.00"),
+    (told("about", "smallest_winning", 0.0946, 0.09, 0.1, "level"), "9.46 % of the weights", "9.00, 10.00"),
+    (told("better", "train_seconds", 0.4101, 0.2699, 0.5502), "+0.4101 s saved", "+0.2699, +0.5502"),
+    (told("better", "train_seconds", 0.38, 0.3, 0.5, "relative"), "+38.0 %", "+30.0, +50.0"),
+    (told("better", "early_step", -40.0, -151.1, 12_345.0), "-40 steps saved", "-151, +12,345"),
+    (told("about", "alive_units", 1.0, 0.9, 1.0, "level"), "100.00 % of the units", "90.00, 100.00"),
+    (told("better", "test_loss", 0.3242, 0.1, 0.5), "+0.3242", "+0.1, +0.5"),
+    (told("peaks_at", "test_accuracy", 0.409, 0.335, 0.5, "kept"), "40.9 % of the weights", "33.5, 50"),
+    (told("more_stable", "test_accuracy", 0.0402, 0.0271, 0.0602, "ratio"), "× 0.040", "0.027, 0.060"),
+    (told("more_stable", "test_accuracy", 1.53, 0.95, 2.48, "ratio"), "× 1.53", "0.95, 2.48"),
+    (told("more_stable", "test_accuracy", 1.02, 0.0006, 1709.73, "ratio", "undecided"), "no ratio can be told", "")])
+def test_each_number_wears_the_unit_of_its_metric(verdict, effect, span):
+    assert shown(verdict) == (effect, span)
+
+
+def test_a_ratio_whose_interval_spans_orders_of_magnitude_is_not_told_in_the_reason_either():
+    """All of bad's spread is one seed of eleven: without it, it does not vary."""
+    results = shaped(lambda init, seed, _: 0.9 + (LUCK[seed % 5] if init == "good" else 1e-6 * LUCK[seed % 5] - 0.3 * (seed == 7)), seeds=11)
+    verdict = judged(ClaimSpec(says="x", test="more_stable", this={"init": "good"}, than={"init": "bad"}), results)
+    assert "no ratio can be told (95 % interval " in verdict.reason and shown(verdict) == ("no ratio can be told", "")
+    assert "standard deviation 0.90 points against 9.05 points" in verdict.reason
+
+
+@pytest.mark.parametrize(("verdict", "words"), [
+    (told("better", "test_accuracy", -0.0891, -0.1698, -0.0083, word="contradicted"), "the opposite, -8.91 points (-16.98 to -0.83)"),
+    (told("better", "test_accuracy", 0.0035, 0.0021, 0.0049, word="contradicted"), "not so much, +0.35 points (+0.21 to +0.49)"),
+    (told("better", "test_accuracy", 0.0, 0.0, 0.0, word="contradicted"), "not so much, +0.00 points (+0.00 to +0.00)"),
+    (told("matches_dense", "test_accuracy", -0.0044, -0.0065, -0.0024, word="contradicted"),
+     "worse than its dense network, -0.44 points (-0.65 to -0.24)"),
+    (told("similar", "test_accuracy", 0.0506, 0.0361, 0.0652, word="contradicted"), "a difference, +5.06 points (+3.61 to +6.52)"),
+    (told("about", "test_accuracy", 0.1331, 0.0937, 0.1724, "level", "contradicted"), "13.31 % (9.37 to 17.24)"),
+    (told("more_stable", "test_accuracy", 5.0, 3.0, 8.0, "ratio", "contradicted"), "the opposite, × 5.00 (3.00 to 8.00)"),
+    (told("more_stable", "test_accuracy", 0.95, 0.91, 0.98, "ratio", "contradicted"), "not so much, × 0.95 (0.91 to 0.98)"),
+    (told("unimodal", "test_accuracy", -0.01, -0.02, -0.001, word="contradicted"), "no such peak, -1.00 points (-2.00 to -0.10)"),
+    (told("better", "test_accuracy", None, None, None, word="contradicted", diverged=8), "8 cells diverged")])
+def test_a_contradicted_sentence_never_stands_without_what_was_found(verdict, words):
+    assert sentence(verdict) == f'Claimed: "It is so." Found: {words}.'
+
+
+def test_a_sentence_that_is_not_contradicted_stands_as_it_is():
+    for word in ("supported", "undecided"):
+        verdict = told("better", "test_accuracy", 0.01, 0.005, 0.02, word=word)
+        assert instead(verdict) == "" and sentence(verdict) == "It is so."
 
 
 PAIR = {"this": {"init": "good"}, "than": {"init": "bad"}}

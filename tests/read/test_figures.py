@@ -36,6 +36,18 @@ def test_a_point_is_the_mean_over_seeds_and_its_bar_the_standard_deviation():
     assert point["told"] == "100 % of weights remaining: test accuracy 93.00 %, standard deviation 3.61 %, 3 seeds"
 
 
+def test_a_group_that_diverged_whole_has_no_point_and_the_figure_says_so():
+    results = fake_results(ONE, seeds=3, rounds=2)
+    for result in results:
+        if result["labels"]["init"] == "kaiming_normal":
+            result["status"] = "diverged"
+            del result["rounds"][1:]
+            result["rounds"][0]["diverged"] = True
+    spec = figures.draw(FigureSpec(), analysis.tidy(results), [], ONE)
+    assert {point["group"] for point in spec["data"]["values"]} == {"xavier_normal"}
+    assert "Diverged cells are left out (up to 3 a point)." in " ".join(spec["title"]["subtitle"])
+
+
 def test_weights_remaining_run_from_the_dense_network_down_on_a_log_scale():
     x = drawn(FigureSpec())["layer"][-1]["encoding"]["x"]
     assert x["scale"]["type"] == "log" and x["scale"]["reverse"] is True

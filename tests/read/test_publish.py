@@ -63,6 +63,17 @@ def test_the_rows_are_the_tidy_table_in_both_files(folder: Path, results: list[d
     assert "seconds.train" in rows[0]
 
 
+def test_verdicts_judged_again_from_the_published_rows_are_the_same_bytes(folder: Path, tmp_path: Path):
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "demo")
+    for name in ("verdicts.json", "verdicts.md", "summary.json"):
+        (tmp_path / "demo" / name).write_text("of another judge")
+    publish.judge_again(made_up(), tmp_path / "demo")
+
+    assert written(tmp_path / "demo") == written(folder)
+
+
 def test_rows_too_many_for_csv_are_parquet_alone(folder: Path, results: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     publish.publish(made_up(), results, tmp_path)
     monkeypatch.setattr(publish, "SMALL", 1000)
@@ -212,13 +223,42 @@ def test_the_page_tells_every_claim_then_each_study_with_its_notes_verbatim(fold
 
     assert "1 study, 3 claims: 1 supported, 1 contradicted, 1 undecided." in over
     assert over.count("| [demo](#demo) |") == 3 and over.count("| Nobody 1900 |") == 1
-    assert "- [demo](#demo) **b**: Xavier ends 30 points above Kaiming." in over.partition("## What did not hold")[2]
+    claimed = '- [demo](#demo) **b**. Claimed: "Xavier ends 30 points above Kaiming." Found: '
+    assert re.search(re.escape(claimed) + r"(not so much|the opposite), [+-]\d", over.partition("## What did not hold")[2])
     assert "### Why\n\nBecause *so*.\n" in section
     assert publish.verdict_table(json.loads((folder / "verdicts.json").read_text())) in section
-    assert "Run: 8 cells (2 init x 4 seeds), 16 trainings each; " in section
+    assert "Run: 8 cells (2 init x 4 seeds), 16 rounds each; " in section
     assert "2020-01-01 to 2020-01-03; a CPU, torch 2.0" in section
-    links = re.findall(r"\]\((?!#|study-file)([^)]+)\)", page)
+    links = re.findall(r"\]\((?!#|study-file|results\.md)([^)]+)\)", page)
     assert len(links) == 7 and all((tmp_path / link).exists() for link in links)
+
+
+def test_a_second_run_beside_the_rows_is_judged_too_and_a_word_it_does_not_repeat_is_told(folder: Path, tmp_path: Path):
+    """The same numbers but for Xavier's, which are 35 points higher: (b) is supported, where it was contradicted."""
+    import csv
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "demo")
+    with (folder / "rows.csv").open(newline="") as file, (tmp_path / "demo" / "again.csv").open("w", newline="") as again:
+        rows, table = csv.DictReader(file), csv.writer(again)
+        table.writerow(["init", "seed", "round", "test_accuracy"])
+        higher = {"xavier_normal": 0.35, "kaiming_normal": 0.0}
+        table.writerows([one["init"], one["seed"], one["round"], float(one["test_accuracy"]) + higher[one["init"]]] for one in rows)
+    publish.judge_again(made_up(), tmp_path / "demo")
+    told = json.loads((tmp_path / "demo" / "verdicts.json").read_text())
+    page = findings.page(tmp_path, tmp_path)
+
+    assert [one["again"]["verdict"] for one in told] == ["supported", "supported", "undecided"]
+    assert [one["verdict"] for one in told] == [one["verdict"] for one in json.loads((folder / "verdicts.json").read_text())]
+    assert page.count("✗ contradicted (run again: supported)") == 2 and "run again: undecided" not in page
+    assert f" Run again, supported: {told[1]['again']['effect']}." in page.partition("## What did not hold")[2].partition("## demo")[0]
+
+
+def test_what_a_second_run_did_not_contradict_stands_last_among_what_did_not_hold(folder: Path):
+    [study] = findings.published(folder.parent)
+    again = {**study.verdicts[1], "claim": "g", "again": {"verdict": "undecided", "effect": "-1.00 points"}}
+    lines = findings._contradicted([study._replace(verdicts=[again]), study]).splitlines()  # pyright: ignore[reportPrivateUsage]
+    assert ["**b**" in line for line in lines] == [True, False] and lines[1].endswith("Run again, undecided: -1.00 points.")
 
 
 def test_the_page_warns_of_a_study_that_changed_since(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -261,3 +301,15 @@ def test_a_broken_file_is_one_line(folder: Path, tmp_path: Path):
     (tmp_path / "demo" / "provenance.json").write_text("{")
     with pytest.raises(UserError, match=r"provenance.json: cannot be read .* Write it again with `sweepstake publish demo`"):
         findings.page(tmp_path, tmp_path)
+
+
+def test_what_is_published_says_its_numerics_and_the_page_where_it_has_none(results: list[dict[str, Any]], folder: Path, tmp_path: Path):
+    found = [{**result, "provenance": {**result["provenance"], "numerics": "fast 1"}} for result in results]
+    publish.publish(made_up(), found, tmp_path / "demo")
+    assert [one["numerics"] for one in json.loads((tmp_path / "demo" / "provenance.json").read_text())["made_by"]] == ["fast 1"]
+    page = findings.page(tmp_path, tmp_path)
+    assert "a CPU, torch 2.0, numerics fast 1." in page and "unversioned" not in page
+
+    before = findings.page(folder.parent, tmp_path)
+    assert "a CPU, torch 2.0, numerics fast unversioned." in before
+    assert before.count("The numbers of 1 of the 1 studies are *unversioned*") == 1

@@ -46,6 +46,15 @@ def test_the_verdict_and_its_numbers_are_there(whole):
     assert "Winning tickets exist at 51 %." in whole[1] and "✓ supported" in whole[1]
 
 
+def test_a_contradicted_claim_reads_as_claimed_and_stands_beside_what_was_found(tmp_path):
+    claim = ClaimSpec(says="Xavier ends 30 points above Kaiming.", test="better", margin=0.3, this={"init": "xavier_normal"},
+                      than={"init": "kaiming_normal"})
+    study = FakeStudy(claims=[claim, CLAIM])
+    text = write_report(study, fake_results(study.axes, seeds=3, rounds=4), tmp_path).read_text()
+    assert re.search(r"<b>Claimed:</b> Xavier ends 30 points above Kaiming\. <b>Found:</b> (not so much|the opposite), [+-]\d+\.\d\d points\.", text)
+    assert text.count("<b>Claimed:</b>") == 1
+
+
 def test_text_from_the_study_cannot_become_markup(whole):
     assert "<b>not markup</b>" not in whole[1] and "&lt;b&gt;not markup&lt;/b&gt;" in whole[1]
     assert whole[1].count("<script") == whole[1].count("</script>")
@@ -194,9 +203,22 @@ def test_robustness_is_shown_with_the_best_first_and_lies_beside_the_page(tmp_pa
     assert re.findall(r"<tr><td>(\w+)</td>", text) == ["kaiming_normal", "xavier_normal"]
     assert "from 100 % down to 41 %" in text and "3 of 3" in text and "0 of 3" in text and "p = " in text
     lines = (tmp_path / "summary.csv").read_text().splitlines()
-    assert lines[0].startswith("init,n,dense,smallest_winning,smallest_winning_low") and len(lines) == 3
+    assert lines[0].startswith("init,n,diverged,dense,smallest_winning,smallest_winning_low") and len(lines) == 3
 
 
 def test_a_study_that_prunes_nothing_shows_no_robustness(tmp_path):
     study = FakeStudy(figures=ONE)
     assert 'id="robustness"' not in write_report(study, fake_results(study.axes, seeds=3, rounds=0), tmp_path).read_text()
+
+
+def test_a_kept_fraction_says_of_what_and_of_whom_where_networks_differ(tmp_path):
+    study = FakeStudy()
+    results = fake_results(study.axes, seeds=2, rounds=2)
+    for result in results:
+        mixed = result["labels"]["init"] == "kaiming_normal"
+        for record in result["rounds"]:
+            record["unpruned"] = {"mix.weight": {"size": 1024, "why": "Scaled", "counted": False}} if mixed else {}
+    said = write_report(study, results, tmp_path).read_text()
+    assert "Weights remaining (xavier_normal) are of the 266,200 weights in linear and conv layers." in said
+    assert ("Weights remaining (kaiming_normal) are of the 266,200 weights in linear and conv layers; neither counted nor pruned: "
+            "mix.weight 1,024 (Scaled).") in said

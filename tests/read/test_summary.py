@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sweepstake.read import analysis
-from sweepstake.read.summary import ordered, robustness, summarise
+from sweepstake.read.publish import summary_table
+from sweepstake.read.summary import ordered, robustness, summarise, winners
 from tests.read.fakes import fake_results
 
 
@@ -94,11 +95,23 @@ def test_a_network_pruned_once_or_hardly_has_no_curve_and_shortens_no_others(lev
     assert [one["init"] for one in ordered([both["a"], both["b"]])] == ["b", "a"] and ordered([both["a"]]) == []
 
 
-def test_cells_that_diverged_or_did_not_finish_are_in_no_number_and_no_rows_no_groups():
-    results = shaped(lambda _, __, round_: 0.9 - 0.01 * round_, ["a"])
-    results[0]["status"] = "diverged"
-    results[0]["rounds"][2]["diverged"] = True
-    assert summed(results)["a"]["n"] == 4 and summarise(["init"], []) == []
+def test_a_seed_that_diverged_is_counted_has_no_ticket_and_ranks_last():
+    """a is the better one wherever it ends; it diverges in two seeds of five, c in all."""
+    results = shaped(lambda init, _, round_: 0.9 - (0.01 if init == "a" else 0.02) * round_, ["a", "b", "c"])
+    for result in results:
+        if (result["labels"]["init"], result["seed"]) in (("a", 0), ("a", 1)) or result["labels"]["init"] == "c":
+            result["status"] = "diverged"
+            result["rounds"][2]["diverged"] = True
+            del result["rounds"][3:]
+    groups = summed(results)
+    assert [(groups[init]["n"], groups[init]["diverged"]) for init in "abc"] == [(5, 2), (5, 0), (5, 5)]
+    assert (groups["a"]["rank"], groups["b"]["rank"]) == (pytest.approx((2 * 2 + 3 * 1) / 5), pytest.approx((2 * 1 + 3 * 2) / 5))
+    assert (groups["a"]["winners"], groups["c"]["winners"], groups["c"]["robustness"], groups["c"]["rank"]) == (0, None, None, None)
+    assert [winners(groups[init]) for init in "abc"] == ["0 of 5, 2 diverged", "0 of 5", "0 of 5, 5 diverged"]
+    assert [one["init"] for one in ordered(list(groups.values()))] == ["a", "b", "c"] and summarise(["init"], []) == []
+    text = summary_table(list(groups.values()))
+    assert "a diverged network the last" in text and "| c | – | 0 of 5, 5 diverged | – | – |" in text
+    assert "diverged" not in summary_table([groups["b"]])
 
 
 def test_the_interval_of_robustness_covers_the_truth_and_friedman_keeps_its_promise():

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from sweepstake.base.cell import cell_id
 from sweepstake.base.errors import UserError
-from sweepstake.pieces import neutral_options
+from sweepstake.engine.numerics import VERSIONS
+from sweepstake.pieces import REGISTRIES, cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.read.analysis import tidy, to_csv
 from sweepstake.run import worker
-from sweepstake.run.run import load_results, run_study
+from sweepstake.run.run import check_study, load_results, run_study
 from sweepstake.run.store import Store
 from sweepstake.run.worker import Task
 from sweepstake.study.study import Study, load_study
@@ -97,7 +97,9 @@ def test_what_made_a_result_is_kept_beside_it(uninterrupted: tuple[str, Path]):
     result = run_study(small_study(), uninterrupted[1])[0]
     kept = result["provenance"]
     assert (kept["study"], kept["study_text"], kept["seconds"] > 0) == ("small", "# small\n", True)
-    assert {"torch", "numpy"} <= set(kept["versions"])
+    assert {"torch", "numpy", "numba"} <= set(kept["versions"])
+    assert kept["numerics"] == f"fast {VERSIONS['fast']}"
+    assert [record["numerics"] for record in result["rounds"]] == [kept["numerics"]] * 3
     assert kept["machine"]["cores"] == os.cpu_count()
     assert (kept["images"]["train"], kept["images"]["test"]) == (1437, 360)
     assert [path.read_text() for path in (uninterrupted[1] / "studies").iterdir()] == ["# small\n"]
@@ -239,9 +241,9 @@ from pathlib import Path
 import sweepstake as ss
 
 @ss.criterion
-def raises_while_a_file_is_there(w_final):
-    """A criterion that fails while a file is there."""
-    if (Path(__file__).parent / "fail").exists():
+def raises_while_a_file_is_there(w_final, alive):
+    """A criterion that fails in the second pruning while a file is there."""
+    if (Path(__file__).parent / "fail").exists() and not alive.all():
         raise ZeroDivisionError("not today")
     return w_final.abs()
 '''
@@ -266,6 +268,87 @@ def test_a_failure_keeps_its_traceback_and_is_tried_again_only_when_asked(tmp_pa
 
 
 # Said before anything runs
+
+UNFIT = '''
+import sweepstake as ss
+
+@ss.criterion
+def unfit_flat(w_final):
+    """Of the wrong shape (Nobody 2026)."""
+    return w_final.abs().sum()
+
+@ss.criterion
+def unfit_list(grad, *, images: int = 10):
+    """No tensor (Nobody 2026)."""
+    return grad.tolist()
+
+@ss.criterion(granularity="unit")
+def unfit_unit(w_final):
+    """A number a weight (Nobody 2026)."""
+    return w_final
+
+@ss.criterion
+def unfit_raises(hessian_grad):
+    """Raises (Nobody 2026)."""
+    return hessian_grad.nothing
+
+@ss.allocation
+def unfit_shares(sizes):
+    """One wish too many (Nobody 2026)."""
+    return [*sizes, 1.0]
+
+@ss.init
+def unfit_drawn(normal):
+    """Of the wrong shape (Nobody 2026)."""
+    return normal[:1]
+
+@ss.reset
+def unfit_reset(w_init):
+    """No tensor (Nobody 2026)."""
+    return 0.0
+
+@ss.lr_schedule
+def unfit_rate(progress):
+    """Divides by 0 at first (Nobody 2026)."""
+    return 1 / progress
+'''
+
+
+@pytest.fixture
+def own_pieces(monkeypatch: pytest.MonkeyPatch):
+    """What a test's plug-in registers is gone after it."""
+    for registry in REGISTRIES.values():
+        monkeypatch.setattr(registry, "pieces", dict(registry.pieces))
+
+
+@pytest.mark.usefixtures("own_pieces")
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"criterion": "unfit_flat"}, 'criterion = "unfit_flat": gave shape () for fc1.weight, expected (12, 64) (one a weight).'),
+    ({"criterion": "unfit_list"}, 'criterion = "unfit_list": gave a list for fc1.weight, expected (12, 64) (one a weight).'),
+    ({"criterion": "unfit_unit", "granularity": "unit"}, 'criterion = "unfit_unit": gave shape (12, 64) for fc1.weight, expected (12,) '
+                                                         "(one a unit)."),
+    ({"criterion": "unfit_raises"}, 'criterion = "unfit_raises" (mine.py:22) raised AttributeError: '),
+    ({"allocation": "unfit_shares"}, "allocation: wishes [768.0, 120.0, 1.0]; expected 2 finite numbers, none below 0."),
+    ({"init": "unfit_drawn"}, 'init = "unfit_drawn": gave shape (1, 64) for fc1.weight, expected (12, 64).'),
+    ({"reset": "unfit_reset"}, "reset = \"unfit_reset\": what it gave cannot be used: AttributeError: 'float' object has no attribute 'shape'."),
+    ({"lr_schedule": "unfit_rate"}, 'lr_schedule = "unfit_rate" (mine.py:42) raised ZeroDivisionError: float division by zero. Mend the plug-in.'),
+])
+def test_a_plug_ins_piece_that_does_not_fit_is_told_before_anything_trains(tmp_path: Path, changes: dict[str, Any], said: str):
+    (tmp_path / "mine.py").write_text(UNFIT)
+    study = small_study(tmp_path, plugins=["mine.py"], **changes)
+    for check in (lambda: run_study(study, tmp_path / "runs"), lambda: check_study(study, list(study.planned), None)):
+        with pytest.raises(UserError) as caught:
+            check()
+        assert said in caught.value.problems[0] and len(caught.value.problems) == 1 and "\n" not in caught.value.problems[0]
+    assert not list((tmp_path / "runs" / "cells").iterdir())
+
+
+@pytest.mark.usefixtures("own_pieces")
+def test_a_plug_ins_criterion_of_noise_need_not_be_finite(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(UNFIT.replace("return w_final.abs().sum()", "return w_final / 0"))
+    study = small_study(tmp_path, plugins=["mine.py"], criterion="unfit_flat")
+    assert check_study(study, list(study.planned), None).keys() == {planned.id for planned in study.planned}
+
 
 @pytest.mark.parametrize(("changes", "fragment"), [
     ({"prune_layers": ["fc9"]}, 'prune_layers = "fc9": no layer or kind of that name.'),
@@ -398,7 +481,7 @@ def sit(task: Task, store: Store) -> bool:
 def transplanted(store: Path) -> tuple[Task, Task]:
     """A cell under the masks of seed 7, and that seed's own."""
     cell = small_study(control="transplant", donor={"seed": 7}, seeds=1).planned[0].cell
-    return tuple(Task(cell_id(each, neutral_options), each, str(store), [], [], "small", "") for each in (cell, donor_of(cell)))  # pyright: ignore
+    return tuple(Task(cell_id(each), each, str(store), [], [], "small", "") for each in (cell, donor_of(cell)))  # pyright: ignore
 
 
 def test_a_donor_is_trained_once_however_often_its_cell_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,7 @@
 """Trials are cells: run once, kept, resumed; what they find goes where it was waited for."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,47 @@ def test_without_its_account_the_search_is_told_again_from_its_cells(whole: tupl
     run_study(made, home.folder, workers=1, on_event=events.append)
     assert json.loads(kept.read_text()) == before
     assert {event["missing"] for event in events if event["kind"] == "plan"} == {0}
+
+
+def damage(kept: Path, how: str) -> None:
+    text = kept.read_text()
+    broken = {"shape": '{"trials": [{"params": {}}]}', "value": text.replace('"value": 0.', '"value": 0.9', 1), "cut": text[:200]}[how]
+    assert broken != text
+    kept.write_text(broken)
+
+
+@pytest.mark.parametrize("how", ["shape", "value", "cut"])
+def test_of_a_damaged_account_the_trials_are_found_again_from_their_cells(whole: tuple[Path, str], tmp_path: Path, how: str):
+    made, search = searching()
+    home = Store(shutil.copytree(whole[0], tmp_path / "runs"))
+    kept = home.folder / "searches" / f"{search.id}.json"
+    before = kept.read_bytes()
+    damage(kept, how)
+    read = settled(made, home).searched or {}
+    assert read["damaged"].startswith(f"{kept}: damaged (")
+    assert read["trials"] == (settled(made, Store(whole[0])).searched or {})["trials"]
+    assert to_csv(tidy(load_results(made, home))) == whole[1]
+    with pytest.warns(UserWarning, match="Its trials are found again from their cells"):
+        ss.load_results(made, home.folder)
+    events: list[dict[str, Any]] = []
+    assert to_csv(tidy(run_study(made, home.folder, workers=1, on_event=events.append))) == whole[1]
+    assert [event["error"] for event in events if event["kind"] == "damaged"] == [read["damaged"]]
+    assert {event["missing"] for event in events if event["kind"] == "plan"} == {0}
+    assert kept.read_bytes() == before
+
+
+def test_a_damaged_account_and_a_damaged_cell_are_both_told_and_only_the_cell_is_trained(whole: tuple[Path, str], tmp_path: Path):
+    made, search = searching()
+    home = Store(shutil.copytree(whole[0], tmp_path / "runs"))
+    account, cell = home.folder / "searches" / f"{search.id}.json", (home.search(search.id) or {})["trials"][2]["cells"][0]
+    damage(account, "cut")
+    damage(home.folder / "cells" / cell / "result.json", "cut")
+    assert len((settled(made, home).searched or {})["trials"]) == 2  # Up to the batch that lacks it.
+    events: list[dict[str, Any]] = []
+    run_study(made, home.folder, workers=1, on_event=events.append)
+    assert [event["kind"] for event in events if event["kind"] == "damaged"] == ["damaged"] * 2
+    assert [event["id"] for event in events if event["kind"] == "began"] == [cell]
+    assert (settled(made, home).searched or {}).get("found")
 
 
 def test_proposals_depend_on_the_trials_before_and_on_nothing_else():

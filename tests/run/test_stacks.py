@@ -3,6 +3,7 @@
 import pytest
 
 from sweepstake.base.errors import UserError
+from sweepstake.engine.numerics import VERSIONS
 from sweepstake.run import stacks
 from sweepstake.run.run import run_study
 from sweepstake.run.store import Store
@@ -40,6 +41,28 @@ def test_a_stack_that_stops_goes_on_at_the_last_finished_round(tmp_path):
     found = run_study(study, tmp_path / "a", stack=2, on_event=lambda event: again.append(event["kind"]))
     assert again.count("round") == 3
     assert kept(found) == kept(run_study(study, tmp_path / "b", stack=2))
+
+
+@pytest.mark.parametrize("before", ["stacked 1", "unversioned"])
+def test_a_cell_resumed_under_another_numerics_names_both(tmp_path, monkeypatch, before):
+    study, heard = small_study(seeds=1), []
+
+    def stop_after_a_round(event):
+        heard.append(event["kind"])
+        if heard.count("round") == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(VERSIONS, "stacked", 1)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, tmp_path / "a", stack=1, on_event=stop_after_a_round)
+    if before == "unversioned":
+        store, id_ = Store(tmp_path / "a"), study.planned[0].id
+        records, tensors, meta = store.load_state(id_)
+        store.save_state(id_, [{key: value for key, value in record.items() if key != "numerics"} for record in records], tensors, meta)
+    monkeypatch.setitem(VERSIONS, "stacked", 2)
+    found = run_study(study, tmp_path / "a", stack=1)[0]
+    assert found["provenance"]["numerics"] == f"{before}, stacked 2"
+    assert [record.get("numerics") for record in found["rounds"]] == [before if before != "unversioned" else None, "stacked 2", "stacked 2"]
 
 
 def test_a_diverged_cell_is_a_result_and_its_neighbour_is_whole(tmp_path):
@@ -123,6 +146,7 @@ def test_a_donor_of_the_study_is_there_before_those_who_take_its_masks_and_is_no
 
     assert [cell["status"] for cell in found] == ["done"] * 4
     assert found[0]["provenance"]["engine"] == "stacked"
+    assert found[0]["provenance"]["numerics"] == f"stacked {VERSIONS['stacked']}"
     store = Store(tmp_path / "a")
     masks = [[mask.tolist() for mask in store.masks(cell["id"])] for cell in found]
     assert masks[:2] == masks[2:] and masks[0] != masks[1]

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from sweepstake.base.errors import UserError
-from sweepstake.run.store import Store, pack, unpack, write_whole
+from sweepstake.run.files import clear_abandoned, write_whole
+from sweepstake.run.store import Store, pack, unpack
 from tests.helpers import make_cell
 
 ID = "0123456789abcdef"
@@ -59,12 +60,13 @@ def test_a_truncated_file_is_never_read_as_whole(tmp_path: Path, name: str, shar
     path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
     if name == "result.json":
         assert store.get(ID) is None
-        assert store.status(ID) == "failed"
     elif name == "state.safetensors":
         assert store.load_state(ID) is None
         assert store.rounds_done(ID) == 0
     else:
         assert store.failure(ID) is None
+    assert store.status(ID) == "damaged"
+    assert [each.path for each in store.look(ID).damage] == [path]
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"done"'])
@@ -77,12 +79,14 @@ def test_a_result_of_another_shape_is_none(tmp_path: Path, text: str):
 def test_kill_between_the_temporary_file_and_the_rename_leaves_the_old_file(tmp_path: Path):
     path = tmp_path / "result.json"
     write_whole(path, b"old")
-    code = ("import os, signal, sys\nfrom pathlib import Path\nfrom sweepstake.run import store\n"
-            "store.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nstore.write_whole(Path(sys.argv[1]), b'new')")
+    code = ("import os, signal, sys\nfrom pathlib import Path\nfrom sweepstake.run import files\n"
+            "files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nfiles.write_whole(Path(sys.argv[1]), b'new')")
     died = subprocess.run([sys.executable, "-c", code, str(path)], timeout=30)
     assert died.returncode == -9
     assert path.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 2  # The leftover is no result.
+    clear_abandoned(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
     write_whole(path, b"newer")
     assert path.read_bytes() == b"newer"
 
@@ -113,18 +117,19 @@ def test_a_file_a_missing_store_and_an_unwritable_one_are_told(tmp_path: Path):
 def test_a_read_only_store_is_read_and_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     finished(tmp_path / "runs")
 
-    def denied(*_: object) -> None:
+    def denied(**_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("sweepstake.run.store.write_whole", denied)  # Not by chmod: root may write anywhere.
-    assert "cannot be written" in refused(tmp_path / "runs")
+    monkeypatch.setattr("sweepstake.run.store.TemporaryFile", denied)  # Not by chmod: root may write anywhere.
+    assert "cannot be written (Permission denied)" in refused(tmp_path / "runs")
     assert Store(tmp_path / "runs", create=False).status(ID) == "done"
 
 
-@pytest.mark.parametrize("marker", ['{"layout": 2}', "{}", "[1]", "", "not json"])
-def test_a_store_of_another_layout_is_not_touched(tmp_path: Path, marker: str):
+@pytest.mark.parametrize(("marker", "said"), [('{"layout": 2}', "its layout is 2, and this version reads 1"), ("{}", "damaged"),
+                                             ("[1]", "damaged"), ("", "damaged"), ("not json", "damaged")])
+def test_a_store_of_another_layout_is_not_touched(tmp_path: Path, marker: str, said: str):
     (tmp_path / "sweepstake-store.json").write_text(marker)
-    assert "and this version reads 1" in refused(tmp_path)
+    assert said in refused(tmp_path)
     assert not (tmp_path / "cells").exists()
 
 

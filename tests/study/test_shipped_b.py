@@ -3,8 +3,7 @@
 import pytest
 from msgspec import structs
 
-from sweepstake.base.cell import cell_id
-from sweepstake.pieces import neutral_options
+from sweepstake.pieces import cell_id
 from sweepstake.study.study import load_study
 
 CELLS = {"dense-supermasks": 20, "dense-supermasks-wide": 3, "dense-supermasks-ablation": 21, "reduced-parameters": 50,
@@ -49,7 +48,7 @@ def test_the_second_look_at_reduced_parameters_trains_longer_on_more_images_and_
 
 def test_prune_ready_keeps_the_names_of_its_results():
     study = load_study("prune-ready")
-    assert [cell_id(cell, neutral_options) for cell in study.cells][:2] == [planned.id for planned in study.planned][:2]
+    assert [cell_id(cell) for cell in study.cells][:2] == [planned.id for planned in study.planned][:2]
     assert (study.planned[0].id, study.planned[-1].id) == ("7fa0df2b52c5d7d1", "caaf4ca41349609f")
 
 

@@ -1,0 +1,94 @@
+"""Before the run: which claims and figures no result could answer. Stand-in results are read as real ones will be."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+from typing import Any, Protocol
+
+from sweepstake.base.errors import UserError
+from sweepstake.base.specs import ClaimSpec, FigureSpec
+from sweepstake.read import analysis, claims, statistics
+from sweepstake.read.analysis import Row, StudyLike
+
+
+class ForeseenLike(Protocol):
+    """What is known of a cell before it trains."""
+
+    @property
+    def kept(self) -> Sequence[float] | None: ...
+
+
+def heed(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> list[str]:
+    """What cannot be answered: refused for a study as written, told for one that --quick or --set has changed. Few seeds are told."""
+    place = getattr(study, "path", "") or study.name
+    never, few = unanswerable(study, foreseen)
+    if never and not (study.quick or study.overrides):
+        raise UserError(*(f"{place}: {problem}" for problem in never))
+    some = f"{len(few)} of {len(study.claims)} claims have fewer than {statistics.MIN_SEEDS} seeds, so they will stay undecided."
+    return [*never, *([some] if few else [])]
+
+
+def unanswerable(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> tuple[list[str], list[int]]:
+    """The claims and figures that no result of this study answers, and the numbers of the claims that have too few seeds to be decided.
+
+    A claim on cells whose levels hang on scores, or on data that are not here, is passed over.
+    """
+    known = [one for one in study.planned if one.id in foreseen and foreseen[one.id].kept is not None]
+    unknown = [dict(one.labels) for one in study.planned if one not in known]
+    results = [_stand_in(one, foreseen[one.id].kept or []) for one in known]
+    rows, curves = analysis.tidy(results, timing=True), analysis.curves(results)
+    never, few = list[str](), list[int]()
+    for number, (claim, verdict) in enumerate(zip(study.claims, claims.judge(study, rows) if rows else [], strict=False), 1):
+        if any(_is_about(claim, labels) for labels in unknown):
+            continue
+        if verdict.effect is not None or (claim.test == "more_stable" and len({row["seed"] for row in rows}) < statistics.MIN_SEEDS):
+            few += [number] if verdict.n < statistics.MIN_SEEDS else []
+        else:
+            named = f" ({claim.name})" if claim.name else ""
+            never.append(f"[[claim]] {number}{named} cannot be answered: {verdict.reason.replace('was measured', 'will be measured')}")
+    for number, figure in enumerate(study.figures, 1):
+        if not any(analysis.chosen([labels], figure.where) for labels in unknown):
+            drawn = analysis.chosen(rows, figure.where), analysis.chosen(curves, figure.where)
+            never += [f"[[figure]] {number} {problem}" for problem in _undrawn(figure, *drawn)]
+    return never, few
+
+
+def _is_about(claim: ClaimSpec, labels: Row) -> bool:
+    """Whether a cell of these labels is among those the claim chooses."""
+    here = analysis.chosen([labels], claim.where)
+    return any(analysis.chosen(here, side) for side in (claim.this, claim.than or claim.this))
+
+
+def _undrawn(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row]) -> Iterator[str]:
+    if not rows:
+        return
+    column, points = None, rows
+    if figure.kind in ("accuracy_by_kept", "early_stop_by_kept"):
+        column = "early_step" if figure.kind == "early_stop_by_kept" else analysis.column(figure.metric, figure.at)
+    elif figure.kind == "learning_curves":
+        column, points = figure.metric, curves
+    if column and all(row.get(column) is None for row in points):
+        needs = " It needs a validation split." if column.startswith(("validation", "early")) else ""
+        yield f"({figure.kind}) has nothing to draw: no {column} will be measured.{needs}"
+    last = max(row["round"] for row in rows)
+    if figure.every and 0 < last < figure.every:
+        yield f"({figure.kind}): every = {figure.every} chooses round 0 alone, for the last round is {last}. Say every = {last} or less."
+
+
+def _stand_in(planned: analysis.PlannedLike, kept: Sequence[float]) -> dict[str, Any]:
+    """A result of the shape this cell's will have, its numbers drawn."""
+    cell, draw = planned.cell, Random(planned.id)
+
+    def measured() -> dict[str, Any]:
+        one = {"loss": draw.random(), "accuracy": draw.random()}
+        return {"train": one, "validation": one if cell.validation else None, "test": one}
+
+    steps = 2 if cell.steps is None else min(cell.steps, 2)
+    curve = {name: [0.5] for name in ("train_loss", "test_loss", "test_accuracy",
+                                      *(("validation_loss", "validation_accuracy") if cell.validation else ()))}
+    rounds = [{
+        "round": round_, "kept_fraction": fraction, "kept": 0, "kept_by_layer": {}, "size_by_layer": {},
+        "units_by_layer": {"hidden": 1000, "output": 10}, "alive_units": {"hidden": draw.randrange(1000), "output": 10},
+        "steps": steps, "diverged": False, "end": measured(), "early": {"step": steps // 2, **measured()} if cell.validation else None,
+        "curve": {"step": [0], **curve}, "proofs": {}, "seconds": {"train": 1 + draw.random(), "evaluate": 0.1},
+    } for round_, fraction in enumerate(kept)]
+    return {"id": planned.id, "labels": planned.labels, "seed": cell.seed, "status": "done", "rounds": rounds, "provenance": {}}
