@@ -44,7 +44,8 @@ def study_file() -> str:
         ("seeds", "1", "How many replicates (`5` is 0 to 4) or which (`[42, 43]`)."),
         ("keep_target", "", "The fraction to end at: each of n rounds keeps p^(1/n). In the place of `keep`."),
         ("case", "", "`[[case]]` tables with a `label` and any cell keys: values that vary together, as one axis named `case`."),
-        ("plugins", "", 'Files with pieces of your own, relative to the study: `["mine.py"]`.'),
+        ("plugins", "", 'Files with pieces of your own, relative to the study: `["mine.py"]`. '
+         'Each may import what is installed.'),
         ("search", "", "`[search]`: a value that is looked for before the study runs (below)."),
         ("quick", "", "`[quick]`: keys that replace the study's under `--quick`."),
         ("machine", "", "`[machine]`: what cannot change numbers (below)."),

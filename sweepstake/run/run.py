@@ -11,7 +11,7 @@ import msgspec
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.base.values import shown
-from sweepstake.pieces import told
+from sweepstake.pieces import check_not_loading, told
 from sweepstake.pieces.datasets import spec_of
 from sweepstake.run.executors import Event, in_processes
 from sweepstake.run.search import search_first, settled
@@ -30,6 +30,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     On the CPU a process a core takes one cell after another; with a `device`, or a `stack` size, cells train side by side.
     A failed cell is a result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round kept.
     """
+    check_not_loading("run_study")
     count = worker_count(study.machine.workers if workers is None else workers)
     home = Store(store or study.machine.store or "runs")
     home.keep_study(study.name, study.text)

@@ -156,7 +156,7 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
         try:
             load_plugin(folder / plugin)
         except UserError as error:
-            problems += [f"{place}: {problem}" for problem in error.problems]
+            raise UserError(*problems, *(f"{place}: {problem}" for problem in error.problems)) from error  # Its names would be missed below.
     seeds = _seeds(table.get("seeds", 1), place, problems)
     search = _read_search(table, f"{place}: [search]", problems) if "search" in table else None
     if "search" in table and search is None:
