@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 INTRO = """Say a lottery-ticket study in one small file; get every run of it trained, kept, and read back as
 figures, statistics and a verdict on each claim.
 
+A study that names plug-ins runs their Python code, whatever the command, and says so first.
+
 first steps:
   sweepstake demo                      a whole study in under a minute, on digits inside the package
   sweepstake run prune-ready --quick   a paper's study, small; without --quick in full
@@ -134,7 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
   sweepstake pieces criterion
   sweepstake pieces init --plugins mine.py""", study=False)
     made.add_argument("set", metavar="SET", nargs="?", help="one open set: dataset, model, init, lr_schedule, criterion, allocation or reset")
-    made.add_argument("--plugins", metavar="FILE", nargs="*", default=[], help="plug-in files to load first")
+    made.add_argument("--plugins", metavar="FILE", nargs="*", default=[], help="plug-in files to load first: their code is run")
 
     made = add("demo", demo, "run the demo study: 4 inits x 5 seeds x 15 rounds on 8 x 8 digits", """  sweepstake demo
   sweepstake demo --store /tmp/demo""", study=False)
@@ -373,8 +375,11 @@ def pieces(options: argparse.Namespace) -> int:
     from sweepstake.base.values import shown
     from sweepstake.pieces import REGISTRIES, load_plugin
 
-    for path in options.plugins:
-        load_plugin(Path(path))
+    paths = [Path(path) for path in options.plugins]
+    if paths:
+        _tell_plugins(paths)
+    for path in paths:
+        load_plugin(path)
     if options.set and options.set not in REGISTRIES:
         raise UserError(unknown(f"pieces {options.set}", "open set", options.set, REGISTRIES, "`sweepstake pieces` lists all."))
     for set_, registry in REGISTRIES.items():
@@ -425,7 +430,15 @@ def _fetch(name: str, folder: Path, mirrors: list[str]) -> int:
 def _study(options: argparse.Namespace) -> "Study":
     from sweepstake.study.study import load_study
 
-    return load_study(options.study, overrides=options.overrides, quick=options.quick)
+    return load_study(options.study, overrides=options.overrides, quick=options.quick, before_plugins=_tell_plugins)
+
+
+def _tell_plugins(paths: Sequence[Path]) -> None:
+    """Said before any of it runs: whose code that is, somebody must have looked."""
+    told = [f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})" for path in paths if path.is_file()]
+    if told:
+        _console().print(f"Plug-ins are Python code that runs with your rights: {', '.join(told)}. Use only those that you have read, or whose "
+                         "author you trust.", style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _console() -> "Console":

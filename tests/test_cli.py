@@ -1,6 +1,7 @@
 """The door for people: one clear message, the right exit code, stdout for machines and stderr for people."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -269,3 +270,26 @@ def test_data_says_what_is_here_and_how_to_get_the_rest(call):
     assert code == 0
     assert {"digits", "mnist", "fashion_mnist"} <= set(rows)
     assert "mnist" in rows["mnist"]
+
+
+# Whose code runs
+
+@pytest.mark.parametrize("command", ["show", "status", "results", "report", "publish", "run", "pieces"])
+def test_a_plug_in_is_told_before_its_code_runs(call, elsewhere: Path, command: str):
+    code = 'import sys\nprint("ITS CODE", file=sys.stderr)\n'
+    (elsewhere / "own [b].py").write_text(code)
+    path = write_small(elsewhere, f'plugins = ["own [b].py"]\n{SMALL_TOML}')
+    digest = hashlib.sha256(code.encode()).hexdigest()[:16]
+    _, _, err = call(*(("pieces", "init", "--plugins", "own [b].py") if command == "pieces" else (command, path)))
+    assert err.splitlines()[:2] == [f"Plug-ins are Python code that runs with your rights: own [b].py (sha256 {digest}). Use only those that you "
+                                    "have read, or whose author you trust.", "ITS CODE"]
+    assert err.count("Plug-ins are") == 1
+
+
+def test_a_plug_in_of_an_override_is_told_too_and_one_that_is_not_there_runs_nothing(call, elsewhere: Path):
+    (elsewhere / "own.py").write_text('import sys\nprint("ITS CODE", file=sys.stderr)\n')
+    path = write_small(elsewhere)
+    told = call("show", path, "--set", "plugins=['own.py']")[2].splitlines()
+    assert [line.split(":")[0] for line in told[:2]] == ["Plug-ins are Python code that runs with your rights", "ITS CODE"]
+    assert bad(call, "show", path, "--set", "plugins=['none.py']").startswith(f"{path}: plugins: no file")
+    assert "Plug-ins are" not in call("show", path)[2]

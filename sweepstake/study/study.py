@@ -6,7 +6,7 @@ A list is an axis: `init = ["xavier_normal", "kaiming_normal"]` runs both, and a
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -100,8 +100,13 @@ def shipped_studies() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
 
 
-def load_study(source: str | Path, *, overrides: Sequence[str] = (), quick: bool = False) -> Study:
-    """A shipped study by name, or a study file by path; `overrides` are `key=value` as on the command line."""
+def load_study(source: str | Path, *, overrides: Sequence[str] = (), quick: bool = False,
+               before_plugins: Callable[[Sequence[Path]], None] = lambda _: None) -> Study:
+    """A shipped study by name, or a study file by path; `overrides` are `key=value` as on the command line.
+
+    The files that a study names as plug-ins are Python code, and reading the study runs them: read the code of others first.
+    `before_plugins` is called with their paths before any is run.
+    """
     path = _find(str(source))
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -113,7 +118,8 @@ def load_study(source: str | Path, *, overrides: Sequence[str] = (), quick: bool
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOML's own, and Python's for a number of 5,000 digits.
         raise UserError(f"{source}: not TOML: {error}. Text wants quotes, a list wants commas, a key stands once.") from error
-    return read_study(table, name=path.stem, path=str(source), text=text, folder=path.parent, overrides=overrides, quick=quick)
+    return read_study(table, name=path.stem, path=str(source), text=text, folder=path.parent, overrides=overrides, quick=quick,
+                      before_plugins=before_plugins)
 
 
 def _find(source: str) -> Path:
@@ -132,7 +138,8 @@ def _find(source: str) -> Path:
 
 
 def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str = "", folder: Path = Path(),
-               overrides: Sequence[str] = (), quick: bool = False) -> Study:
+               overrides: Sequence[str] = (), quick: bool = False,
+               before_plugins: Callable[[Sequence[Path]], None] = lambda _: None) -> Study:
     """A study from its parsed TOML."""
     place, problems = path or name, list[str]()
     table = dict(table)
@@ -152,6 +159,8 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
     for key in [key for key in table if key not in KEYS or key == "quick"]:
         problems.append(unknown(f"{place}: {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
     plugins: list[str] = _convert(table.get("plugins", []), list[str], f"{place}: plugins", problems) or []
+    if plugins:
+        before_plugins([folder / plugin for plugin in plugins])
     for plugin in plugins:
         try:
             load_plugin(folder / plugin)
