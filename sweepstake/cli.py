@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstake.base.errors import UserError
+from sweepstake.base.text import hidden_in, visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from sweepstake.run.progress import Terminal
     from sweepstake.study.study import Study
 
 INTRO = """Say a lottery-ticket study in one small file; get every run of it trained, kept, and read back as
@@ -39,21 +39,30 @@ def command() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0, or 2 for a mistake in what was given, 1 for cells that failed, 130 after Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = build_parser()
+    for said in arguments:
+        if problem := hidden_in(said):
+            print(f"{visible(said)}: {problem}.", file=sys.stderr)
+            return 2
     options = parser.parse_args(arguments)
     try:
         code = options.command(options)
         sys.stdout.flush()
         return code
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(visible(error), file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has read enough; nothing more may be written there, at exit neither.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"{error.filename or 'disk'}: {error.strerror or error}. What is finished is kept; name another place with --store or --out.",
+        print(f"{visible(error.filename or 'disk')}: {error.strerror or error}. What is finished is kept; name another place with --store or --out.",
               file=sys.stderr)
+        return 2
+    except UnicodeEncodeError as error:  # A folder whose name is no text, or an output that takes only ASCII.
+        print(f"{visible(error.object[max(0, error.start - 60):error.end])!a} cannot be written in {error.encoding}. Name folders in UTF-8; "
+              "for an output that takes less, say PYTHONUTF8=1.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
@@ -169,7 +178,7 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
     console = _console()
     if study.quick or study.overrides:
         said = " and ".join([*(["--quick"] if study.quick else []), *(f"--set {o}" for o in study.overrides)])
-        console.print(f"{study.name}: not the study as written, but with {said}.", style="yellow", highlight=False)
+        console.print(f"{study.name}: not the study as written, but with {said}.", style="yellow")
     shown = display(console)
     try:
         with shown:
@@ -180,7 +189,7 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
     return _tell(study, found, options, console)
 
 
-def _stopped(study: "Study", options: argparse.Namespace, console: "Console") -> int:
+def _stopped(study: "Study", options: argparse.Namespace, console: "Terminal") -> int:
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
@@ -190,8 +199,8 @@ def _stopped(study: "Study", options: argparse.Namespace, console: "Console") ->
     kept = [store.status(p.id) for p in study.planned]
     begun = [store.rounds_done(p.id) for p, s in zip(study.planned, kept, strict=True) if s == "begun"]
     console.print(f"stopped. Kept in {store.folder}: {sum(s in ('done', 'diverged') for s in kept)} of {len(kept)} cells whole"
-                  + (f", and {sum(begun)} finished rounds of {len(begun)} more" if begun else "") + ".", highlight=False)
-    console.print(f"Go on with: sweepstake {' '.join(_quoted(sys.argv[1:]))}", highlight=False, soft_wrap=True)
+                  + (f", and {sum(begun)} finished rounds of {len(begun)} more" if begun else "") + ".")
+    console.print(f"Go on with: sweepstake {' '.join(_quoted(sys.argv[1:]))}", soft_wrap=True)
     return 130
 
 
@@ -201,7 +210,7 @@ def _quoted(words: Sequence[str]) -> list[str]:
     return [shlex.quote(word) for word in words]
 
 
-def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console") -> int:
+def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Terminal") -> int:
     """The table and the verdicts to people, the report to a file, its path to stdout."""
     from sweepstake.read.analysis import tidy
     from sweepstake.read.claims import verdicts
@@ -215,13 +224,13 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
         console.print(terminal_table(study, rows))
         for verdict in verdicts(study, found):
             colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
-            console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
-            console.print(f"{verdict.says}  ({verdict.reason})", highlight=False, markup=False)
+            console.print(f"{verdict.verdict:>12}", style=colour, end="  ")
+            console.print(f"{verdict.says}  ({verdict.reason})")
     _tell_search(study, console)
     _bad(found, store, console)
     missing = sum(r["status"] == "missing" for r in found)
     if missing and rows:
-        console.print(f"{missing} of {len(found)} cells are missing from {store}; `sweepstake run` computes them.", style="yellow", highlight=False)
+        console.print(f"{missing} of {len(found)} cells are missing from {store}; `sweepstake run` computes them.", style="yellow")
     if not rows:
         console.print("Nothing is finished yet, so there is no report.")
         return 1
@@ -231,12 +240,12 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     return 1 if any(r["status"] == "failed" for r in found) else 0
 
 
-def _tell_search(study: "Study", console: "Console") -> None:
+def _tell_search(study: "Study", console: "Terminal") -> None:
     """What a search has found, or how far it is."""
     from sweepstake.study.search import in_words
 
     if study.searched:
-        console.print(f"search: {in_words(study.searched)}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"search: {in_words(study.searched)}", soft_wrap=True)
 
 
 def report_name(study: "Study") -> str:
@@ -245,17 +254,17 @@ def report_name(study: "Study") -> str:
     return "-".join([study.name, *(["quick"] if study.quick else []), *([digest] if digest else [])])
 
 
-def _bad(found: list[dict[str, Any]], store: Path, console: "Console") -> None:
+def _bad(found: list[dict[str, Any]], store: Path, console: "Terminal") -> None:
     failed = [r for r in found if r["status"] == "failed"]
     for each in failed[:5]:
         said = ", ".join([*each["labels"].values(), f"seed {each['seed']}"])
-        console.print(f"failed: {said} ({each['id']}): {(each['error'] or '').splitlines()[0]}", style="red", highlight=False, markup=False)
+        console.print(f"failed: {said} ({each['id']}): {(each['error'] or '').splitlines()[0]}", style="red")
     if len(failed) > 5:
-        console.print(f"... and {len(failed) - 5} more.", style="red", highlight=False)
+        console.print(f"... and {len(failed) - 5} more.", style="red")
     if failed:
         where = store / "cells" / failed[0]["id"] / "failure.json"
         console.print(f"The whole story: {where}{' and its neighbours' if len(failed) > 1 else ''}. `sweepstake run ... --retry` computes "
-                      f"{'them' if len(failed) > 1 else 'it'} again.", highlight=False, soft_wrap=True)
+                      f"{'them' if len(failed) > 1 else 'it'} again.", soft_wrap=True)
 
 
 def show(options: argparse.Namespace) -> int:
@@ -276,7 +285,7 @@ def show(options: argparse.Namespace) -> int:
     store = Store(folder, create=False) if (folder / "sweepstake-store.json").exists() else None
     study = settled(study, store) if store else study
     workers = worker_count(study.machine.workers if options.workers is None else options.workers)
-    console.print(study.title, style="bold", highlight=False)
+    console.print(study.title, style="bold")
     table = Table(box=None, show_header=False, pad_edge=False)
     for axis, labels in study.axes.items():
         table.add_row(axis, ", ".join(labels))
@@ -286,20 +295,20 @@ def show(options: argparse.Namespace) -> int:
         cell = stack.planned[0].cell
         long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
         console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {told('model', cell.model)} on {cell.dataset.name}, "
-                      f"{_count(cell.rounds, 'round')} after the first, {long} each", highlight=False, markup=False)
+                      f"{_count(cell.rounds, 'round')} after the first, {long} each")
     check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
     if study.search:
         spec = study.search.spec
         console.print(f"search: {spec.trials} trials of {_count(len(spec.seeds), 'seed')} each, for {spec.field} \"{spec.name}\"; "
-                      + (in_words(study.searched) if study.searched else "not begun."), highlight=False, markup=False)
+                      + (in_words(study.searched) if study.searched else "not begun."))
     cost = estimate(with_search(study), workers, store)
     console.print(f"{_count(cost.cells, 'cell')} in {_count(cost.stacks, 'stack')}; "
-                  f"{cost.cells - cost.missing} are in {folder} already.", highlight=False)
+                  f"{cost.cells - cost.missing} are in {folder} already.")
     if cost.seconds is None:
-        console.print(f"No estimate: {cost.how}.", highlight=False)
+        console.print(f"No estimate: {cost.how}.")
     elif cost.missing:
         console.print(f"About {clock(cost.seconds)} on {workers} worker{'s' * (workers != 1)} ({cost.steps:,} steps; {cost.how}) "
-                      f"and {(cost.bytes or 0) / 1e6:.1f} MB of disk.", highlight=False)
+                      f"and {(cost.bytes or 0) / 1e6:.1f} MB of disk.")
     if options.cells:
         for planned in study.planned:
             print(planned.id, f"seed={planned.cell.seed}", *(f"{k}={v}" for k, v in planned.labels.items()), sep="\t")
@@ -328,7 +337,7 @@ def status(options: argparse.Namespace) -> int:
     for planned in study.planned:
         if store.status(planned.id) == "begun":
             console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
-                          f"{store.rounds_done(planned.id)} of {planned.cell.rounds + 1} rounds", highlight=False)
+                          f"{store.rounds_done(planned.id)} of {planned.cell.rounds + 1} rounds")
     _tell_search(study, console)
     _bad(load_results(study, store), store.folder, console)
     return 0
@@ -387,7 +396,7 @@ def pieces(options: argparse.Namespace) -> int:
             print(f"{set_}:")
             for name, piece in sorted(registry.pieces.items()):
                 said = ", ".join(f"{key} = {'(required)' if option.required else shown(option.default)}" for key, option in piece.options.items())
-                print(f"  {name}{f'  [{said}]' if said else ''}\n      {piece.claim}")
+                print(visible(f"  {name}{f'  [{said}]' if said else ''}\n      {piece.claim}"))
             if options.set:
                 print("takes by name:", *(f"  {name}: {says}" for name, says in registry.offers.items()), sep="\n")
     return 0
@@ -404,7 +413,7 @@ def data(options: argparse.Namespace) -> int:
     directories = data_directories(options.data)
     for row in data_status(directories):
         print(row.name, row.state, row.where or row.how, f"{row.size / 1e6:.1f} MB" if row.size else "", sep="\t")
-    console.print("looked in: " + ", ".join(map(str, directories)), style="dim", highlight=False)
+    console.print("looked in: " + ", ".join(map(str, directories)), style="dim")
     return 0
 
 
@@ -438,10 +447,10 @@ def _tell_plugins(paths: Sequence[Path]) -> None:
     told = [f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})" for path in paths if path.is_file()]
     if told:
         _console().print(f"Plug-ins are Python code that runs with your rights: {', '.join(told)}. Use only those that you have read, or whose "
-                         "author you trust.", style="dim", highlight=False, markup=False, soft_wrap=True)
+                         "author you trust.", style="dim", soft_wrap=True)
 
 
-def _console() -> "Console":
-    from rich.console import Console
+def _console() -> "Terminal":
+    from sweepstake.run.progress import Terminal
 
-    return Console(stderr=True, soft_wrap=not sys.stderr.isatty())
+    return Terminal()

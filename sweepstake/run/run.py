@@ -10,6 +10,7 @@ import msgspec
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
+from sweepstake.base.text import hidden_in, visible
 from sweepstake.base.values import shown
 from sweepstake.pieces import check_not_loading, told
 from sweepstake.pieces.datasets import spec_of
@@ -33,6 +34,8 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     check_not_loading("run_study")
     count = worker_count(study.machine.workers if workers is None else workers)
     home = Store(store or study.machine.store or "runs")
+    if problem := hidden_in(str(home.folder.absolute())):
+        raise UserError(f"{visible(home.folder.absolute())} (the store): {problem}.")
     home.keep_study(study.name, study.text)
     from sweepstake.run.data import data_directories
 
@@ -171,6 +174,9 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
     from sweepstake.engine.train import steps_in_round
 
     net = Net(cell, inputs, classes)
+    if problems := [f'model = "{cell.model.name}": layer {visible(layer)}: {problem}.' for layer in dict.fromkeys(slot.layer for slot in net.slots)
+                    if (problem := hidden_in(layer))]:
+        raise UserError(*problems)
     check_pruning(net, cell)
     steps, rewind_to = steps_in_round(cell, train_count), cell.reset.options.get("step", 0)
     if not isinstance(rewind_to, int):

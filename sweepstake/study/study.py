@@ -19,6 +19,7 @@ from msgspec import Meta
 from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep, cell_id
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
+from sweepstake.base.text import hidden_in, hidden_texts, label_problem, visible
 from sweepstake.base.values import LARGEST, convert, description, is_list, is_table, read_table, shown
 from sweepstake.pieces import REGISTRIES, load_plugin, neutral_options
 from sweepstake.pieces.datasets import spec_of
@@ -156,6 +157,10 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
             _override(table, [key], value)
     for said in overrides:
         _override(table, *_parse_override(said, problems))
+    hidden = [f"{visible(text)}: {problem}." for text in dict.fromkeys([place, name]) if (problem := hidden_in(text))]
+    hidden += hidden_texts(table, visible(place))
+    if hidden:
+        raise UserError(*hidden)
     for key in [key for key in table if key not in KEYS or key == "quick"]:
         problems.append(unknown(f"{place}: {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
     plugins: list[str] = _convert(table.get("plugins", []), list[str], f"{place}: plugins", problems) or []
@@ -185,7 +190,9 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
         check_search(search, seeds, f"{place}: [search]")
     planned = list(_expand(fixed, axes, cases, seeds, place))
     labels = {axis: [label for label, _ in values] for axis, values in axes.items()} | ({"case": [label for label, _ in cases]} if cases else {})
-    if problems := [f"{place}: {problem}" for problem in check_specs(labels, figures, claims)]:
+    problems += [f"{place}: {axis}: label {shown(each)}: {problem}." for axis, told in labels.items() for each in told
+                 if (problem := label_problem(each))]
+    if problems := problems or [f"{place}: {problem}" for problem in check_specs(labels, figures, claims)]:
         raise UserError(*problems)
     return Study(name, path, text, title or name, about, labels, tuple(planned), tuple(figures), tuple(claims), machine, quick,
                  tuple(overrides), tuple(str(folder / plugin) for plugin in plugins), search)
