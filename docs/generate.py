@@ -45,7 +45,8 @@ def study_file() -> str:
         ("seeds", "1", "How many replicates (`5` is 0 to 4) or which (`[42, 43]`)."),
         ("keep_target", "", "The fraction to end at: each of n rounds keeps p^(1/n). In the place of `keep`."),
         ("case", "", "`[[case]]` tables with a `label` and any cell keys: values that vary together, as one axis named `case`."),
-        ("plugins", "", 'Files with pieces of your own, relative to the study: `["mine.py"]`.'),
+        ("plugins", "", 'Files with pieces of your own, relative to the study: `["mine.py"]`. '
+         'Reading the study runs their code (below).'),
         ("search", "", "`[search]`: a value that is looked for before the study runs (below)."),
         ("quick", "", "`[quick]`: keys that replace the study's under `--quick`."),
         ("machine", "", "`[machine]`: what cannot change numbers (below)."),
@@ -75,6 +76,16 @@ not exist (`weight_decay = 0`) is left out, so that adding a key to sweepstake r
 ## Keys of a cell
 
 {table(field_reference())}
+## Plug-ins
+
+A plug-in is a Python file, and reading a study runs it: `show`, `status`, `results`, `report` and `publish` run it as `run` does, and so
+does `load_study`. Its code can do whatever you can. Read the plug-ins of somebody else's study before any command, or know who wrote them;
+each command first says which files it runs, with the hash (SHA-256, 16 digits) that is kept beside every result and is part of the ids. A
+study without `plugins` runs no code of its own.
+
+A plug-in may import what is installed, nothing of its own folder or of the current one. A file that is also a script puts what it does
+under `if __name__ == "__main__":`. How to write one: [CONTRIBUTING.md](../CONTRIBUTING.md).
+
 ## `[[figure]]`
 
 {table(described(FigureSpec))}

@@ -6,10 +6,9 @@
     df = results.frame()
 """
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # Nothing is imported here: under `python -m sweepstake` it would be sought in the current folder first.
 if TYPE_CHECKING:
     from sweepstake.pieces import Data, allocation, criterion, dataset, init, lr_schedule, model, reset
     from sweepstake.read.results import Results, load_results, run_study
@@ -23,7 +22,7 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Names are found when asked for: `import sweepstake` costs milliseconds and reaches no torch."""
     if name in ("Results", "load_results", "run_study"):
         from sweepstake.read import results as home

@@ -1,6 +1,7 @@
 """The door for people: every command calls one function below. What a machine reads goes to stdout, the rest to stderr."""
 
 import argparse
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstake.base.errors import UserError
+from sweepstake.base.text import hidden_in, visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from sweepstake.run.progress import Terminal
     from sweepstake.run.store import Store
     from sweepstake.study.study import Study
 
 INTRO = """Say a lottery-ticket study in one small file; get every run of it trained, kept, and read back as
 figures, statistics and a verdict on each claim.
+
+A study that names plug-ins runs their Python code, whatever the command, and says so first.
 
 first steps:
   sweepstake demo                      a whole study in under a minute, on digits inside the package
@@ -45,14 +48,19 @@ def command() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code, as EXITS tells them."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = build_parser()
+    for said in arguments:
+        if problem := hidden_in(said):
+            print(f"{visible(said)}: {problem}.", file=sys.stderr)
+            return 2
     options = parser.parse_args(arguments)
     try:
         code = options.command(options)
         sys.stdout.flush()
         return code
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(visible(error), file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has read enough; nothing more may be written there, at exit neither.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,7 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         from sweepstake.run.files import CannotWrite
 
-        print(CannotWrite(error.filename or "disk", error), file=sys.stderr)
+        print(visible(CannotWrite(error.filename or "disk", error)), file=sys.stderr)
+        return 2
+    except UnicodeEncodeError as error:  # A folder whose name is no text, or an output that takes only ASCII.
+        print(f"{visible(error.object[max(0, error.start - 60):error.end])!a} cannot be written in {error.encoding}. Name folders in UTF-8; "
+              "for an output that takes less, say PYTHONUTF8=1.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
@@ -143,7 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
   sweepstake pieces criterion
   sweepstake pieces init --plugins mine.py""", study=False)
     made.add_argument("set", metavar="SET", nargs="?", help="one open set: dataset, model, init, lr_schedule, criterion, allocation or reset")
-    made.add_argument("--plugins", metavar="FILE", nargs="*", default=[], help="plug-in files to load first")
+    made.add_argument("--plugins", metavar="FILE", nargs="*", default=[], help="plug-in files to load first: their code is run")
 
     made = add("demo", demo, "run the demo study: 4 inits x 5 seeds x 15 rounds on 8 x 8 digits", """  sweepstake demo
   sweepstake demo --store /tmp/demo""", study=False)
@@ -178,8 +190,8 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
     console = _console()
     if study.quick or study.overrides:
         said = " and ".join([*(["--quick"] if study.quick else []), *(f"--set {o}" for o in study.overrides)])
-        console.print(f"{study.name}: not the study as written, but with {said}.", style="yellow", highlight=False)
-    folder = Path(options.store or study.machine.store or "runs")
+        console.print(f"{study.name}: not the study as written, but with {said}.", style="yellow")
+    folder = study.store_folder(options.store)
     if (folder / MARKER).exists():
         _tell_other_text(study, Store(folder, create=False), console)
     shown = display(console)
@@ -187,7 +199,7 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
     def heard(event: dict[str, Any]) -> None:
         if event["kind"] == "foreseen":
             for line in heed(study, event["cells"]):
-                console.print(line, style="yellow", highlight=False, markup=False)
+                console.print(line, style="yellow")
         shown(event)
 
     try:
@@ -199,7 +211,7 @@ def _run(study: "Study", options: argparse.Namespace) -> int:
     return _tell(study, found, options, console, ran=True)
 
 
-def _stopped(study: "Study", options: argparse.Namespace, console: "Console") -> int:
+def _stopped(study: "Study", options: argparse.Namespace, console: "Terminal") -> int:
     from sweepstake.run.search import settled
     from sweepstake.run.store import Store
 
@@ -209,8 +221,8 @@ def _stopped(study: "Study", options: argparse.Namespace, console: "Console") ->
     kept = [store.look(p.id) for p in study.planned]
     begun = [each.rounds_done for each in kept if each.status == "begun"]
     console.print(f"stopped. Kept in {store.folder}: {sum(each.status in ('done', 'diverged') for each in kept)} of {len(kept)} cells whole"
-                  + (f", and {sum(begun)} finished rounds of {len(begun)} more" if begun else "") + ".", highlight=False)
-    console.print(f"Go on with: sweepstake {' '.join(_quoted(sys.argv[1:]))}", highlight=False, soft_wrap=True)
+                  + (f", and {sum(begun)} finished rounds of {len(begun)} more" if begun else "") + ".")
+    console.print(f"Go on with: sweepstake {' '.join(_quoted(sys.argv[1:]))}", soft_wrap=True)
     return 130
 
 
@@ -220,7 +232,7 @@ def _quoted(words: Sequence[str]) -> list[str]:
     return [shlex.quote(word) for word in words]
 
 
-def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Console", *, ran: bool = False) -> int:
+def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespace, console: "Terminal", *, ran: bool = False) -> int:
     """The table and the verdicts to people, the report to a file, its path to stdout. After a run nothing may be missing."""
     from sweepstake.read import counted
     from sweepstake.read.analysis import tidy
@@ -235,11 +247,11 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     if rows:
         console.print(terminal_table(study, rows))
         for line in counted.lines(found, list(study.axes), every=False):
-            console.print(line, highlight=False, markup=False)
+            console.print(line)
         for verdict in verdicts(study, found):
             colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
-            console.print(f"[{colour}]{verdict.verdict:>12}[/]  ", end="")
-            console.print(f"{sentence(verdict)}  ({verdict.reason})", highlight=False, markup=False)
+            console.print(f"{verdict.verdict:>12}", style=colour, end="  ")
+            console.print(f"{sentence(verdict)}  ({verdict.reason})")
     _tell_search(study, console)
     _tell_origins(found, console)
     _bad(study, found, store, console)
@@ -247,15 +259,15 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     diverged = all(r["status"] == "diverged" for r in found)
     if missing and (rows or ran):
         then = "was it removed meanwhile? The same command computes them" if ran else "`sweepstake run` computes them"
-        console.print(f"{missing} of {len(found)} cells are missing from {store}; {then}.", style="yellow", highlight=False, soft_wrap=True)
+        console.print(f"{missing} of {len(found)} cells are missing from {store}; {then}.", style="yellow", soft_wrap=True)
     if diverged:
         console.print("Every cell diverged: a loss or weights are not numbers. Lower lr, or look at the curves in the report.",
-                      style="yellow", highlight=False, soft_wrap=True)
+                      style="yellow", soft_wrap=True)
     home = Store(store, create=False)
     _tell_other_text(study, home, console)
     if not rows:
         bad = ran or any(r["status"] in ("failed", "damaged") for r in found)
-        console.print("Nothing is finished yet, so there is no report." if bad else nothing(study, home), highlight=False, markup=False)
+        console.print("Nothing is finished yet, so there is no report." if bad else nothing(study, home))
         return 1 if bad else 3
     page = write_report(study, found, options.out)
     console.print("report:", end=" ")
@@ -264,49 +276,49 @@ def _tell(study: "Study", found: list[dict[str, Any]], options: argparse.Namespa
     return int(diverged or (ran and missing > 0) or any(r["status"] in ("failed", "damaged") for r in found))
 
 
-def _tell_other_text(study: "Study", store: "Store", console: "Console") -> None:
+def _tell_other_text(study: "Study", store: "Store", console: "Terminal") -> None:
     """What is missing only because a plug-in's text has changed."""
     from sweepstake.run.kin import other_text
 
     if line := other_text(study, store):
-        console.print(line, style="yellow", highlight=False, markup=False)
+        console.print(line, style="yellow")
 
 
-def _tell_search(study: "Study", console: "Console") -> None:
+def _tell_search(study: "Study", console: "Terminal") -> None:
     """What a search has found, or how far it is."""
     from sweepstake.study.search import in_words
 
     if study.searched:
-        console.print(f"search: {in_words(study.searched)}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"search: {in_words(study.searched)}", soft_wrap=True)
 
 
-def _tell_origins(found: list[dict[str, Any]], console: "Console") -> None:
+def _tell_origins(found: list[dict[str, Any]], console: "Terminal") -> None:
     """Where the numbers are of several numerics or builds, a line that says so."""
     from sweepstake.read.origins import warnings
 
     for line in warnings(found):
-        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.print(line, style="yellow", soft_wrap=True)
 
 
-def _damaged(study: "Study", found: list[dict[str, Any]], console: "Console") -> None:
+def _damaged(study: "Study", found: list[dict[str, Any]], console: "Terminal") -> None:
     from sweepstake.run.run import damaged
 
     for line in damaged(study, found):
-        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.print(line, style="yellow", soft_wrap=True)
 
 
-def _bad(study: "Study", found: list[dict[str, Any]], store: Path, console: "Console") -> None:
+def _bad(study: "Study", found: list[dict[str, Any]], store: Path, console: "Terminal") -> None:
     _damaged(study, found, console)
     failed = [r for r in found if r["status"] == "failed"]
     for each in failed[:5]:
         said = ", ".join([*each["labels"].values(), f"seed {each['seed']}"])
-        console.print(f"failed: {said} ({each['id']}): {(each['error'] or '').splitlines()[0]}", style="red", highlight=False, markup=False)
+        console.print(f"failed: {said} ({each['id']}): {(each['error'] or '').splitlines()[0]}", style="red")
     if len(failed) > 5:
-        console.print(f"... and {len(failed) - 5} more.", style="red", highlight=False)
+        console.print(f"... and {len(failed) - 5} more.", style="red")
     if failed:
         where = store / "cells" / failed[0]["id"] / "failure.json"
         console.print(f"The whole story: {where}{' and its neighbours' if len(failed) > 1 else ''}. `sweepstake run ... --retry` computes "
-                      f"{'them' if len(failed) > 1 else 'it'} again.", highlight=False, soft_wrap=True)
+                      f"{'them' if len(failed) > 1 else 'it'} again.", soft_wrap=True)
 
 
 def show(options: argparse.Namespace) -> int:
@@ -331,9 +343,9 @@ def show(options: argparse.Namespace) -> int:
     workers = worker_count(study.machine.workers if options.workers is None else options.workers)
     foreseen = check_study(study, list(study.planned), data_directories(options.data) if options.data else None)
     warnings = heed(study, foreseen)
-    console.print(study.title, style="bold", highlight=False)
+    console.print(study.title, style="bold")
     for line in warnings:
-        console.print(line, style="yellow", highlight=False, markup=False)
+        console.print(line, style="yellow")
     table = Table(box=None, show_header=False, pad_edge=False)
     for axis, labels in study.axes.items():
         table.add_row(axis, ", ".join(labels))
@@ -343,22 +355,22 @@ def show(options: argparse.Namespace) -> int:
         cell = stack.planned[0].cell
         long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
         console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {told('model', cell.model)} on {cell.dataset.name}, "
-                      f"{_count(cell.rounds, 'round')} after the first, {long} each", highlight=False, markup=False)
+                      f"{_count(cell.rounds, 'round')} after the first, {long} each")
         known = [foreseen[each.id] for each in stack.planned if each.id in foreseen]
         for line in dict.fromkeys(counted.told((each.weights, each.unpruned)) for each in known):
-            console.print(f"  kept fractions are {line}", highlight=False, markup=False)
+            console.print(f"  kept fractions are {line}")
     if study.search:
         spec = study.search.spec
         console.print(f"search: {spec.trials} trials of {_count(len(spec.seeds), 'seed')} each, for {spec.field} \"{spec.name}\"; "
-                      + (in_words(study.searched) if study.searched else "not begun."), highlight=False, markup=False)
+                      + (in_words(study.searched) if study.searched else "not begun."))
     cost = estimate(with_search(study), workers, store)
     console.print(f"{_count(cost.cells, 'cell')} in {_count(cost.stacks, 'stack')}; "
-                  f"{cost.cells - cost.missing} are in {folder} already.", highlight=False)
+                  f"{cost.cells - cost.missing} are in {folder} already.")
     if cost.seconds is None:
-        console.print(f"No estimate: {cost.how}.", highlight=False)
+        console.print(f"No estimate: {cost.how}.")
     elif cost.missing:
         console.print(f"About {clock(cost.seconds)} on {workers} worker{'s' * (workers != 1)} ({cost.steps:,} steps; {cost.how}) "
-                      f"and {(cost.bytes or 0) / 1e6:.1f} MB of disk.", highlight=False)
+                      f"and {(cost.bytes or 0) / 1e6:.1f} MB of disk.")
     if options.cells:
         for planned in study.planned:
             print(planned.id, f"seed={planned.cell.seed}", *(f"{k}={v}" for k, v in planned.labels.items()), sep="\t")
@@ -388,7 +400,7 @@ def status(options: argparse.Namespace) -> int:
     for planned in study.planned:
         if kept[planned.id].status == "begun":
             console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
-                          f"{kept[planned.id].rounds_done} of {planned.cell.rounds + 1} rounds", highlight=False)
+                          f"{kept[planned.id].rounds_done} of {planned.cell.rounds + 1} rounds")
     _tell_search(study, console)
     _tell_other_text(study, store, console)
     _bad(study, load_results(study, store), store.folder, console)
@@ -447,8 +459,11 @@ def pieces(options: argparse.Namespace) -> int:
     from sweepstake.base.values import shown
     from sweepstake.pieces import REGISTRIES, load_plugin
 
-    for path in options.plugins:
-        load_plugin(Path(path))
+    paths = [Path(path) for path in options.plugins]
+    if paths:
+        _tell_plugins(paths)
+    for path in paths:
+        load_plugin(path)
     if options.set and options.set not in REGISTRIES:
         raise UserError(unknown(f"pieces {options.set}", "open set", options.set, REGISTRIES, "`sweepstake pieces` lists all."))
     for set_, registry in REGISTRIES.items():
@@ -456,7 +471,7 @@ def pieces(options: argparse.Namespace) -> int:
             print(f"{set_}:")
             for name, piece in sorted(registry.pieces.items()):
                 said = ", ".join(f"{key} = {'(required)' if option.required else shown(option.default)}" for key, option in piece.options.items())
-                print(f"  {name}{f'  [{said}]' if said else ''}\n      {piece.claim}")
+                print(visible(f"  {name}{f'  [{said}]' if said else ''}\n      {piece.claim}"))
             if options.set:
                 print("takes by name:", *(f"  {name}: {says}" for name, says in registry.offers.items()), sep="\n")
     return 0
@@ -473,7 +488,7 @@ def data(options: argparse.Namespace) -> int:
     directories = data_directories(options.data)
     for row in data_status(directories):
         print(row.name, row.state, row.where or row.how, f"{row.size / 1e6:.1f} MB" if row.size else "", sep="\t")
-    console.print("looked in: " + ", ".join(map(str, directories)), style="dim", highlight=False)
+    console.print("looked in: " + ", ".join(map(str, directories)), style="dim")
     return 0
 
 
@@ -510,10 +525,18 @@ def _found(options: argparse.Namespace) -> "tuple[Study, Store, list[dict[str, A
 def _study(options: argparse.Namespace) -> "Study":
     from sweepstake.study.study import load_study
 
-    return load_study(options.study, overrides=options.overrides, quick=options.quick)
+    return load_study(options.study, overrides=options.overrides, quick=options.quick, before_plugins=_tell_plugins)
 
 
-def _console() -> "Console":
-    from rich.console import Console
+def _tell_plugins(paths: Sequence[Path]) -> None:
+    """Said before any of it runs: whose code that is, somebody must have looked."""
+    told = [f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})" for path in paths if path.is_file()]
+    if told:
+        _console().print(f"Plug-ins are Python code that runs with your rights: {', '.join(told)}. Use only those that you have read, or whose "
+                         "author you trust.", style="dim", soft_wrap=True)
 
-    return Console(stderr=True, soft_wrap=not sys.stderr.isatty())
+
+def _console() -> "Terminal":
+    from sweepstake.run.progress import Terminal
+
+    return Terminal()

@@ -1,6 +1,7 @@
 """The door for people: one clear message, the right exit code, stdout for machines and stderr for people."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -402,3 +403,88 @@ def test_a_table_of_two_numerics_is_told_by_every_command_that_shows_it(call, el
         assert (code, err.count(f"of several numerics: {now}. ")) == (0, 1), err
         assert "numerics" not in out
     assert call("results", path, "--store", "runs")[1].splitlines()[0] == before.splitlines()[0]
+# Whose code runs
+
+@pytest.mark.parametrize("command", ["show", "status", "results", "report", "publish", "run", "pieces"])
+def test_a_plug_in_is_told_before_its_code_runs(call, elsewhere: Path, command: str):
+    code = 'import sys\nprint("ITS CODE", file=sys.stderr)\n'
+    (elsewhere / "own [b].py").write_text(code)
+    path = write_small(elsewhere, f'plugins = ["own [b].py"]\n{SMALL_TOML}')
+    digest = hashlib.sha256(code.encode()).hexdigest()[:16]
+    _, _, err = call(*(("pieces", "init", "--plugins", "own [b].py") if command == "pieces" else (command, path)))
+    assert err.splitlines()[:2] == [f"Plug-ins are Python code that runs with your rights: own [b].py (sha256 {digest}). Use only those that you "
+                                    "have read, or whose author you trust.", "ITS CODE"]
+    assert err.count("Plug-ins are") == 1
+
+
+def test_a_plug_in_of_an_override_is_told_too_and_one_that_is_not_there_runs_nothing(call, elsewhere: Path):
+    (elsewhere / "own.py").write_text('import sys\nprint("ITS CODE", file=sys.stderr)\n')
+    path = write_small(elsewhere)
+    told = call("show", path, "--set", "plugins=['own.py']")[2].splitlines()
+    assert [line.split(":")[0] for line in told[:2]] == ["Plug-ins are Python code that runs with your rights", "ITS CODE"]
+    assert bad(call, "show", path, "--set", "plugins=['none.py']").startswith(f"{path}: plugins: no file")
+    assert "Plug-ins are" not in call("show", path)[2]
+
+
+# What others wrote
+
+def test_markup_in_a_label_is_text_to_the_end(call, elsewhere: Path):
+    text = SMALL_TOML.replace('"xavier_normal"', '{name = "xavier_normal", label = "relu [/leaky]"}').replace('"Small"', '"[/b] :smile:"')
+    path = write_small(elsewhere, f'{text}\n[[claim]]\nsays = "[red]x[/y]"\ntest = "matches_dense"\nmargin = 0.1\n')
+    assert "[/b] :smile:" in call("show", path)[2]
+    code, out, err = call("run", path, "--workers", 1)
+    assert (code, out) == (0, f"{Path('reports', 'small', 'report.html')}\n")
+    assert "relu [/leaky]" in err
+    assert "[red]x[/y]" in err
+    assert "relu [/leaky]" in call("results", path)[1]
+    assert call("status", path)[0] == 0
+
+
+@pytest.mark.parametrize("label", [r"\u001b[2J", r"\u0000", r"\u009b31m", r"\u202e"])
+def test_a_hidden_character_is_refused_before_anything_runs(call, elsewhere: Path, label: str):
+    path = write_small(elsewhere, SMALL_TOML.replace('"xavier_normal"', f'{{name = "xavier_normal", label = "a{label}"}}'))
+    said = bad(call, "run", path)
+    assert said == f"{path}: init: label: holds the character {label[:6]}, which cannot be shown. Take it out.\n"
+    assert [each.name for each in elsewhere.iterdir()] == ["small.toml"]
+
+
+def test_what_a_plug_in_raises_is_shown_as_text(call, elsewhere: Path):
+    (elsewhere / "own.py").write_text('raise ValueError("\\x1b[2J[/b]")\n')
+    assert r"raised ValueError: \u001b[2J[/b]." in bad(call, "show", write_small(elsewhere, f'plugins = ["own.py"]\n{SMALL_TOML}'))
+
+
+@pytest.mark.parametrize("arguments", [["show", "demo", "--set", b"title='\xff'"], [b"\xff"], ["show", b"\xff.toml"],
+                                       ["run", "demo", "--store", b"\xff"],
+                                       ["run", "demo", "--data", b"\xff"], ["report", "demo", "--out", b"\xff"], ["pieces", "--plugins", b"\xff.py"],
+                                       ["data", "--data", b"\xff"], ["show", "demo", "--set", b"title='\x1b[2J'"]])
+def test_an_argument_that_is_no_text_is_one_line(elsewhere: Path, arguments: list[str | bytes]):
+    done = subprocess.run([sys.executable, "-m", "sweepstake", *arguments], cwd=elsewhere, capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "holds a byte (0xff) that is not UTF-8" in done.stderr or r"'\u001b[2J': holds the character \u001b" in done.stderr
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("variable", ["SWEEPSTAKE_DATA", "XDG_CACHE_HOME", "KERAS_HOME", "HOME", "PWD"])
+def test_a_folder_that_is_no_text_is_one_line(elsewhere: Path, variable: str):
+    if sys.platform != "linux":
+        pytest.skip("elsewhere a file's name is text")
+    folder = os.fsencode(elsewhere) + b"/\xff"
+    os.mkdir(folder)
+    write_small(Path(os.fsdecode(folder)))
+    write_small(elsewhere)
+    environment = {**{key: value for key, value in os.environ.items() if key not in ("XDG_CACHE_HOME", "KERAS_HOME")},
+                   "PYTHONPATH": str(Path(__file__).parents[1]), variable: folder}
+    done = subprocess.run([sys.executable, "-m", "sweepstake", "run", "small.toml", "--workers", "1"], cwd=folder if variable == "PWD" else elsewhere,
+                          capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert all("holds a byte (0xff) that is not UTF-8" in line for line in done.stderr.splitlines())
+    assert done.stderr
+
+
+def test_an_output_that_takes_only_ascii_is_one_line(call, elsewhere: Path):
+    path = write_small(elsewhere, SMALL_TOML.replace('"xavier_normal"', '{name = "xavier_normal", label = "größer"}'))
+    done = subprocess.run([sys.executable, "-m", "sweepstake", "show", path, "--cells"], cwd=elsewhere, capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "cannot be written in ascii" in done.stderr.splitlines()[-1]

@@ -22,6 +22,7 @@ REGISTRIES: dict[str, Registry] = {
     r.set: r for r in (dataset, model, init, lr_schedule, criterion, allocation, reset)}
 
 _loaded: dict[Path, bytes] = {}
+_loading: list[Path] = []
 
 
 def neutral_options(set_: str, name: str) -> dict[str, object]:
@@ -42,6 +43,7 @@ def told(set_: str, ref: Ref) -> str:
 
 def load_plugin(path: Path) -> None:
     """Run a user's file, so that the pieces it decorates have names; again only when its text has changed."""
+    check_not_loading("load_study")
     path = path.resolve()
     if not path.is_file():
         raise UserError(f'plugins: no file "{path}". Paths are relative to the study file.')
@@ -53,6 +55,7 @@ def load_plugin(path: Path) -> None:
     module = types.ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
+    _loading.append(path)
     try:
         exec(compile(text, str(path), "exec"), module.__dict__)
     except UserError as error:
@@ -63,10 +66,19 @@ def load_plugin(path: Path) -> None:
         said = error.msg if isinstance(error, SyntaxError) else error
         raise UserError(f"plugins: {path}{_line_in(error, path)} raised {type(error).__name__}: {said}. "
                         "Mend the file, or take it out of plugins.") from error
+    finally:
+        _loading.pop()
     digest = hashlib.sha256(text).hexdigest()[:16]
     for registry in REGISTRIES.values():
         registry.pieces.update({name: replace(piece, source=digest) for name, piece in registry.pieces.items() if _is_from(piece, path)})
     _loaded[path] = text
+
+
+def check_not_loading(caller: str) -> None:
+    """A plug-in that reads or runs studies as it is loaded would start itself again and again, in every worker too."""
+    if _loading:
+        raise UserError(f"{caller} was called while {_loading[-1].name} was loaded as a plug-in. "
+                        'Put the call there under `if __name__ == "__main__":`.')
 
 
 def _forget(path: Path) -> None:

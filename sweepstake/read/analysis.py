@@ -12,6 +12,7 @@ import msgspec
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec, Where, label, labels_of
+from sweepstake.base.text import visible
 from sweepstake.read import statistics
 from sweepstake.run.files import write_whole
 
@@ -203,12 +204,12 @@ def to_csv(rows: Sequence[Row]) -> str:
     writer = csv.DictWriter(text, list(rows[0]) if rows else ["id", "seed", "status", "round"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
+    return visible(text.getvalue())
 
 
 def to_json(rows: Sequence[Row]) -> str:
     """A JSON list of rows, one a line."""
-    return "[\n" + ",\n".join(msgspec.json.encode(row).decode() for row in rows) + "\n]\n"
+    return visible("[\n" + ",\n".join(msgspec.json.encode(row).decode() for row in rows) + "\n]\n")
 
 
 def to_parquet(rows: Sequence[Row], path: Path | str) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweepstake.base.specs import FigureSpec, label
+from sweepstake.base.text import all_visible
 from sweepstake.read import analysis, statistics
 from sweepstake.read.analysis import PlannedLike, Row
 from sweepstake.run.files import write_text, write_whole
@@ -88,10 +89,10 @@ def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: M
 
 
 def framed(title: str, subtitle: list[str], points: Sequence[Row], body: Spec) -> Spec:
-    """What every figure has around its marks."""
-    return {"$schema": f"https://vega.github.io/schema/vega-lite/v{VEGALITE.split('.')[0]}.json", "config": CONFIG, "padding": 6,
+    """What every figure has around its marks. Whatever a store holds, a figure is text that can be drawn."""
+    return all_visible({"$schema": f"https://vega.github.io/schema/vega-lite/v{VEGALITE.split('.')[0]}.json", "config": CONFIG, "padding": 6,
             "title": {"text": title, "subtitle": subtitle}, "description": f"{title}. {' '.join(subtitle)}",
-            "data": {"values": points}, **body}
+            "data": {"values": points}, **body})
 
 
 def _settings(over: Sequence[str], axes: Mapping[str, Sequence[Any]]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sweepstake.base.errors import UserError
 from sweepstake.engine.numerics import UNVERSIONED
 from sweepstake.read.origins import numerics_of
-from sweepstake.read.publish import NOTES, cell, effect, reasons, summary_table, text_hash, verdict, verdict_table
+from sweepstake.read.publish import NOTES, cell, effect, lines, reasons, summary_table, text_hash, verdict, verdict_table
 from sweepstake.read.report import MARKS
 from sweepstake.study.search import in_words
 from sweepstake.study.study import shipped_studies
@@ -120,15 +120,16 @@ def _not_again(one: Mapping[str, Any]) -> str:
 
 def _section(study: Published, up: str) -> str:
     said, warned = study.provenance, []
+    about = lines(said["about"])
     if study.stale:
         warned.append(f"Stale: the study file has changed since these files were written. `sweepstake publish {said['study']}` writes them again.")
     if not said["whole"]:
-        warned.append(f"Not the whole study as written: {said['title']}.")
+        warned.append(f"Not the whole study as written: {cell(said['title'])}.")
     if lost := said["cells"].get("diverged"):
         warned.append(f"{lost} of {said['cells']['planned']} cells diverged and are in no mean from that round on.")
     files = [name for name in ("verdicts.md", "verdicts.json", "rows.csv", "rows.parquet", "provenance.json") if (study.folder / name).exists()]
     return "\n".join([
-        f"## {study.name}\n", f"**{said['title']}**\n", *(f"> **{warning}**\n" for warning in warned), said["about"] + "\n" * bool(said["about"]),
+        f"## {study.name}\n", f"**{cell(said['title'])}**\n", *(f"> **{warning}**\n" for warning in warned), about + "\n" * bool(about),
         _ran(said) + f" Files: {', '.join(f'[{name}]({up}/{name})' for name in files)}.\n",
         verdict_table(study.verdicts),
         *(f"<details><summary>{title}</summary>\n\n{text}\n</details>\n" for title, text in (
@@ -146,9 +147,10 @@ def _ran(said: Mapping[str, Any]) -> str:
     made = list(dict.fromkeys(", ".join(filter(None, [str(one.get("processor", "")), f"torch {one['torch']}" if "torch" in one else "",
                                                f"numerics {numerics_of(one)}"]))
                               for one in said["made_by"]))
+    made = list(map(cell, made))
     parts = [f"{said['cells']['planned']} cells ({axes}){f', {rounds} rounds each' if rounds else ''}",
              f"{_told(said['seconds']['all'])} of one core in all", *([" to ".join(days)] if days else []), *filter(None, made)]
-    return f"Run: {'; '.join(parts)}." + (f" Searched: {in_words(said['searched'])}" if said.get("searched") else "")
+    return f"Run: {'; '.join(parts)}." + (f" Searched: {cell(in_words(said['searched']))}" if said.get("searched") else "")
 
 
 def _told(seconds: float) -> str:

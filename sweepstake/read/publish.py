@@ -11,6 +11,7 @@ from typing import Any
 
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import label
+from sweepstake.base.text import visible
 from sweepstake.read import analysis, claims, figures, report, summary
 from sweepstake.read.analysis import Row, StudyLike
 from sweepstake.read.report import MARKS, Results
@@ -63,7 +64,7 @@ def _write_verdicts(study: StudyLike, rows: Sequence[Row], folder: Path, title: 
         judged = [{**one, "again": {"verdict": other["verdict"], "effect": effect(other)}} for one, other in zip(judged, second, strict=True)]
     write_text(folder / "summary.json", _json(groups))
     write_text(folder / "verdicts.json", _json(judged))
-    write_text(folder / "verdicts.md", f"# {title}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
+    write_text(folder / "verdicts.md", f"# {cell(title)}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
 
 
 def _judged(study: StudyLike, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -166,8 +167,8 @@ def verdict_table(judged: Sequence[Mapping[str, Any]]) -> str:
 
 def reasons(judged: Sequence[Mapping[str, Any]]) -> str:
     """In words what was measured, claim by claim."""
-    sources = [f" ({one['source']})" if one.get("source") else "" for one in judged]
-    return "".join(f"- **{cell(one['claim'])}**: {one['reason']}{source}\n" for one, source in zip(judged, sources, strict=True))
+    sources = [f" ({cell(one['source'])})" if one.get("source") else "" for one in judged]
+    return "".join(f"- **{cell(one['claim'])}**: {cell(one['reason'])}{source}\n" for one, source in zip(judged, sources, strict=True))
 
 
 def summary_table(groups: Sequence[Row]) -> str:
@@ -211,10 +212,19 @@ def p_value(one: Mapping[str, Any]) -> str:
     return "–" if one.get("p_holm") is None else claims.p_value(one["p_holm"])
 
 
+MARKUP = re.compile(r"<(?=[a-zA-Z/!?])|\](?=[(\[:])|&(?=#?\w+;)|\\(?=[!-/:-@[-`{-~])|[`*~$]|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown would take for a tag, a link, code, emphasis or mathematics, and not for the character that it is."""
+
+
 def cell(text: str) -> str:
-    """Text that cannot end the cell of a table it stands in."""
-    return " ".join(str(text).split()).replace("|", "\\|")
+    """Text on one line of Markdown, or in a cell of a table: it shows as it was written, and is nothing more than text."""
+    return MARKUP.sub(lambda at: f"&#{ord(at[0])};", " ".join(visible(text).split())).replace("|", "\\|")
+
+
+def lines(text: str) -> str:
+    """The same of several lines, none of which begins a heading, a list, a quotation or a line of a table."""
+    return "\n".join(re.sub(r"^([#>+=-]|\d+(?=[.)]))", lambda at: f"{at[1][:-1]}&#{ord(at[1][-1])};", cell(line)) for line in text.split("\n"))
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return visible(json.dumps(value, indent=1, ensure_ascii=False)) + "\n"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sweepstake.base.specs import label
+from sweepstake.base.text import visible
 from sweepstake.read import analysis, claims, counted, figures, origins, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
 from sweepstake.run.files import clear_abandoned, write_text
@@ -81,7 +82,7 @@ def _page(study: StudyLike, results: Results, rows: list[Row], groups: list[Row]
     from markupsafe import Markup
 
     environment = Environment(loader=PackageLoader("sweepstake.read", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)
+                              lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value)
     environment.filters["code"] = _code
     return environment.get_template("report.html.j2").render(
         study=study, verdicts=[told(verdict) for verdict in verdicts], marks=MARKS, ran=_ran(results), warnings=_warnings(study, results),
@@ -105,7 +106,7 @@ def _code(text: str) -> Any:
     """Words in backticks as code, the rest escaped."""
     from markupsafe import Markup
 
-    return Markup("").join(Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(text.split("`")))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(visible(text).split("`")))
 
 
 def _ran(results: Results) -> list[tuple[str, str]]:

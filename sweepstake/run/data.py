@@ -20,6 +20,7 @@ import numpy as np
 from sweepstake.base.cell import Ref
 from sweepstake.base.errors import UserError
 from sweepstake.base.registry import Piece
+from sweepstake.base.text import hidden_in, visible
 from sweepstake.pieces.datasets import PARTS, Data, Files, check_data, dataset, find_files, spec_of
 from sweepstake.run.fetch import PUBLISHED
 
@@ -54,7 +55,10 @@ def data_directories(given: str | Path | None) -> list[Path]:
     said = os.environ.get("SWEEPSTAKE_DATA", "").split(os.pathsep)
     keras = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
     places = [*([Path(given)] if given is not None else []), *(Path(place) for place in said if place), fetched_data(), keras]
-    return list(dict.fromkeys(place.expanduser().absolute() for place in places))
+    found = list(dict.fromkeys(place.expanduser().absolute() for place in places))
+    if problems := [f"{visible(place)} (where data sets are looked for): {problem}." for place in found if (problem := hidden_in(str(place)))]:
+        raise UserError(*problems)
+    return found
 
 
 def load_data(ref: Ref, directories: list[Path], cache: Path | None) -> Data:

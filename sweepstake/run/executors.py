@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import sys
+import sysconfig
 import time
 import types
 from collections import deque
@@ -19,6 +20,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from sweepstake.base.errors import UserError
+
+START = "forkserver" if sys.platform != "win32" else "spawn"
 DEATHS_ALLOWED = 2
 """A cell whose worker died this often before is tried once more; after that it has failed."""
 
@@ -42,10 +46,13 @@ def in_processes(tasks: Sequence[tuple[str, bytes]], work: Callable[[bytes, Conn
 
     A task that another run is computing (busy) is asked for again until its result is there.
     """
-    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+    if multiprocessing.current_process().daemon:
+        raise UserError("run_study: was called in a daemonic process (a worker of ours, or of a Pool), which may start none. Call it in the "
+                        "main process, under `if __name__ == \"__main__\":`.")
+    context = multiprocessing.get_context(START)
     waiting, deaths = deque(tasks), dict[str, int]()
     tasks_by_id, running, later = dict(tasks), list[Worker](), list[tuple[float, str]]()
-    if sys.platform != "win32":
+    if START == "forkserver":
         _start_server(context)
     try:
         while waiting or running or later:
@@ -93,16 +100,23 @@ def _start_server(context: Any) -> None:
     from multiprocessing.forkserver import ensure_running
 
     context.set_forkserver_preload(["sweepstake.run.worker", "sweepstake.run.preload"])
-    # Python 3.11 hands the server no sys.path, and it says nothing when it cannot import what it should.
-    ours = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with _quiet_environment(PYTHONPATH=ours):
+    # Python 3.11 hands the server no sys.path, and it says nothing when it cannot import what it should. Our own folder may be the
+    # current one (a checkout), so Python's own modules come before it.
+    standard = [sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED")]
+    path = [*_python_path(), *filter(None, standard), str(Path(__file__).parents[2])]
+    with _quiet_environment(PYTHONPATH=os.pathsep.join(path)), _installed_first():
         ensure_running()
+
+
+def _python_path() -> list[str]:
+    """PYTHONPATH without its empty entries, which mean the current folder."""
+    return list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
 
 
 def _start(context: Any, work: Callable[[bytes, Connection], None], id_: str, task: bytes) -> Worker:
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(task, theirs), daemon=True, name=f"sweepstake {id_}")
-    with _quiet_environment(), _no_main():
+    with _quiet_environment(PYTHONPATH=os.pathsep.join(_python_path())), _installed_first(), _no_main():
         process.start()
     theirs.close()
     return Worker(process, ours, id_, time.monotonic())
@@ -122,8 +136,8 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_
 
 @contextmanager
 def _quiet_environment(**more: str) -> Iterator[None]:
-    """One thread a worker, said before any library is imported there; our own environment is left as it was."""
-    said = {**dict.fromkeys(THREADS, "1"), **more}
+    """One thread a worker, and no current folder on its path: said before anything is imported there. Our own environment is left as it was."""
+    said = {**dict.fromkeys(THREADS, "1"), "PYTHONSAFEPATH": "1", **more}
     before = {name: os.environ.get(name) for name in said}
     os.environ.update(said)
     try:
@@ -145,3 +159,18 @@ def _no_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextmanager
+def _installed_first() -> Iterator[None]:
+    """A worker finds what is installed before what lies in the current folder or the script's, which Python has put first in ours."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    put = {"", *([str(Path(script).absolute().parent)] if script else [])} - set(map(os.path.abspath, _python_path()))
+    if str(Path(__file__).parents[2]) in map(os.path.abspath, put):
+        put = set()  # Ours itself lies there, and must be found before another that is installed.
+    before = list(sys.path)
+    sys.path.sort(key=lambda entry: entry in put)
+    try:
+        yield
+    finally:
+        sys.path[:] = before

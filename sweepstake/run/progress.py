@@ -2,6 +2,7 @@
 
 import sys
 import time
+from html import escape
 from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -10,7 +11,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweepstake.base.text import visible
 from sweepstake.run.executors import Event
+
+
+class Terminal(Console):
+    """What people read: on stderr, where text is only text, whatever it holds. Styles are said beside it, never in it."""
+
+    def __init__(self, **how: Any):
+        super().__init__(**{"stderr": True, "soft_wrap": not sys.stderr.isatty(), **how}, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(visible(text), **how)
 
 
 class Tally:
@@ -138,10 +150,10 @@ class TerminalDisplay:
     def _draw(self) -> RenderableType:
         tally, above, cells = self.tally, Table.grid(), Table.grid(padding=(0, 1))
         above.add_row(ProgressBar(max(1, tally.rounds_total), tally.rounds_now, width=min(60, self.console.width)))
-        above.add_row(Text(tally.line(), no_wrap=True, overflow="ellipsis"))
+        above.add_row(Text(visible(tally.line()), no_wrap=True, overflow="ellipsis"))
         for id_, (round_, share) in sorted(tally.running.items()):
             total = tally.rounds.get(id_, 1)
-            cells.add_row(Text(id_[:6], style="dim"), Text(tally.labels.get(id_, ""), overflow="ellipsis", no_wrap=True),
+            cells.add_row(Text(id_[:6], style="dim"), Text(visible(tally.labels.get(id_, "")), overflow="ellipsis", no_wrap=True),
                           ProgressBar(total, round_ + share, width=16),
                           Text(f"round {min(round_, total - 1)} of {total - 1}", style="dim", no_wrap=True, overflow="ellipsis"))
         return Group(above, cells)
@@ -172,6 +184,7 @@ class LineDisplay:
             self._say(self.tally.line())
 
     def _say(self, line: str) -> None:
+        line = visible(line)
         if line != self.told:
             print(line, file=self.stream, flush=True)
         self.told = line
@@ -207,7 +220,7 @@ class NotebookDisplay:
     def _draw(self) -> str:
         tally = self.tally
         return (f'<progress style="width:24em" max="{max(1, tally.rounds_total)}" value="{tally.rounds_now:.2f}"></progress> '
-                f"<span>{tally.line()}</span>")
+                f"<span>{escape(visible(tally.line()))}</span>")
 
 
 def display(console: Console | None = None) -> Any:
@@ -215,7 +228,7 @@ def display(console: Console | None = None) -> Any:
     tally = Tally()
     if "IPython" in sys.modules and _in_notebook():
         return NotebookDisplay(tally)
-    console = console or Console(stderr=True)
+    console = console or Terminal()
     return TerminalDisplay(tally, console) if console.is_terminal else LineDisplay(tally, sys.stderr)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from functools import cache
@@ -38,12 +39,12 @@ def versions() -> dict[str, str]:
 
 def _commit() -> str:
     """The commit of the checkout the package runs from, with + when it has changes; nothing when installed."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
+    root, git = Path(__file__).parents[2], shutil.which("git")
+    if not (root / ".git").exists() or not git or not os.path.isabs(git):  # A relative one would be the current folder's.
         return ""
     try:
-        head = subprocess.run(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-        dirty = subprocess.run(["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5, check=True)
+        head = subprocess.run([git, "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+        dirty = subprocess.run([git, "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")

@@ -11,8 +11,9 @@ import msgspec
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
+from sweepstake.base.text import hidden_in, visible
 from sweepstake.base.values import shown
-from sweepstake.pieces import told
+from sweepstake.pieces import check_not_loading, told
 from sweepstake.pieces.datasets import spec_of
 from sweepstake.run.executors import Event, in_processes
 from sweepstake.run.search import search_first, settled
@@ -40,8 +41,11 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     On the CPU a process a core takes one cell after another; with a `device`, or a `stack` size, cells train side by side.
     A failed cell is a result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round kept.
     """
+    check_not_loading("run_study")
     count = worker_count(study.machine.workers if workers is None else workers)
     home = Store(study.store_folder(store))
+    if problem := hidden_in(str(home.folder.absolute())):
+        raise UserError(f"{visible(home.folder.absolute())} (the store): {problem}.")
     home.clear_abandoned()
     if damage := home.keep_study(study.name, study.text):
         on_event({"kind": "damaged", "error": str(damage), "then": "it is written again"})
@@ -202,6 +206,9 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
     from sweepstake.engine.train import steps_in_round
 
     net = build_net(cell, inputs, classes)
+    if problems := [f'model = "{cell.model.name}": layer {visible(layer)}: {problem}.' for layer in dict.fromkeys(slot.layer for slot in net.slots)
+                    if (problem := hidden_in(layer))]:
+        raise UserError(*problems)
     check_pruning(net, cell)
     steps, rewind_to = steps_in_round(cell, train_count), cell.reset.options.get("step", 0)
     if not isinstance(rewind_to, int):

@@ -6,7 +6,7 @@ A list is an axis: `init = ["xavier_normal", "kaiming_normal"]` runs both, and a
 
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -19,6 +19,7 @@ from msgspec import Meta
 from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
+from sweepstake.base.text import hidden_in, hidden_texts, label_problem, visible
 from sweepstake.base.values import LARGEST, convert, description, is_list, is_table, read_table, shown
 from sweepstake.pieces import REGISTRIES, cell_id, load_plugin
 from sweepstake.pieces.datasets import spec_of
@@ -104,8 +105,13 @@ def shipped_studies() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
 
 
-def load_study(source: str | Path, *, overrides: Sequence[str] = (), quick: bool = False) -> Study:
-    """A shipped study by name, or a study file by path; `overrides` are `key=value` as on the command line."""
+def load_study(source: str | Path, *, overrides: Sequence[str] = (), quick: bool = False,
+               before_plugins: Callable[[Sequence[Path]], None] = lambda _: None) -> Study:
+    """A shipped study by name, or a study file by path; `overrides` are `key=value` as on the command line.
+
+    The files that a study names as plug-ins are Python code, and reading the study runs them: read the code of others first.
+    `before_plugins` is called with their paths before any is run.
+    """
     path = _find(str(source))
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -117,7 +123,8 @@ def load_study(source: str | Path, *, overrides: Sequence[str] = (), quick: bool
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOML's own, and Python's for a number of 5,000 digits.
         raise UserError(f"{source}: not TOML: {error}. Text wants quotes, a list wants commas, a key stands once.") from error
-    return read_study(table, name=path.stem, path=str(source), text=text, folder=path.parent, overrides=overrides, quick=quick)
+    return read_study(table, name=path.stem, path=str(source), text=text, folder=path.parent, overrides=overrides, quick=quick,
+                      before_plugins=before_plugins)
 
 
 def _find(source: str) -> Path:
@@ -136,7 +143,8 @@ def _find(source: str) -> Path:
 
 
 def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str = "", folder: Path = Path(),
-               overrides: Sequence[str] = (), quick: bool = False) -> Study:
+               overrides: Sequence[str] = (), quick: bool = False,
+               before_plugins: Callable[[Sequence[Path]], None] = lambda _: None) -> Study:
     """A study from its parsed TOML."""
     place, problems = path or name, list[str]()
     table = dict(table)
@@ -153,14 +161,20 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
             _override(table, [key], value)
     for said in overrides:
         _override(table, *_parse_override(said, problems))
+    hidden = [f"{visible(text)}: {problem}." for text in dict.fromkeys([place, name]) if (problem := hidden_in(text))]
+    hidden += hidden_texts(table, visible(place))
+    if hidden:
+        raise UserError(*hidden)
     for key in [key for key in table if key not in KEYS or key == "quick"]:
         problems.append(unknown(f"{place}: {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
     plugins: list[str] = _convert(table.get("plugins", []), list[str], f"{place}: plugins", problems) or []
+    if plugins:
+        before_plugins([folder / plugin for plugin in plugins])
     for plugin in plugins:
         try:
             load_plugin(folder / plugin)
         except UserError as error:
-            problems += [f"{place}: {problem}" for problem in error.problems]
+            raise UserError(*problems, *(f"{place}: {problem}" for problem in error.problems)) from error  # Its names would be missed below.
     seeds = _seeds(table.get("seeds", 1), place, problems)
     search = _read_search(table, f"{place}: [search]", problems) if "search" in table else None
     if "search" in table and search is None:
@@ -180,7 +194,9 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
         check_search(search, seeds, f"{place}: [search]")
     planned = list(_expand(fixed, axes, cases, seeds, place))
     labels = {axis: [label for label, _ in values] for axis, values in axes.items()} | ({"case": [label for label, _ in cases]} if cases else {})
-    if problems := [f"{place}: {problem}" for problem in check_specs(labels, figures, claims)]:
+    problems += [f"{place}: {axis}: label {shown(each)}: {problem}." for axis, told in labels.items() for each in told
+                 if (problem := label_problem(each))]
+    if problems := problems or [f"{place}: {problem}" for problem in check_specs(labels, figures, claims)]:
         raise UserError(*problems)
     return Study(name, path, text, title or name, about, labels, tuple(planned), tuple(figures), tuple(claims), machine, quick,
                  tuple(overrides), tuple(str(folder / plugin) for plugin in plugins), search)
