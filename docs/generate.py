@@ -65,7 +65,9 @@ seeds = 5                                       # times five: 20 cells
 
 A piece is a name, or a table with its options: `criterion = {{name = "magnitude_increase", weight = 0.5}}`. A list given to an
 option that holds one value is an axis too: `init = {{name = "normal", std = [0.05, 0.1]}}`. An option of an init, criterion or
-reset may differ by layer: `init = {{name = "xavier_normal", scale = {{fc1 = 0.5}}}}`. A `label` in the table names it in figures.
+reset may differ by layer: `init = {{name = "xavier_normal", scale = {{fc1 = 0.5}}}}`. A `label` in the table names it in figures;
+it is one line, and begins with none of `=`, `+`, `-` and `@`, unless it is a number: a spreadsheet would take it for a formula. No text of a
+study holds a control character. All of it is shown as the text that it is: markup in it does nothing.
 
 Only the keys of a cell are in its id, and of those only the ones that say something: a key at the value where its feature does
 not exist (`weight_decay = 0`) is left out, so that adding a key to sweepstake renames no result.
