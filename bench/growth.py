@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from sweepstake.engine.fast import FastTrainer, Run, flushed_denormals
-from sweepstake.engine.half import HalfRun, HalfTrainer, has_amx
+from sweepstake.engine.half import HalfRun, HalfTrainer
+from sweepstake.engine.kernels.amx import has_amx
 from sweepstake.engine.network import draw_init
 from sweepstake.engine.train import Start, prepare
 from sweepstake.pieces.datasets import dataset, find_files

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from sweepstake.engine.fast import FastTrainer, trainer_for
-from sweepstake.engine.half import HALF_FROM, HalfTrainer, has_amx
+from sweepstake.engine.half import HALF_FROM, HalfTrainer
+from sweepstake.engine.kernels.amx import has_amx
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.engine.train import Start, Trainer, prepare
 from tests.engine.test_fast import framed, start_of
