@@ -3,20 +3,20 @@
 # pyright: basic, reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
 
 import numpy as np
-from numba import njit
 
+from sweepstake.engine.kernels.cache import inner
 from sweepstake.engine.kernels.lanes import at_least, fill, where_positive
 from sweepstake.engine.kernels.memory import load, store
 from sweepstake.engine.kernels.records import PANEL, f32, u32
 
 
-@njit
+@inner
 def lowest(slope):
     """What z is at least taken for: a ReLU of minus infinity is 0, where 0 * infinity is not a number."""
     return f32(-np.inf) if slope else f32(-3.4e38)
 
 
-@njit
+@inner
 def activate(layer, panel, slope, act, gain):
     """gain = 1 where z > 0, else slope; h = z * gain."""
     z, least = layer.z + panel * layer.z_panel, fill(lowest(slope), 64)
@@ -27,7 +27,7 @@ def activate(layer, panel, slope, act, gain):
         store(act, z + r * PANEL, at_least(value, least) * factor)
 
 
-@njit
+@inner
 def mixed(x):
     """A bijection of 32 bits with no pattern left (lowbias32, Wellons 2018)."""
     x = u32(x ^ (x >> u32(16)))
@@ -37,7 +37,7 @@ def mixed(x):
     return u32(x ^ (x >> u32(16)))
 
 
-@njit
+@inner
 def drop(layer, panel, key, below, units, act, gain):
     """streams.dropout_keeps: image i keeps unit u where mixed(mixed((i * width + u) ^ low) + high) < below.
 

@@ -2,14 +2,13 @@
 
 # pyright: basic, reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
 
-from numba import njit
-
+from sweepstake.engine.kernels.cache import inner
 from sweepstake.engine.kernels.lanes import fill
 from sweepstake.engine.kernels.memory import fetch, store, store_levels, turn_bytes, widen
 from sweepstake.engine.kernels.records import PANEL
 
 
-@njit
+@inner
 def show(layer, batches, first, images, act):
     """order[first : first + images] -> the first layer's x: (panels, inputs, 64), or levels, two to a place.
 

@@ -9,10 +9,8 @@ the batch side by side in `room` places, a multiple of 64: (units, room).
 
 import math
 
-from numba import njit
-
 from sweepstake.engine.kernels.activations import lowest, mixed
-from sweepstake.engine.kernels.cache import compiled
+from sweepstake.engine.kernels.cache import compiled, inner
 from sweepstake.engine.kernels.halves import load_half, store_half, store_pairs, widened
 from sweepstake.engine.kernels.lanes import at_least, fill, fma, total, where_alive, where_positive
 from sweepstake.engine.kernels.memory import fetch, load, store, turn_bytes, widen
@@ -75,7 +73,7 @@ def activate(act, gain, bias, slope, key, below, by_unit):
                 store_pairs(by_unit, at + i, h, fill(f32(0), 16))
 
 
-@njit
+@inner
 def output_forward(w, bias, x, d):
     """z = w x + b: (classes, room), where d will be."""
     (classes, room), units, flat = d.shape, len(w) // len(d), d.ravel()
@@ -94,7 +92,7 @@ def output_forward(w, bias, x, d):
             store(flat, c * room + i + 48, four)
 
 
-@njit(error_model="numpy")
+@inner
 def output_loss(labels, chosen, d):
     """z -> d = (softmax(z) - onehot(y)) / B, 0 beyond the batch; returns the summed loss, log sum_c exp(z_c) - z_y."""
     (classes, room), flat, loss, share = d.shape, d.ravel(), 0.0, f32(1) / f32(len(chosen))
@@ -117,7 +115,7 @@ def output_loss(labels, chosen, d):
     return loss
 
 
-@njit
+@inner
 def output_gradient(x, d, g, bias_g):
     """Of w: (classes, units), and of b: (classes,)."""
     (classes, room), units, flat = d.shape, len(g) // len(d), d.ravel()
@@ -133,7 +131,7 @@ def output_gradient(x, d, g, bias_g):
             store_half(g, c * units + u, fill(total(sum_16), 1))
 
 
-@njit
+@inner
 def output_backward(w, d, back):
     """back = w' d: (units, room)."""
     (classes, room), units, flat = d.shape, len(w) // len(d), d.ravel()

@@ -2,14 +2,13 @@
 
 # pyright: basic, reportCallIssue=false, reportArgumentType=false
 
-from numba import njit
-
+from sweepstake.engine.kernels.cache import inner
 from sweepstake.engine.kernels.lanes import total
 from sweepstake.engine.kernels.memory import load
 from sweepstake.engine.kernels.records import PANEL, ROWS
 
 
-@njit
+@inner
 def offset(layer, w, still, r):
     """b[r], and what the still inputs add to it: still = (value * sum of their weights, value * their number) a row."""
     if layer.drift < 0:
@@ -17,7 +16,7 @@ def offset(layer, w, still, r):
     return w[layer.bias + r] + still[2 * r] + still[2 * r + 1] * w[layer.drift + r]
 
 
-@njit
+@inner
 def bias_gradient(layer, panels, layout, delta, g):
     """g of b[r] = sum over images of d[r]; and of the still inputs' drift, the same times their value."""
     for r in range(layer.rows):

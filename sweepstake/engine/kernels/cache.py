@@ -4,7 +4,7 @@ numba stamps machine code with the text of one file, its function's own: after a
 would go on running what it has.
 """
 
-# pyright: basic, reportAttributeAccessIssue=false
+# pyright: basic, reportAttributeAccessIssue=false, reportCallIssue=false
 
 import hashlib
 import sys
@@ -45,13 +45,17 @@ class FolderCache(FunctionCache):
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """numba's njit, kept on disk where anything can be written."""
+    """For what Python calls: numba's njit, kept on disk where anything can be written."""
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = njit(**options)(function)
+        dispatcher = njit(no_cfunc_wrapper=True, **options)(function)
         with suppress(RuntimeError):  # Nowhere to write: compiled once a process.
             dispatcher._cache = FolderCache(function)
         return dispatcher
     return decorate
+
+
+inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""For what only kernels call: njit without a way in from Python or C, each of which takes time to compile."""
 
 
 def are_warm(*dispatchers: Any) -> bool:

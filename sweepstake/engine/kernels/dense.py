@@ -10,9 +10,9 @@ image, and is added: sum_j w[r, j] * dark[j] to z[r], dark[j] * sum over images 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from sweepstake.engine.kernels.bias import offset
+from sweepstake.engine.kernels.cache import inner
 from sweepstake.engine.kernels.lanes import again, any_lit, fill, fma, total
 from sweepstake.engine.kernels.memory import fill_each, item, load, store, store_alive, turn_floats
 from sweepstake.engine.kernels.optimiser import optimise
@@ -42,7 +42,7 @@ def _tiles(matrix: np.ndarray, layer: Any) -> np.ndarray:
     return np.ascontiguousarray(filled.reshape(tall, ROWS, broad, COLUMNS).transpose(0, 2, 1, 3))
 
 
-@njit
+@inner
 def unlit(layer, w, still, darks, r):
     """What z[r] is in an image where nothing is lit."""
     base = offset(layer, w, still, r)
@@ -54,7 +54,7 @@ def unlit(layer, w, still, darks, r):
     return base
 
 
-@njit
+@inner
 def forward(layer, panel, w, still, darks, act, lit):
     """z[r] = unlit[r] + sum_k w[r, k] * (x[k] - dark[k]), six rows at a time.
 
@@ -94,7 +94,7 @@ def forward(layer, panel, w, still, darks, act, lit):
             store(act, out + 5 * PANEL, f)
 
 
-@njit
+@inner
 def backward(layer, panel, w, delta, gain):
     """d_in[k] = gain[k] * sum_r w[r, k] * d[r], four columns at a time."""
     x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
@@ -133,7 +133,7 @@ class Hand(NamedTuple):
 
 
 def _tile_gradient(tiles: int) -> Any:
-    @njit
+    @inner
     def tile_gradient(layer, row_tile, column, bit, first, last, hand):
         """g[r, k] = dark[k] * sum d[r] + sum over images of d[r] * (x[k] - dark[k]); 0 where the mask is.
 
@@ -172,7 +172,7 @@ def _tile_gradient(tiles: int) -> Any:
 tile_gradient_tall, tile_gradient_one = _tile_gradient(TALL), _tile_gradient(1)
 
 
-@njit
+@inner
 def turn(layer, images, act, turned):
     """x: (panels, columns, 64) -> turned: (images, columns)."""
     for i in range(0, images, 16):
@@ -181,7 +181,7 @@ def turn(layer, images, act, turned):
             turn_floats(act, x + c * PANEL, PANEL, turned, row + c, layer.turned_row)
 
 
-@njit
+@inner
 def turn_back(layer, images, height, delta, back):
     """d: (panels, height, 64) -> back: (images, height), and behind it its sum over images; returns where that is."""
     for i in range(0, images, 16):
@@ -197,7 +197,7 @@ def turn_back(layer, images, height, delta, back):
     return sums
 
 
-@njit
+@inner
 def group(layer, images, turned, lit, ends):
     """Of each group of ACROSS columns, the images in which one is lit: lit[ends[group - 1] : ends[group]]."""
     count = 0
@@ -208,7 +208,7 @@ def group(layer, images, turned, lit, ends):
         ends[column // ACROSS] = count
 
 
-@njit
+@inner
 def update(layer, w, m, v, ends, hand, rule, pace):
     """The gradient of a few tiles at a time, and at once their step."""
     g, row_tile = hand.g, 0
@@ -234,7 +234,7 @@ def update(layer, w, m, v, ends, hand, rule, pace):
         row_tile += tiles
 
 
-@njit
+@inner
 def learn(layer, images, state, bits, darks, room, rule, pace):
     """Of all panels: x and d image by image, and with them the gradient and the step of every tile."""
     height = layer.z_panel // PANEL

@@ -12,9 +12,8 @@ more file, one more name in KINDS, and one more branch a pass. Its parts:
 
 # pyright: basic, reportCallIssue=false
 
-from numba import njit
-
 from sweepstake.engine.kernels import dense, sparse
+from sweepstake.engine.kernels.cache import inner
 from sweepstake.engine.kernels.records import PANEL
 
 KINDS = (sparse, dense)
@@ -22,7 +21,7 @@ KINDS = (sparse, dense)
 SPARSE, DENSE = KINDS.index(sparse), KINDS.index(dense)
 
 
-@njit
+@inner
 def forward(layer, unit, panel, w, layout, room):
     """A panel's z, before the activation."""
     if layer.kind == DENSE:
@@ -31,7 +30,7 @@ def forward(layer, unit, panel, w, layout, room):
         sparse.forward(layer, unit, panel, w, layout.still, layout.starts, layout.places, room.act)
 
 
-@njit
+@inner
 def backward(layer, panel, w, layout, room):
     """A panel's gradient of the loss by the layer's inputs."""
     if layer.kind == DENSE:
@@ -40,7 +39,7 @@ def backward(layer, panel, w, layout, room):
         sparse.backward(layer, panel, w, layout.starts, layout.sources, layout.targets, room.delta, room.gain)
 
 
-@njit
+@inner
 def learn(layer, unit, images, state, layout, room, rule, pace):
     """The gradient of the loss by the layer's weights."""
     if layer.kind == DENSE:

@@ -4,14 +4,13 @@
 
 import math
 
-from numba import njit
-
+from sweepstake.engine.kernels.cache import inner
 from sweepstake.engine.kernels.lanes import at_least, fill, fma, lane, power_of_two, where_alive
 from sweepstake.engine.kernels.memory import load, store
 from sweepstake.engine.kernels.records import PANEL, f32, u64
 
 
-@njit
+@inner
 def exp(x):
     """e^x to about a unit in the last place, for x <= 0; below -87, which underflows, e^-87."""
     x = at_least(x, fill(f32(-87), 16))
@@ -28,7 +27,7 @@ def exp(x):
     return fma(rest, sum_, fill(f32(1), 16)) * power_of_two(whole)
 
 
-@njit
+@inner
 def cross_entropy(layer, panel, images, labels, chosen, first, act, delta):
     """d = (softmax(z) - onehot(y)) / B of a panel; returns its summed loss, log sum_c exp(z_c) - z_y."""
     z, loss, share = layer.z + panel * layer.z_panel, 0.0, f32(1) / f32(images)
@@ -52,7 +51,7 @@ def cross_entropy(layer, panel, images, labels, chosen, first, act, delta):
     return loss
 
 
-@njit
+@inner
 def tally(layer, images, labels, first, act, loss, correct):
     """What a panel adds to the loss, and to the images whose largest output (the first of equals) is their label."""
     for i in range(images):

@@ -5,8 +5,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from sweepstake.engine.kernels.cache import inner
 from sweepstake.engine.kernels.lanes import fill, fma, root
 from sweepstake.engine.kernels.memory import load, store
 from sweepstake.engine.kernels.records import f32
@@ -37,14 +37,14 @@ class Pace(NamedTuple):
 PACE = np.dtype([(name, f32) for name in Pace._fields])
 
 
-@njit
+@inner
 def pace_of(paces, step):
     """One of them, by value."""
     pace = paces[step]
     return Pace(pace.rate, pace.second, pace.decay)
 
 
-@njit(forceinline=True)
+@inner
 def stepped(w, g, m, v, at, rule, pace):
     """16 parameters w of gradient g a step on; their moments are stepped where they lie, from `at` on.
 
@@ -67,7 +67,7 @@ def stepped(w, g, m, v, at, rule, pace):
     return fma(-pace.rate, g, w)
 
 
-@njit
+@inner
 def optimise(w, m, v, at, count, g, g_at, rule, pace):
     """One step of `count` parameters (a multiple of 16), whose gradient is g[g_at : g_at + count]."""
     for i in range(0, count, 16):

@@ -9,9 +9,9 @@ levels times one `unit`, it reads *levels*, two to a place, and multiplies what 
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from sweepstake.engine.kernels.bias import offset
+from sweepstake.engine.kernels.cache import inner
 from sweepstake.engine.kernels.lanes import fill, fma, fold, part
 from sweepstake.engine.kernels.memory import item, load, load_levels, store
 from sweepstake.engine.kernels.placing import Placing
@@ -46,7 +46,7 @@ def place(placing: Placing, layer: Any, alive: np.ndarray, index: np.ndarray) ->
     placing.inputs.append((begin, columns * width))
 
 
-@njit
+@inner
 def load_floats(array, at):
     return load(array, at, 64)
 
@@ -55,7 +55,7 @@ def _of_both(made: Any) -> Any:
     """A kernel for inputs that lie as floats, and as levels; a loop for each, or LLVM spills the sums."""
     of_floats, of_levels = made(load_floats), made(load_levels)
 
-    @njit
+    @inner
     def of_both(layer, unit, *others):
         if layer.x_row < PANEL:
             of_levels(layer, unit, *others)
@@ -66,7 +66,7 @@ def _of_both(made: Any) -> Any:
 
 @_of_both
 def forward(read):
-    @njit
+    @inner
     def forward(layer, scale, panel, w, still, starts, places, act):
         """z[r] = b[r] + scale * sum_j w[r, j] * x[j]
 
@@ -91,7 +91,7 @@ def forward(read):
     return forward
 
 
-@njit
+@inner
 def backward(layer, panel, w, starts, sources, targets, delta, gain):
     """d_in[j] = gain[j] * sum_r w[r, j] * d[r]"""
     x, z = layer.x + panel * layer.x_panel, layer.z + panel * layer.z_panel
@@ -102,7 +102,7 @@ def backward(layer, panel, w, starts, sources, targets, delta, gain):
         store(delta, x + c * PANEL, sum_ * load(gain, x + c * PANEL, 64))
 
 
-@njit
+@inner
 def products(d, x):
     """d * x: (64,), added up to (16,)."""
     sum_ = part(d, 0, 16) * part(x, 0, 16)
@@ -113,7 +113,7 @@ def products(d, x):
 
 @_of_both
 def gradient(read):
-    @njit
+    @inner
     def eight_dots(d, act, x, places, j):
         """Lane i of 8: the sum over images of d * x[j + i]. Folding eight together costs as much as folding one."""
         a = fold(products(d, read(act, x + item(places, j))), products(d, read(act, x + item(places, j + 4))), 4)
@@ -123,7 +123,7 @@ def gradient(read):
         eight = fold(fold(a, c, 2), fold(b, e, 2), 1)
         return part(fold(eight, eight, 8), 0, 8)
 
-    @njit
+    @inner
     def gradient(layer, scale, panels, starts, places, act, delta, g):
         """g[r, j] = scale * sum over images of d[r] * x[j]
 

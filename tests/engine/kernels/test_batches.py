@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from numba import njit
 
 from sweepstake.engine.fast import FastTrainer, Run
 from sweepstake.engine.kernels.batches import show
 from sweepstake.engine.train import Start, prepare
 from tests.helpers import make_cell, tiny_images
+
+
+@njit
+def shown_by_numba(layers, batches, first, images, act):
+    show(layers[0], batches, first, images, act)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 3), (3, 7), (4, 4), (8, 8), (5, 29)])
@@ -22,7 +28,7 @@ def test_a_batch_is_laid_out_as_its_images_are_normalised(height, width, batch):
     run = Run(trainer, cell, Start(w * mask, mask), 0)
     order, act, plan = run.batches.order, run.room.act, run.plan
     for first in (0, batch, 2 * batch):
-        show(plan.layers[0], run.batches, first, batch, act)
+        shown_by_numba(plan.layers, run.batches, first, batch, act)
         panel, inputs = plan.layers[0]["x_panel"], range(len(plan.inputs))
         shown = np.stack([act[u * 64 + i % 64 + i // 64 * panel] for u in inputs for i in range(batch)])
         chosen = images.train.x[order[first:first + batch].astype(np.int64)]
