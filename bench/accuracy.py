@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sweepstake.engine.half import has_amx
+from sweepstake.engine.kernels.amx import has_amx
 from sweepstake.read.results import run_study
 from sweepstake.read.statistics import mean, paired_differences, t_interval
 from sweepstake.study.study import read_study

@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from sweepstake.engine.build import draw_init
-from sweepstake.engine.fast import FastTrainer, Run, flushed_denormals
-from sweepstake.engine.half import HalfRun, HalfTrainer, has_amx
+from sweepstake.engine.fast import FastRound, FastTrainer, KernelRound, flushed_denormals
+from sweepstake.engine.half import HalfRound, HalfTrainer
 from sweepstake.engine.images import prepare
+from sweepstake.engine.kernels.amx import has_amx
 from sweepstake.engine.train import Start
 from sweepstake.pieces.datasets import dataset, find_files
 from sweepstake.read.figures import PALETTE, SHAPES, framed, to_svg
@@ -42,7 +43,7 @@ def points() -> list[Point]:
     return list(dict.fromkeys(found))
 
 
-def run_of(point: Point, data: Any) -> Run:
+def run_of(point: Point, data: Any) -> KernelRound:
     precision, kept, width, batch = point
     cell = read_study({"dataset": "mnist", "normalise": "unit", "subset": 10_000, "batch_size": batch, "steps": 20_000, "rounds": 0,
                        "model": {"name": "mlp", "hidden": [round(300 * width), round(100 * width)]}, "precision": precision},
@@ -55,7 +56,7 @@ def run_of(point: Point, data: Any) -> Run:
         if slot.role == "bias":
             slot.of(mask)[:] = True
     start = Start(w * mask, mask)
-    return HalfRun(half, cell, start, 0) if half else Run(trainer, cell, start, 0)
+    return HalfRound(half, cell, start, 0) if half else FastRound(trainer, cell, start, 0)
 
 
 def steps(data: Any, repeats: int) -> tuple[dict[Point, float], float]:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import torch
 
-from sweepstake.engine.fast import FastTrainer, Run, flushed_denormals
+from sweepstake.engine.fast import FastRound, FastTrainer, flushed_denormals
 from sweepstake.engine.images import Images, prepare
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.pieces.datasets import dataset, find_files
@@ -34,11 +34,11 @@ class Ours:
         first = first_state(trainer, LENET)
         self.starts = [first.start, *(state.start for _, state in run_rounds(trainer, LENET, first))]
         self.stepper = FastTrainer(msgspec.structs.replace(LENET, steps=5000), self.images)
-        self.runs: dict[int, Run] = {}
+        self.runs: dict[int, FastRound] = {}
 
     def steps(self, round: int, steps: int) -> dict[str, float]:
         if round not in self.runs:
-            self.runs[round] = Run(self.stepper, LENET, self.starts[round], round)
+            self.runs[round] = FastRound(self.stepper, LENET, self.starts[round], round)
         with flushed_denormals():
             self.runs[round].steps(0, 20)
             began = time.perf_counter()

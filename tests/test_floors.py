@@ -109,3 +109,12 @@ def test_no_file_of_a_floor_imports_itself_back_not_even_lazily():
             edges[name] = {other for other in imports_of(path) if other != name and other.count(".") > 1}
     assert cycles(edges) == set()
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == {"b", "c"}
+
+
+def test_no_private_name_is_imported_from_another_file():
+    bad = []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sweepstake"):
+                bad += [f"{path.relative_to(PACKAGE)}: {alias.name}" for alias in node.names if alias.name.startswith("_") and alias.name != "__version__"]
+    assert bad == []

@@ -5,8 +5,9 @@ from torch import nn
 
 from sweepstake.base.cell import Cell
 from sweepstake.engine.fast import FastTrainer
-from sweepstake.engine.half import HalfTrainer, has_amx
+from sweepstake.engine.half import HalfTrainer
 from sweepstake.engine.images import Images
+from sweepstake.engine.kernels.amx import has_amx
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.thin import ThinTrainer
 from sweepstake.engine.thin import covers as can_be_thinned

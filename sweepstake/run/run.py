@@ -59,6 +59,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
         from sweepstake.run.stacks import check_device
 
         check_device(device)
+    from sweepstake.engine.kernels.step import are_compiled
     from sweepstake.run.worker import Task, work
 
     text = study.text if not (study.overrides or study.quick) else f"{study.text}\n# run with: {_said_with(study)}\n"
@@ -93,7 +94,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
 
             in_stacks([[tasks[p.id] for p in each.planned] for each in stack_cells(wanted)], device, stack, on_event)
         else:
-            if not kernels_are_compiled():
+            if not are_compiled():
                 on_event({"kind": "compiling"})
             limit = study.machine.timeout_minutes
             in_processes([(id_, msgspec.json.encode(task)) for id_, task in tasks.items()], work, count, heard,
@@ -103,12 +104,6 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
         on_event({"kind": "foreseen", "cells": check_study(study, list(study.planned), directories)})
     compute(search_first(study, home, compute, retry, on_event).planned)
     return load_results(study, home)
-
-
-def kernels_are_compiled() -> bool:
-    """Whether numba's cache beside the kernels is as new as they are; where it lies elsewhere, we say "compiling" once too often."""
-    source = Path(__file__).parents[1] / "engine" / "kernels.py"
-    return any(index.stat().st_mtime >= source.stat().st_mtime for index in (source.parent / "__pycache__").glob("kernels.train_steps-*.nbi"))
 
 
 def worker_count(asked: int | None) -> int:

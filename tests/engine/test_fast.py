@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from numba import njit
 from numba.core.runtime import _nrt_python, rtsys
 
 from sweepstake.base.cell import Scaling
-from sweepstake.engine import half, kernels, streams
+from sweepstake.engine import streams
 from sweepstake.engine.build import draw_init
 from sweepstake.engine.choose import covers
-from sweepstake.engine.fast import DENSE_FROM, FastTrainer, Run, flushed_denormals
+from sweepstake.engine.fast import FastRound, FastTrainer, flushed_denormals
 from sweepstake.engine.images import prepare
+from sweepstake.engine.kernels import step as kernels
+from sweepstake.engine.kernels.plan import DENSE_FROM
+from sweepstake.engine.kernels.records import PANEL, ROWS
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.engine.train import Start
@@ -136,11 +138,11 @@ def test_only_what_can_matter_is_computed():
     cell = make_cell(batch_size=60)
     trainer = FastTrainer(cell, prepare(cell, framed()))
     start = start_of(trainer, cell, 0.5)
-    inputs = [int(layer["columns"]) for layer in Run(trainer, cell, start, 0).plan.layers]
+    inputs = [int(layer["columns"]) for layer in FastRound(trainer, cell, start, 0).plan.layers]
     assert inputs == [64 - 16, 300 - 4 - 9, 100 - 15]
     dead_input = Start(start.w.clone(), start.mask.clone())
     dead_input.mask[:19200].view(300, 64)[:, 40:50] = False
-    assert int(Run(trainer, cell, dead_input, 0).plan.layers[0]["columns"]) == 48 - 10
+    assert int(FastRound(trainer, cell, dead_input, 0).plan.layers[0]["columns"]) == 48 - 10
 
 
 def test_a_layer_is_dense_from_a_fixed_fraction_of_its_computed_block_and_sparse_below():
@@ -150,7 +152,7 @@ def test_a_layer_is_dense_from_a_fixed_fraction_of_its_computed_block_and_sparse
     mask = torch.ones_like(w, dtype=torch.bool)
     for kept, dense in ((29, [1, 1, 1]), (28, [0, 1, 1])):
         mask[:19200] = (torch.arange(300)[:, None] + torch.arange(64)).flatten() % 64 < kept  # Every input heard by some units.
-        assert [int(layer["dense"]) for layer in Run(trainer, cell, Start(w * mask, mask), 0).plan.layers] == dense
+        assert [int(layer["kind"]) for layer in FastRound(trainer, cell, Start(w * mask, mask), 0).plan.layers] == dense
     assert 28 / 64 < DENSE_FROM < 29 / 64
 
 
@@ -226,28 +228,15 @@ def test_a_sparse_first_layer_reads_levels_where_images_are_levels_times_a_numbe
     assert np.median([distance(reference.w_final, fast.w_final) for reference, fast in pairs]) < 1e-4
     cell = make_cell(**changes)
     trainer = FastTrainer(cell, prepare(cell, data))
-    first, *others = Run(trainer, cell, start_of(trainer, cell, 0.2), 0).plan.layers
+    first, *others = FastRound(trainer, cell, start_of(trainer, cell, 0.2), 0).plan.layers
     assert (first["x_row"], first["chunks"]) == (row, chunks) and all(layer["x_row"] == 64 for layer in others)
-
-
-@njit
-def stored_and_read(bytes_, out):
-    kernels.store_levels(out, 64, kernels.widen(bytes_, 0, 64))
-    kernels.store(out, 0, kernels.load_levels(out, 64))
-
-
-def test_levels_are_kept_exactly():
-    for first in range(0, 256, 64):
-        levels, out = np.arange(first, first + 64).astype(np.uint8), np.full(100, 7, np.float32)
-        stored_and_read(levels, out)
-        assert (out[:64] == levels).all() and (out[96:] == 7).all()
 
 
 def test_pixels_lie_by_how_many_images_light_them():
     cell = make_cell(normalise="unit")
     data = mostly_dark()
     trainer = FastTrainer(cell, prepare(cell, data))
-    inputs = Run(trainer, cell, start_of(trainer, cell, 1), 0).plan.inputs
+    inputs = FastRound(trainer, cell, start_of(trainer, cell, 1), 0).plan.inputs
     lit = (data.train_x.reshape(640, 225)[:, inputs] > 0).sum(0)
     assert len(set(inputs)) == 225 and (np.diff(lit.astype(int)) <= 0).all() and lit[0] > 600 and lit[-1] == 1
 
@@ -256,96 +245,10 @@ def test_pixels_lie_by_how_many_images_light_them():
 def test_every_layer_has_room_for_the_rows_of_its_last_tile(units):
     cell = make_cell(batch_size=130, model=("mlp", {"hidden": [units, units]}))
     trainer = FastTrainer(cell, prepare(cell, tiny_images(classes=units)))
-    plan = Run(trainer, cell, start_of(trainer, cell, 1), 0).plan
+    plan = FastRound(trainer, cell, start_of(trainer, cell, 1), 0).plan
     for layer in plan.layers:
-        assert layer["z_panel"] >= layer["row_tiles"] * kernels.ROWS * kernels.PANEL
+        assert layer["z_panel"] >= layer["row_tiles"] * ROWS * PANEL
         assert layer["z"] + 3 * layer["z_panel"] <= plan.act_size
-
-
-@njit
-def exps(x, out):
-    for i in range(0, len(x), 16):
-        kernels.store(out, i, kernels.exp(kernels.load(x, i, 16)))
-
-
-def test_exp_is_right_to_about_a_unit_in_the_last_place():
-    x = np.append(-np.linspace(0, 87, 2**16 - 16), [0, -1e-30, -87, *[-200, -np.inf, np.nan] * 4, 0]).astype(np.float32)
-    out = np.zeros_like(x)
-    exps(x, out)
-    exact = np.exp(np.maximum(x.astype(np.float64), -87))
-    assert np.nanmax(abs(out - exact) / exact) < 2**-23 and (np.isnan(out) == np.isnan(x)).all() and np.isnan(out).sum() == 4
-    assert out[-16] == out[-1] == 1
-
-
-@pytest.mark.parametrize("batch", [1, 15, 64, 70])
-def test_cross_entropy_and_its_gradient_are_torchs(batch):
-    draw, layer = np.random.default_rng(0), np.zeros(1, kernels.LAYER)
-    layer["rows"], layer["z_panel"] = 10, 10 * 64
-    z, labels = draw.normal(0, 20, (2, 10, 64)).astype(np.float32), draw.integers(0, 10, 200)
-    chosen, delta = draw.integers(0, 200, 300).astype(np.int32), np.full(2 * 640, 9, np.float32)
-    loss = sum(losses(layer, panel, batch, labels, chosen, 5, z.ravel(), delta) for panel in range((batch + 63) // 64))
-    images = torch.from_numpy(z.transpose(0, 2, 1).reshape(128, 10)[:batch].copy()).double().requires_grad_()
-    wanted = torch.nn.functional.cross_entropy(images, torch.from_numpy(labels[chosen[5:5 + batch]]))
-    wanted.backward()
-    assert loss / batch == pytest.approx(wanted.item(), rel=1e-5)
-    d = delta.reshape(2, 10, 64).transpose(0, 2, 1).reshape(128, 10)
-    np.testing.assert_allclose(d[:batch], images.grad, atol=3e-7)
-    assert (d[batch:(batch + 63) // 64 * 64] == 0).all()
-    z[0, 3, 0] = np.nan
-    assert np.isnan(losses(layer, 0, batch, labels, chosen, 5, z.ravel(), delta))
-
-
-@njit
-def losses(layers, panel, images, labels, chosen, first, act, delta):
-    return kernels.cross_entropy(layers[0], panel, images, labels, chosen, first, act, delta)
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 3), (3, 7), (4, 4), (8, 8), (5, 29)])
-@pytest.mark.parametrize("batch", [1, 60, 130])
-def test_a_batch_is_laid_out_as_its_images_are_normalised(height, width, batch):
-    cell = make_cell(batch_size=batch, steps=3)
-    images = prepare(cell, tiny_images(150, 20, (1, height, width)))
-    trainer = FastTrainer(cell, images)
-    w = torch.ones_like(trainer.net.w)
-    mask = torch.ones_like(w, dtype=torch.bool)
-    mask[:trainer.net.weights[0].size].view(-1, height * width)[:, 1] = False  # An input that nobody hears.
-    run = Run(trainer, cell, Start(w * mask, mask), 0)
-    order, act, plan = run.arguments[1], run.arguments[18], run.plan
-    for first in (0, batch, 2 * batch):
-        kernels.show(plan.layers[0], order, first, batch, run.arguments[3], act)
-        shown = np.stack([act[u * 64 + i % 64 + i // 64 * plan.layers[0]["x_panel"]] for u in range(len(plan.inputs)) for i in range(batch)])
-        wanted = images.batch(images.train.x[order[first:first + batch].astype(np.int64)], torch.float32).flatten(1).numpy()[:, plan.inputs].T
-        assert 1 not in plan.inputs and len(plan.inputs) == height * width - 1
-        wanted = wanted - plan.darks[plan.layers[0]["dark"]:][:len(plan.inputs), None]
-        np.testing.assert_allclose(shown.reshape(len(plan.inputs), batch), wanted, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(("inputs", "batch"), [(784, 60), (21, 60), (16, 1), (35, 130)])
-def test_a_bfloat16_batch_is_laid_out_in_pairs_of_inputs_and_pairs_of_images(inputs, batch):
-    """Tested where there is no AMX too: the layout is plain vectors."""
-    rng, room, width = np.random.default_rng(2), -(-batch // 64) * 64, -(-inputs // 16) * 16
-    x = np.zeros((200, width), np.uint8)
-    x[:, :inputs] = rng.integers(0, 256, (200, inputs))
-    shift, unit = (np.pad(rng.uniform(low, 2, inputs).astype(np.float32), (0, width - inputs)) for low in (0, 1))
-    chosen, following = (rng.integers(0, 200, batch).astype(np.int32) for _ in range(2))
-    by_input, by_image = (np.zeros(size, np.uint16) for size in (-(-inputs // 32) * 32 * room + 64, room * inputs + 64))
-    half.lay_out(chosen, following, x.ravel(), shift, unit, inputs, room, np.zeros(64, np.int64), np.zeros(1024, np.uint8), by_input, by_image)
-    batched = torch.from_numpy((x[chosen].astype(np.float32) - shift) * unit).bfloat16()
-    wanted = batched.view(torch.uint16).numpy()[:, :inputs]
-    pairs = by_image[:room * inputs].reshape(room // 2, inputs, 2)
-    assert (pairs.transpose(0, 2, 1).reshape(room, inputs)[:batch] == wanted).all()
-    pairs = by_input[:(inputs + 1) // 2 * 2 * room].reshape(-1, room, 2)
-    assert (pairs.transpose(1, 0, 2).reshape(room, -1)[:batch, :inputs] == wanted).all()
-
-
-@pytest.mark.parametrize(("slope", "lowest"), [(0.0, 0), (0.5, -np.inf)])
-def test_a_bfloat16_unit_at_minus_infinity_is_activated_as_torchs(slope, lowest):
-    z = np.array([-np.inf, -2, 3, np.nan] * 16, np.float32)
-    act, gain, by_unit = (z.view(np.uint32) >> 16).astype(np.uint16), np.zeros((1, 64), np.float32), np.zeros(128, np.uint16)
-    half.activate(act, gain, np.zeros(1, np.float32), np.float32(slope), np.uint64(0), streams.dropout_below(0.0), by_unit)
-    after = (act.astype(np.uint32) << 16).view(np.float32)
-    np.testing.assert_array_equal(after, [lowest, -2 * slope, 3, np.nan] * 16)
-    assert (gain[0] == [slope, slope, 1, slope] * 16).all()
 
 
 def test_the_end_of_a_round_is_not_measured_twice(monkeypatch):
@@ -367,7 +270,7 @@ def test_nothing_is_allocated_while_stepping():
     cell = make_cell(steps=400, batch_size=60, model=("mlp", {"dropout": 0.2}))
     trainer = FastTrainer(cell, prepare(cell, framed()))
     for keep in (1, 0.1):
-        run = Run(trainer, cell, start_of(trainer, cell, keep), 0)
+        run = FastRound(trainer, cell, start_of(trainer, cell, keep), 0)
         allocations = []
         for first, last in ((0, 10), (10, 20), (20, 400)):
             before = rtsys.get_allocation_stats().alloc

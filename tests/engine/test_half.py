@@ -6,8 +6,9 @@ import torch
 
 from sweepstake.engine.choose import trainer_for
 from sweepstake.engine.fast import FastTrainer
-from sweepstake.engine.half import HALF_FROM, HalfTrainer, has_amx
+from sweepstake.engine.half import HALF_FROM, HalfTrainer
 from sweepstake.engine.images import prepare
+from sweepstake.engine.kernels.amx import has_amx
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.engine.train import Start

@@ -9,8 +9,9 @@ import torch
 from sweepstake.engine.build import draw_init
 from sweepstake.engine.choose import trainer_for
 from sweepstake.engine.fast import FastTrainer
-from sweepstake.engine.half import HalfTrainer, has_amx
+from sweepstake.engine.half import HalfTrainer
 from sweepstake.engine.images import prepare
+from sweepstake.engine.kernels.amx import has_amx
 from sweepstake.engine.masks import without_units
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.stacked import StackTrainer
