@@ -168,12 +168,10 @@ def trained(target: str) -> dict[str, dict[str, str]]:
 # In the process that asks
 
 def hashes(target: str) -> dict[str, dict[str, str]]:
-    """ReferenceTrainer -> case -> hash, by a process of its own."""
+    """Trainer -> case -> hash, by a process of its own."""
     said = {**dict.fromkeys(THREADS, "1"), **TARGETS[target].said, "PYTHONPATH": str(ROOT)}
-    if "NUMBA_CPU_NAME" in said:  # Machine code for another CPU is kept apart, a folder for each text of the kernels.
-        sources = sorted((ROOT / "sweepstake" / "engine" / "kernels").glob("*.py"))
-    text = b"".join(path.read_bytes() for path in sources)
-        said["NUMBA_CACHE_DIR"] = str(Path(__file__).parent / "__pycache__" / f"numerics-{hashlib.sha256(text).hexdigest()[:8]}")
+    if "NUMBA_CPU_NAME" in said:  # Machine code for another CPU is kept apart.
+        said["NUMBA_CACHE_DIR"] = str(Path(__file__).parent / "__pycache__" / "numerics")
     done = subprocess.run([sys.executable, __file__, "--train", target], env={**os.environ, **said}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
