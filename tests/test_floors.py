@@ -116,5 +116,6 @@ def test_no_private_name_is_imported_from_another_file():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sweepstake"):
-                bad += [f"{path.relative_to(PACKAGE)}: {alias.name}" for alias in node.names if alias.name.startswith("_") and alias.name != "__version__"]
+                private = [alias.name for alias in node.names if alias.name.startswith("_") and alias.name != "__version__"]
+                bad += [f"{path.relative_to(PACKAGE)}: {name}" for name in private]
     assert bad == []
