@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from sweepstake.base.cell import Cell
 from sweepstake.engine import streams
 from sweepstake.engine.images import Images
-from sweepstake.engine.masks import columns_of, units_read
+from sweepstake.engine.masks import columns_of
 from sweepstake.engine.network import Net, Slot
 from sweepstake.engine.plain import PlainRound, measure, seed_dropout
 from sweepstake.engine.train import Measured, Start, Trainer
+from sweepstake.engine.units import After, computed_units
 from sweepstake.pieces.networks import Dropout, Flatten
 
 GONE = 0.05
@@ -64,33 +65,15 @@ def _norm(layer: nn.Module) -> bool:
     return isinstance(layer, (nn.GroupNorm, *BATCH_NORMS))
 
 
-def computed_units(net: Net, w: Tensor, mask: Tensor, moves: bool) -> list[Tensor]:
-    """Which inputs and which units of each layer are computed: those that can be other than 0 and have something alive listening.
-
-    A unit that nothing feeds and whose bias and norm are dead stays at 0; under ReLU, whose slope there is 0, so does one whose bias
-    is 0, unless it `moves` on from an earlier round. One that nothing listens to gets no gradient; before a norm it is computed all
-    the same, since statistics follow it.
-    """
-    after, owned = between(net), {slot.name: slot for slot in net.slots}
-    speaks = [torch.ones(net.weights[0].shape[1], dtype=torch.bool)]
-    for slot, layers in zip(net.weights, after[1:], strict=True):
-        norms = [name for name, layer in layers.items() if _norm(layer)]
-        stays = torch.ones(slot.shape[0], dtype=torch.bool)
-        if bias := net.bias_of(slot):
-            still = not moves and not norms and any(isinstance(layer, nn.ReLU) for layer in layers.values())
-            stays &= ~bias.of(mask) | ((bias.of(w) == 0) & still)
-        for name in norms:
-            affine = [owned[each].of(mask) for each in (f"{name}.weight", f"{name}.bias") if each in owned]
-            stays &= ~(affine[0] | affine[1]) if len(affine) == 2 else False
-        speaks.append(slot.of(mask)[:, columns_of(speaks[-1], slot)].flatten(1).any(1) | ~stays)
-    speaks[-1][:] = True
-    kept = [speaks[-1]]
-    for n in range(len(net.weights) - 1, 0, -1):
-        read = units_read(net.weights[n], mask, len(speaks[n]), kept[0])
-        here = speaks[n] & (read | any(map(_norm, after[n].values())))
-        here[0] |= not bool(here.any())
-        kept.insert(0, here)
-    return [speaks[0], *kept]
+def units_kept(net: Net, w: Tensor, mask: Tensor, moves: bool) -> list[Tensor]:
+    """The inputs, all of them, and the units of each layer that the smaller network has: at least one a layer."""
+    after = [After(relu=any(isinstance(layer, nn.ReLU) for layer in layers.values()),
+                   norms=tuple(name for name, layer in layers.items() if _norm(layer))) for layers in between(net)[1:]]
+    inputs = torch.ones(net.weights[0].shape[1], dtype=torch.bool)
+    _, *kept = computed_units(net, w, mask, after, inputs, moves)
+    for units in kept:
+        units[0] |= not bool(units.any())
+    return [inputs, *kept]
 
 
 class Thin:
@@ -215,7 +198,7 @@ class ThinTrainer(Trainer):
 
     def thinned(self, w: Tensor, mask: Tensor, moves: bool) -> Thin | None:
         """The smaller network, where enough of the whole one is gone."""
-        kept = computed_units(self.net, w, mask, moves)
+        kept = units_kept(self.net, w, mask, moves)
         hidden = torch.cat(kept[1:-1])
         return Thin(self.net, kept, mask) if float((~hidden).sum()) >= GONE * len(hidden) else None
 

@@ -14,7 +14,7 @@ from sweepstake.engine.images import prepare
 from sweepstake.engine.masks import without_units
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.thin import GONE, Thin, ThinTrainer, computed_units, covers
+from sweepstake.engine.thin import GONE, Thin, ThinTrainer, covers, units_kept
 from sweepstake.engine.train import Start
 from sweepstake.pieces import cell_id, networks
 from tests.helpers import make_cell, tiny_images
@@ -70,7 +70,7 @@ def same(start, plain, thin, near=1e-9):
 
 
 def hidden_left(trainer, start):
-    kept = computed_units(trainer.net, start.w, start.mask, bool(start.moments))
+    kept = units_kept(trainer.net, start.w, start.mask, bool(start.moments))
     return [int(units.sum()) for units in kept[1:-1]]
 
 
@@ -197,7 +197,7 @@ def test_the_smaller_network_holds_what_is_alive_and_no_more():
     cell = make_cell(model=("conv2", SMALL))
     trainer = ThinTrainer(cell, prepare(cell, tiny_images()))
     start = start_of(trainer, cell, 0.3)
-    kept = computed_units(trainer.net, start.w, start.mask, False)
+    kept = units_kept(trainer.net, start.w, start.mask, False)
     thin = Thin(trainer.net, kept, start.mask)
     a, b, c, d = hidden_left(trainer, start)
     assert thin.size == 9 * a + a + 9 * a * b + b + 16 * b * c + c + c * d + d + d * 10 + 10 == int(start.mask.sum())

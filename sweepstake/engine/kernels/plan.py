@@ -1,6 +1,7 @@
 """What is computed of a network under a mask, and where it lies."""
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from sweepstake.engine.kernels.kinds import DENSE, KINDS, SPARSE
@@ -8,6 +9,7 @@ from sweepstake.engine.kernels.pixels import Dark, Pixels, Still
 from sweepstake.engine.kernels.placing import Placing, aligned, padded, up
 from sweepstake.engine.kernels.records import ACROSS, COLUMNS, LAYER, PANEL, ROWS, TALL, TILE, Batches, Layout, Room
 from sweepstake.engine.network import Net, Slot
+from sweepstake.engine.units import After, computed_units
 
 DENSE_FROM = 0.45
 """Kept fraction of a layer's computed block from which dense tiles are faster than sparse rows (docs/speed-log.md).
@@ -25,7 +27,7 @@ class Plan:
     """
 
     def __init__(self, net: Net, w: Tensor, mask: Tensor, images: int, still: Still, dark: Dark, moves: bool):
-        units = computed_units(net, w, mask, still, moves)
+        units = units_placed(net, w, mask, still, moves)
         units[0] = dark.order[np.isin(dark.order, units[0])]
         self.inputs, self.units, self.images = units[0], np.concatenate(units[1:]), images
         self.place = np.full(up(net.weights[0].shape[1], 16), -1, np.int32)  # (pixels, filled up)
@@ -131,22 +133,12 @@ class Plan:
         return out
 
 
-def computed_units(net: Net, w: Tensor, mask: Tensor, still: Still, moves: bool) -> list[np.ndarray]:
-    """Inputs and units of each layer that are computed: they can be other than 0, and something alive listens to them.
-
-    A unit that nothing feeds and whose bias is 0 stays at 0 under ReLU, whose slope there is 0. One that nothing listens
-    to gets no gradient. `moves`: parameters without a gradient move too (decay, or momentum of an earlier round).
-    """
-    relu, speaks = isinstance(net.module.activation, nn.ReLU), [~still.silent & ~still.pooled]
-    for n, slot in enumerate(net.weights):
-        alive, bias = slot.of(mask).numpy(), _bias(net, slot)
-        fed = alive[:, speaks[n] | still.pooled if n == 0 else speaks[n]].any(1)
-        stays = (bias.of(w).numpy() == 0) & (relu | ~bias.of(mask).numpy()) & (not moves)
-        speaks.append(fed | ~stays if slot is not net.weights[-1] else np.ones(len(alive), bool))
-    heard = [speaks[-1]]
-    for n in range(len(net.weights) - 1, -1, -1):
-        heard.insert(0, np.asarray(net.weights[n].of(mask).numpy()[heard[0] & speaks[n + 1]].any(0)))
-    return [np.flatnonzero(s & h) for s, h in zip(speaks, heard, strict=True)]
+def units_placed(net: Net, w: Tensor, mask: Tensor, still: Still, moves: bool) -> list[np.ndarray]:
+    """The numbers of the inputs and units that are computed. What still inputs feed in is added once, by `_pool`."""
+    after = [After(isinstance(net.module.activation, nn.ReLU))] * len(net.weights)
+    units = computed_units(net, w, mask, after, torch.from_numpy(~still.silent), moves)
+    units[0] &= torch.from_numpy(~still.pooled)
+    return [np.flatnonzero(each.numpy()) for each in units]
 
 
 def _bias(net: Net, weight: Slot) -> Slot:
