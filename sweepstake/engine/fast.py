@@ -1,4 +1,4 @@
-"""The fast trainer: the same cell as the reference trainer's, with only what is alive computed, many steps in one call."""
+"""The fast trainer: a cell as the reference trainer has it, but only what is alive is computed, many steps in one call."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -172,7 +172,8 @@ class FastRound(KernelRound):
     def __init__(self, trainer: FastTrainer, cell: Cell, start: Start, round_: int):
         super().__init__(trainer, cell, start, round_)
         moves = bool(cell.weight_decay or start.moments)
-        self.plan = plan = Plan(trainer.net, start.w, start.mask, cell.batch_size, trainer.still(moves), trainer.dark, moves)
+        still, dark = trainer.still(moves), trainer.dark
+        self.plan = plan = Plan(trainer.net, start.w, start.mask, cell.batch_size, still, dark, moves)
         needed = self.kind != SGD, self.kind == ADAM
         self.made = [plan.gather(start.w), *(aligned(plan.size if each else 0) for each in needed)]
         for made, moment in zip(self.made[1:], start.moments, strict=False):
@@ -198,7 +199,10 @@ class FastRound(KernelRound):
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Numbers below 1e-38 count as 0 inside: a CPU takes a hundred times as long over them. The thread's own setting comes back."""
+    """Inside, numbers below 1e-38 count as 0: a CPU takes a hundred times as long over them.
+
+    The thread's own setting comes back.
+    """
     already = bool(torch.tensor([1e-39]) * 1 == 0)
     torch.set_flush_denormal(True)
     try:

@@ -1,8 +1,9 @@
 """bfloat16 on one core: products of dense layers in the CPU's own tiles (AMX), the rest of a step in float32.
 
-Weights, moments, biases, loss and optimiser are float32, as under autocast; the weights' bfloat16 copy is made as each step ends.
-`bfloat16` says what a product may be rounded to, not that it must be: a round with less than HALF_FROM kept trains in the float32
-kernels of `fast`, which then are faster and nearer to the exact numbers. By kept fraction, never by timing: a cell's path is its own.
+Weights, moments, biases, loss and optimiser are float32, as under autocast; each step ends with a new bfloat16 copy of the
+weights. `bfloat16` says what a product may be rounded to, not that it must be: a round that keeps less than HALF_FROM
+trains in the float32 kernels of `fast`, which are faster then, and nearer to the exact numbers. The kept fraction decides,
+never a timing, so that a cell always takes the same path.
 """
 
 import numpy as np
@@ -35,7 +36,8 @@ class HalfRound(KernelRound):
         live = np.zeros(self.size, bool)
         live[self.at] = start.mask.numpy()
         self.live = np.packbits(live, bitorder="little").view(np.uint16)
-        self.made = [self._gather(start.w), *(aligned(self.size if needed else 0) for needed in (self.kind != SGD, self.kind == ADAM))]
+        needed = self.kind != SGD, self.kind == ADAM
+        self.made = [self._gather(start.w), *(aligned(self.size if each else 0) for each in needed)]
         for made, moment in zip(self.made[1:], start.moments, strict=False):
             made[:] = self._gather(moment)
         inputs = trainer.module.sizes[0]
@@ -50,20 +52,25 @@ class HalfRound(KernelRound):
         # Whole vectors of images: those beyond the batch are 0 and have no gradient.
         room = up(images, 64)
         self.by_input, self.by_image = _halves(up(inputs, 32) * room + 64), _halves(room * inputs + 64)
-        self.batch = (trainer.pixels[id(trainer.images.train)].levels, trainer.shift, trainer.unit, inputs, room, np.zeros(64, np.int64),
+        levels = trainer.pixels[id(trainer.images.train)].levels
+        self.batch = (levels, trainer.shift, trainer.unit, inputs, room, np.zeros(64, np.int64),
                       np.zeros(16 * 64, np.uint8), self.by_input, self.by_image)
         self.act, self.delta = ([_halves(up(width, 32) * room) for width in widths] for _ in range(2))
         self.gain = [aligned(width * room).reshape(width, room) for width in widths]
-        weights, gradients = ([flat[begin_of[slot]:begin_of[slot] + slot.size] for slot in net.weights] for flat in (self.half, self.g))
+        weights, gradients = ([flat[begin_of[slot]:begin_of[slot] + slot.size] for slot in net.weights]
+                              for flat in (self.half, self.g))
         tiles, block = trainer.tiles, aligned(1024)
         self.by_unit = by_unit = [_halves(up(width, 32) * room + 64) for width in widths]
-        self.forward = [(self.half[begin_of[slot]:], slot.shape[1], x, room, z, slot.shape[0], room, slot.shape[1], tiles, block)
+        self.forward = [(self.half[begin_of[slot]:], slot.shape[1], x, room,
+                         z, slot.shape[0], room, slot.shape[1], tiles, block)
                         for slot, x, z in zip(net.weights[:-1], [self.by_input, *by_unit], self.act, strict=False)]
-        self.first_gradient = (self.delta[0], room, self.by_image, inputs, gradients[0], widths[0], inputs, room, tiles, block)
+        self.first_gradient = (self.delta[0], room, self.by_image, inputs,
+                               gradients[0], widths[0], inputs, room, tiles, block)
         acts, deltas = ([_tensor(flat[:width * room]).view(width, room) for flat, width in zip(of, widths, strict=True)]
                         for of in (self.act, self.delta))
-        self.products = [(_tensor(weight).view(slot.shape).t(), acts[n].t(), deltas[n], deltas[n + 1], _tensor(g).view(slot.shape))
-                         for n, (slot, weight, g) in enumerate(zip(net.weights[1:-1], weights[1:-1], gradients[1:-1], strict=True))]
+        inner = zip(net.weights[1:-1], weights[1:-1], gradients[1:-1], strict=True)
+        self.products = [(_tensor(weight).view(slot.shape).t(), acts[n].t(), deltas[n], deltas[n + 1],
+                          _tensor(g).view(slot.shape)) for n, (slot, weight, g) in enumerate(inner)]
         self.last = (weights[-1], self.bias[-1], self.act[-2], trainer.labels)
         self.last_gradients = (self.gain[-1], self.delta[-2], gradients[-1], self.bias_g[-1])
         dropout = trainer.module.dropout.p
@@ -79,7 +86,8 @@ class HalfRound(KernelRound):
             lay_out(chosen, self.chosen[step + 1] if step + 1 < last else chosen[:0], *self.batch)
             for n in range(hidden):
                 multiply(*self.forward[n])
-                activate(self.act[n], self.gain[n], self.bias[n], trainer.slope, self.keys[step * hidden + n], self.below, self.by_unit[n])
+                key = self.keys[step * hidden + n]
+                activate(self.act[n], self.gain[n], self.bias[n], trainer.slope, key, self.below, self.by_unit[n])
             loss += output_layer(*self.last, chosen, *self.last_gradients)
             for n in range(hidden - 1, -1, -1):
                 gate(self.delta[n], self.gain[n], self.bias_g[n])
@@ -105,7 +113,7 @@ class HalfRound(KernelRound):
 
 
 class HalfTrainer(FastTrainer):
-    """Trains what `fast` covers and has a hidden layer, in bfloat16; measures it in float32, as the reference trainer does."""
+    """Trains MLPs with a hidden layer in bfloat16, and measures them in float32, as the reference trainer does."""
 
     name = "half"
 
@@ -113,7 +121,8 @@ class HalfTrainer(FastTrainer):
         super().__init__(*given)
         self.labels = self.pixels[id(self.images.train)].labels
         self.tiles = np.zeros(64, np.uint8)
-        self.tiles[0], self.tiles[16:32:2], self.tiles[48:56] = 1, 64, 16  # Palette 1; eight tiles of 16 rows of 64 bytes.
+        # Palette 1; eight tiles of 16 rows of 64 bytes.
+        self.tiles[0], self.tiles[16:32:2], self.tiles[48:56] = 1, 64, 16
 
     def round_of(self, cell: Cell, start: Start, round_: int) -> KernelRound:
         kept = np.concatenate([slot.of(start.mask).numpy().ravel() for slot in self.net.weights]).mean()
