@@ -27,7 +27,7 @@ def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engi
 
 
 def covers(cell: Cell, module: nn.Module) -> bool:
-    """Whether the kernels train this cell: an MLP of ReLU or leaky ReLU, in float32, or in bfloat16 on a CPU with AMX."""
+    """Whether kernels train this cell: an MLP of ReLU or leaky ReLU, in float32, or in bfloat16 on a CPU with AMX."""
     if type(module) is not MLP or not isinstance(module.activation, nn.ReLU | nn.LeakyReLU) or module.sizes[0] >= 2**16:
         return False
     layers = len(module.sizes) - 1

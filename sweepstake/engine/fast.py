@@ -1,4 +1,4 @@
-"""The fast trainer: a cell as the reference trainer has it, but only what is alive is computed, many steps in one call."""
+"""The fast trainer: the reference trainer's cell with only what is alive computed, many steps in one call."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

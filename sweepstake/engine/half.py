@@ -1,9 +1,9 @@
 """bfloat16 on one core: products of dense layers in the CPU's own tiles (AMX), the rest of a step in float32.
 
-Weights, moments, biases, loss and optimiser are float32, as under autocast; each step ends with a new bfloat16 copy of the
-weights. `bfloat16` says what a product may be rounded to, not that it must be: a round that keeps less than HALF_FROM
-trains in the float32 kernels of `fast`, which are faster then, and nearer to the exact numbers. The kept fraction decides,
-never a timing, so that a cell always takes the same path.
+Weights, moments, biases, loss and optimiser are float32, as under autocast; each step ends with a new bfloat16 copy of
+the weights. `bfloat16` says what a product may be rounded to, not that it must be: a round that keeps less than
+HALF_FROM trains in the float32 kernels of `fast`, which are faster then, and nearer to the exact numbers. The kept
+fraction decides, never a timing, so that a cell always takes the same path.
 """
 
 import numpy as np
