@@ -132,7 +132,8 @@ def pieces() -> str:
         parts.append(f"## {set_}\n\n| name | options | what it is |\n|---|---|---|")
         for name, piece in sorted(registry.pieces.items()):
             options = ", ".join(f"`{key}{'' if option.required else f' = {option.default!r}'}`" for key, option in piece.options.items())
-            parts.append(f"| `{name}` | {options} | {piece.claim.replace('|', chr(92) + '|')} |")
+            names = " or ".join(f"`{each}`" for each in (name, *piece.aliases))
+            parts.append(f"| {names} | {options} | {piece.claim.replace('|', chr(92) + '|')} |")
         parts.append("\nTakes by name: " + "; ".join(f"`{name}` ({says})" for name, says in registry.offers.items()) + ".\n")
     return "\n".join(parts)
 

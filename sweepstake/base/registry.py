@@ -10,8 +10,8 @@ the piece's options in the study file: name, type, default. Built-ins and a user
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -55,6 +55,8 @@ class Piece:
     version: int
     neutral: Mapping[str, Any]
     traits: Mapping[str, Any]
+    aliases: tuple[str, ...] = ()
+    """Other names that a study may say; a cell holds `name`, so no alias reaches an id."""
     source: str = ""
     """Of a plug-in's piece, the hash of its file: another text is another piece, whatever its name. Ours are known by version."""
 
@@ -102,16 +104,26 @@ class Registry:
     pieces: dict[str, Piece] = field(default_factory=dict[str, Piece])
 
     def __call__(self, function: Callable[..., Any] | None = None, *, version: int = 1,
-                 neutral: Mapping[str, Any] | None = None, **traits: Any) -> Any:
-        if function is None:
-            return lambda f: self(f, version=version, neutral=neutral, **traits)  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType, reportUnknownArgumentType]
-        self.pieces[function.__name__] = self._read(function, version, neutral or {}, traits)
-        return function
+                 neutral: Mapping[str, Any] | None = None, aliases: Sequence[str] = (), **traits: Any) -> Any:
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            self._check_names(function, aliases)
+            piece = self._read(function, version, neutral or {}, traits)
+            self.pieces[piece.name] = replace(piece, aliases=tuple(aliases))
+            return function
 
-    def _read(self, function: Callable[..., Any], version: int, neutral: Mapping[str, Any], traits: Mapping[str, Any]) -> Piece:
+        return register if function is None else register(function)
+
+    def _check_names(self, function: Callable[..., Any], aliases: Sequence[str]) -> None:
+        """No two pieces of a set answer to one name."""
+        where = f"{function.__module__}: {self.set} {function.__name__}"
+        for name in (function.__name__, *aliases):
+            if taken := self._find(name):
+                what = "that name" if name == function.__name__ else f'the alias "{name}"'
+                raise UserError(f"{where}: {what} is taken by {taken.function.__module__}. Choose another.")
+
+    def _read(self, function: Callable[..., Any], version: int, neutral: Mapping[str, Any],
+              traits: Mapping[str, Any]) -> Piece:
         name, where = function.__name__, f"{function.__module__}: {self.set} {function.__name__}"
-        if name in self.pieces:
-            raise UserError(f"{where}: that name is taken by {self.pieces[name].function.__module__}. Choose another.")
         if not inspect.getdoc(function):
             raise UserError(f"{where}: has no docstring. Say in one line what it does and who proposed it.")
         hints = get_type_hints(function, include_extras=True)
@@ -141,17 +153,22 @@ class Registry:
         except TypeError as error:
             raise UserError(f"{place}: a study file cannot say {option.type}. Use numbers, text, true or false, lists or tables.") from error
 
+    def _find(self, name: str) -> Piece | None:
+        return self.pieces.get(name) or next((each for each in self.pieces.values() if name in each.aliases), None)
+
     def get(self, name: str, place: str = "") -> Piece:
-        """The piece of that name, or the message that names the nearest."""
-        if name not in self.pieces:
-            raise UserError(unknown(place or f'{self.set} = "{name}"', self.set, name, self.pieces,
+        """The piece of that name or alias, or the message that names the nearest."""
+        piece = self._find(name)
+        if piece is None:
+            known = [answers for each in self.pieces.values() for answers in (each.name, *each.aliases)]
+            raise UserError(unknown(place or f'{self.set} = "{name}"', self.set, name, known,
                                     f"List them with `sweepstake pieces {self.set}`."))
-        return self.pieces[name]
+        return piece
 
     def ref(self, name: str, given: Mapping[str, Any], place: str) -> Ref:
-        """A piece as a cell holds it: by name, every option resolved, with its version."""
+        """A piece as a cell holds it: by its own name, every option resolved, with its version."""
         piece = self.get(name, place)
-        return Ref(name, self.resolve(name, given, place), piece.version, piece.source)
+        return Ref(piece.name, self.resolve(name, given, place), piece.version, piece.source)
 
     def resolve(self, name: str, given: Mapping[str, Any], place: str) -> dict[str, Any]:
         """All options of a piece, the given ones checked against the signature and the rest at their defaults."""

@@ -35,7 +35,7 @@ def per_layer(sizes, density):
     return [size * d for size, d in zip(sizes, density, strict=True)]
 
 
-@allocation
+@allocation(aliases=("global",))
 def everywhere(top):
     """One ranking over all layers: each keeps what it has among the best (Frankle & Carbin 2019, VGG and ResNet)."""
     return top
