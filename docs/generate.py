@@ -132,8 +132,8 @@ def pieces() -> str:
         parts.append(f"## {set_}\n\n| name | options | what it is |\n|---|---|---|")
         for name, piece in sorted(registry.pieces.items()):
             options = ", ".join(f"`{key}{'' if option.required else f' = {option.default!r}'}`" for key, option in piece.options.items())
-            names = " or ".join(f"`{each}`" for each in (name, *piece.aliases))
-            parts.append(f"| {names} | {options} | {piece.claim.replace('|', chr(92) + '|')} |")
+            parts.append(f"| `{name}` | {options} | {piece.claim.replace('|', chr(92) + '|')} |")
+            parts += [f"| `{alias}` | | Another name of `{name}`. |" for alias in piece.aliases]
         parts.append("\nTakes by name: " + "; ".join(f"`{name}` ({says})" for name, says in registry.offers.items()) + ".\n")
     return "\n".join(parts)
 

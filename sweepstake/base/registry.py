@@ -45,7 +45,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Piece:
-    """One named function of an open set, and all that its signature says."""
+    """One named function of an open set, and what its signature says."""
 
     set: str
     name: str
@@ -58,7 +58,7 @@ class Piece:
     aliases: tuple[str, ...] = ()
     """Other names that a study may say; a cell holds `name`, so no alias reaches an id."""
     source: str = ""
-    """Of a plug-in's piece, the hash of its file: another text is another piece, whatever its name. Ours are known by version."""
+    """The hash of the plug-in file that a piece comes from: another text is another piece. Empty for ours."""
 
     @property
     def claim(self) -> str:
@@ -66,7 +66,10 @@ class Piece:
         return (inspect.getdoc(self.function) or "").split("\n")[0]
 
     def for_layer(self, layer: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options one layer sees: of a table {layer = value} its own value, or the default where it is not named."""
+        """The options as one layer sees them.
+
+        Of a table {layer = value} that is its own value, or the default where the table does not name it.
+        """
         return {key: value.get(layer, self.options[key].default) if self.varies_by_layer(key, value) else value
                 for key, value in options.items()}
 
@@ -74,19 +77,22 @@ class Piece:
         return is_table(value) and not self.options[option].takes_a_table()
 
     def __call__(self, offers: Mapping[str, Callable[[], Any]], options: Mapping[str, Any]) -> Any:
-        """Call with what it takes. Each offer is a function, so that what nobody takes is never computed."""
+        """Call the function with the offers that it takes. An offer that nobody takes is never computed."""
         given = {name: offers[name]() for name in self.takes}
         try:
             return self.function(**given, **options)
         except Exception as error:
             if not self.source or isinstance(error, UserError):
                 raise
-            raise UserError(f'{self.set} = "{self.name}" ({self._line_of(error)}) raised {type(error).__name__}: {error}. '
-                            "Mend the plug-in.") from error
+            raise UserError(
+                f'{self.set} = "{self.name}" ({self._line_of(error)}) raised {type(error).__name__}: {error}. '
+                "Mend the plug-in."
+            ) from error
 
     def _line_of(self, error: Exception) -> str:
         """The last line of the plug-in's own file that the error came through."""
-        path, line, trace = Path(self.function.__code__.co_filename), self.function.__code__.co_firstlineno, error.__traceback__
+        code, trace = self.function.__code__, error.__traceback__
+        path, line = Path(code.co_filename), code.co_firstlineno
         while trace:
             line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line
             trace = trace.tb_next
@@ -151,7 +157,9 @@ class Registry:
         try:
             convert(msgspec.to_builtins(option.default), option.type, place)
         except TypeError as error:
-            raise UserError(f"{place}: a study file cannot say {option.type}. Use numbers, text, true or false, lists or tables.") from error
+            raise UserError(
+                f"{place}: a study file cannot say {option.type}. Use numbers, text, true or false, lists or tables."
+            ) from error
 
     def _find(self, name: str) -> Piece | None:
         return self.pieces.get(name) or next((each for each in self.pieces.values() if name in each.aliases), None)
