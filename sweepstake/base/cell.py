@@ -1,8 +1,8 @@
-"""The cell: one run, fully said. Its id is the name of its result for ever.
+"""The cell: one run, fully specified. Its id is the name of its result for ever.
 
-A cell holds only what can change the numbers; machine, workers, kernels and paths never reach it. Each field has a
-*default* (hashed: changing it makes a new experiment) or a *neutral* (the value at which the feature does not exist:
-not hashed, so that adding a field renames nothing). The descriptions here are the reference of the study file.
+A cell holds only what can change the numbers: no machine, workers, kernels or paths. Each field has a *default*, which
+is hashed, or a *neutral*, the value at which the feature does not exist. A neutral value is not hashed, so that a new
+field renames no result. The descriptions here are the reference of the study file.
 """
 
 import hashlib

@@ -34,7 +34,7 @@ def prunable(net: Net, rule: Rule) -> list[Slot]:
     chosen = [named(net, word, f'prune_layers = "{word}"', problems, everything="all") for word in rule.prune_layers]
     if problems:
         raise UserError(*problems)
-    return [slot for slot in net.weights if any(slot in found for found in chosen)]
+    return [slot for slot in net.weights if any(slot in layers for layers in chosen)]
 
 
 def named(net: Net, word: str, place: str, problems: list[str], everything: str = "") -> list[Slot]:

@@ -49,12 +49,12 @@ def alive_units(net: Net, layer: str, mask: Tensor) -> Tensor:
 
 def degrees(net: Net, mask: Tensor) -> dict[str, dict[str, dict[str, float]]]:
     """Each layer's live weights: into each of its units (`in`), and out of each unit or pixel that it reads (`out`)."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    by_layer: dict[str, dict[str, dict[str, float]]] = {}
     for before, slot in zip([None, *net.weights], net.weights, strict=False):
         live = slot.of(mask).flatten(2).sum(2) if len(slot.shape) > 2 else slot.of(mask).long()
         units = before.shape[0] if before is not None and net.after(before) is slot else live.shape[1]
-        found[slot.layer] = {"in": _spread(live.sum(1)), "out": _spread(live.sum(0).view(units, -1).sum(1))}
-    return found
+        by_layer[slot.layer] = {"in": _spread(live.sum(1)), "out": _spread(live.sum(0).view(units, -1).sum(1))}
+    return by_layer
 
 
 def _spread(counts: Tensor) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Each piece of a plug-in is called once on stand-ins of the right shapes: a misfit is told before anything trains."""
+"""Each piece of a plug-in is called once on stand-ins of the right shapes: misfits show before anything trains."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +40,8 @@ def rehearse(net: Net, cell: Cell) -> None:
         mask, images = torch.ones(net.size, dtype=torch.bool), _images(net)
         if "criterion" in plugged:
             with _blamed(plugged, "criterion"):
-                criterion_ = masker.criterion
-                scorer = Scorer(net, masker, stations, mask, 0, images, criterion_.name, criterion_.options)
+                ref = masker.criterion
+                scorer = Scorer(net, masker, stations, mask, 0, images, ref.name, ref.options)
                 scorer.any_scores(pruned_slots(net, masker))
         if "allocation" in plugged:
             with _blamed(plugged, "allocation"):

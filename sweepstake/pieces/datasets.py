@@ -146,8 +146,8 @@ def check_data(name: str, data: Any, spec: Spec | None = None) -> Data:
         classes = spec.classes if spec else highest + 1
     if not isinstance(classes, int) or highest >= classes:
         raise UserError(f"{name}: has label {highest} and classes = {classes}; expected labels from 0 to classes - 1.")
-    found = Spec(train_x.shape[1:], classes, len(train_x), len(test_x))  # pyright: ignore[reportArgumentType]
-    for what, got, wanted in zip(Spec._fields, found, spec or found, strict=True):
+    actual = Spec(train_x.shape[1:], classes, len(train_x), len(test_x))  # pyright: ignore[reportArgumentType]
+    for what, got, wanted in zip(Spec._fields, actual, spec or actual, strict=True):
         if got != wanted:
             raise UserError(f"{name}: {what} is {got}; expected {wanted}. Are these the right files?")
     return Data(train_x, train_y, test_x, test_y, classes)

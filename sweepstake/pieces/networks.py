@@ -168,9 +168,8 @@ class Block(nn.Module):
         if stride == 1 and into == out:
             self.shortcut = nn.Identity()
         elif shortcut == "conv":
-            self.shortcut = chain(
-                [("conv", nn.Conv2d(into, out, 1, stride, bias=style.biased)), ("norm", style.normed(out))]
-            )
+            conv = nn.Conv2d(into, out, 1, stride, bias=style.biased)
+            self.shortcut = chain([("conv", conv), ("norm", style.normed(out))])
         else:
             self.shortcut = Pad(out - into, stride)
         self.active2 = style.active()
@@ -188,15 +187,12 @@ class Pad(nn.Module):
         self.channels, self.stride = channels, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return pad(
-            x[:, :, :: self.stride, :: self.stride],
-            (0, 0, 0, 0, self.channels // 2, self.channels - self.channels // 2),
-        )
+        before = self.channels // 2
+        return pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, before, self.channels - before))
 
 
-def residual(
-    inputs: Sequence[int], classes: int, stages: Sequence[int], blocks: int, shortcut: str, style: Style
-) -> nn.Module:
+def residual(inputs: Sequence[int], classes: int, stages: Sequence[int], blocks: int, shortcut: str,
+             style: Style) -> nn.Module:
     """conv1, then `blocks` blocks a stage, the first of each later stage halving the map; the average through fc1."""
     units = style.wide(stages[0])
     layers: Layers = [("conv1", nn.Conv2d(inputs[0], units, 3, padding=1, bias=style.biased)),
@@ -204,9 +200,8 @@ def residual(
     for stage, wide in enumerate(map(style.wide, stages)):
         for number in range(blocks):
             halved = stage > 0 and number == 0
-            layers.append(
-                (f"block{stage * blocks + number + 1}", Block(units, wide, 2 if halved else 1, shortcut, style))
-            )
+            block = Block(units, wide, 2 if halved else 1, shortcut, style)
+            layers.append((f"block{stage * blocks + number + 1}", block))
             units = wide
     layers += [("average", nn.AdaptiveAvgPool2d(1)), ("flatten", Flatten()), ("dropout", style.dropped())]
     return chain([*layers, *connected([units], classes, style)])

@@ -72,9 +72,8 @@ def read_cifar(path: Path, records: int, classes: tuple[int, ...]) -> "tuple[np.
     raw = raw.reshape(records, record)
     for column, below in enumerate(classes):
         labels_are_below(path, raw[:, column], below)
-    return raw[:, labels:].reshape(records, 3, 32, 32), raw[
-        :, labels - 1
-    ].copy()  # A view would keep the whole file in memory.
+    last = raw[:, labels - 1].copy()  # A view would keep the whole file in memory.
+    return raw[:, labels:].reshape(records, 3, 32, 32), last
 
 
 def read_npz(path: Path, keys: tuple[str, ...]) -> "list[np.ndarray]":

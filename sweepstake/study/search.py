@@ -242,5 +242,5 @@ def in_words(searched: Mapping[str, Any]) -> str:
         return f'{trials} of {of} trials have ended; "{searched["name"]}" is not found yet.'
     best = max if sign(searched["metric"]) > 0 else min
     value = best(trial["value"] for trial in searched["trials"] if trial["value"] is not None)
-    found = f'"{searched["name"]}" is {searched["field"]} = {shown(searched["found"])}'
-    return f"{found}: {searched['metric']} {value:.4f}, best of {of} trials."
+    answer = f'"{searched["name"]}" is {searched["field"]} = {shown(searched["found"])}'
+    return f"{answer}: {searched['metric']} {value:.4f}, best of {of} trials."
