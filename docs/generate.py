@@ -55,7 +55,7 @@ def study_file() -> str:
     ]
     return f"""{WRITTEN}# The study file
 
-A study is a TOML file. Keys at the top say one run, the *cell*; **a list is an axis**, and all axes multiply:
+A study is a TOML file. Its keys at the top describe one run, a *cell*. **A list is an axis**, and all axes multiply:
 
 ```toml
 init = ["xavier_normal", "kaiming_normal"]      # two values
@@ -65,12 +65,12 @@ seeds = 5                                       # times five: 20 cells
 
 A piece is a name, or a table with its options: `criterion = {{name = "magnitude_increase", weight = 0.5}}`. A list given to an
 option that holds one value is an axis too: `init = {{name = "normal", std = [0.05, 0.1]}}`. An option of an init, criterion or
-reset may differ by layer: `init = {{name = "xavier_normal", scale = {{fc1 = 0.5}}}}`. A `label` in the table names it in figures;
-it is one line, and begins with none of `=`, `+`, `-` and `@`, unless it is a number: a spreadsheet would take it for a formula. No text of a
-study holds a control character. All of it is shown as the text that it is: markup in it does nothing.
+reset may differ by layer: `init = {{name = "xavier_normal", scale = {{fc1 = 0.5}}}}`. A `label` in the table is the piece's name in
+tables and figures. It is one line, and does not begin with `=`, `+`, `-` or `@` unless it is a number, since a spreadsheet would take it for a
+formula. No text of a study may hold a control character. Markup in a text does nothing: it is shown as it is written.
 
-Only the keys of a cell are in its id, and of those only the ones that say something: a key at the value where its feature does
-not exist (`weight_decay = 0`) is left out, so that adding a key to sweepstake renames no result.
+A cell's id is the hash of its keys. A key at the value where its feature does not exist (`weight_decay = 0`) is left out, so that a new key
+of sweepstake renames no result.
 
 ## A study's own keys
 
@@ -80,12 +80,12 @@ not exist (`weight_decay = 0`) is left out, so that adding a key to sweepstake r
 {table(field_reference())}
 ## Plug-ins
 
-A plug-in is a Python file, and reading a study runs it: `show`, `status`, `results`, `report` and `publish` run it as `run` does, and so
-does `load_study`. Its code can do whatever you can. Read the plug-ins of somebody else's study before any command, or know who wrote them;
-each command first says which files it runs, with the hash (SHA-256, 16 digits) that is kept beside every result and is part of the ids. A
+A plug-in is a Python file, and every command that reads the study runs it: `show`, `status`, `results`, `report`, `publish` and `run`. So does
+`load_study`. Its code can do whatever you can. Before any command, read the plug-ins of somebody else's study, or know who wrote them. Each
+command first names the files that it runs, with the hash (SHA-256, 16 digits) that is kept beside every result and is part of the ids. A
 study without `plugins` runs no code of its own.
 
-A plug-in may import what is installed, nothing of its own folder or of the current one. A file that is also a script puts what it does
+A plug-in may import what is installed, but nothing from its own folder or the current one. A file that is also a script puts its commands
 under `if __name__ == "__main__":`. How to write one: [CONTRIBUTING.md](../CONTRIBUTING.md).
 
 ## `[[figure]]`
@@ -96,10 +96,10 @@ under `if __name__ == "__main__":`. How to write one: [CONTRIBUTING.md](../CONTR
 {table(described(ClaimSpec))}
 ### Cells that diverge
 
-A cell whose loss or weights are no longer numbers has ended, without an accuracy. It is never left out of a claim in silence:
+A cell *diverges* when its loss or weights are no longer finite numbers. It ends there, without an accuracy, and no claim leaves it out in silence:
 
-- A seed in which a cell of `this` diverged, before the round that the claim is about, counts **against** the claim, as a seed that lost more
-  than any number. With one such seed the claim is not supported. Where most seeds are such, it is contradicted (with few seeds: 3 of 3,
+- A seed in which a cell of `this` diverged, before the round that the claim is about, counts **against** the claim, as a loss larger
+  than any number. With one such seed the claim is not supported. With most seeds such, it is contradicted (with few seeds: 3 of 3,
   4 of 4, 4 of 5; its p is Student's, of a loss without bound).
 - A seed in which only `than` diverged counts neither for the claim nor against it: the other seeds decide whether it is supported, and with
   one such seed it is not contradicted by numbers. `similar` and `about` say that two sides are alike, so there it counts against.
@@ -110,8 +110,8 @@ over the seeds that ended would be the mean of something else.
 
 ## `[search]`
 
-A value that is not written down but found: `init = ["xavier_normal", "found"]`. Trials train first, as cells of their own, and are
-kept and resumed as all cells are; then the study runs with the best one. Proposals come from Optuna's TPE: `pip install sweepstake[search]`.
+Trials look for one value of the study, which stands under a name: `init = ["xavier_normal", "found"]`. They train first, as cells of their
+own, kept and resumed like all cells; then the study runs with the best value. Proposals come from Optuna's TPE: `pip install sweepstake[search]`.
 
 {table(described(SearchSpec))}
 ## `[machine]`
@@ -133,6 +133,7 @@ def pieces() -> str:
         for name, piece in sorted(registry.pieces.items()):
             options = ", ".join(f"`{key}{'' if option.required else f' = {option.default!r}'}`" for key, option in piece.options.items())
             parts.append(f"| `{name}` | {options} | {piece.claim.replace('|', chr(92) + '|')} |")
+            parts += [f"| `{alias}` | | Another name of `{name}`. |" for alias in piece.aliases]
         parts.append("\nTakes by name: " + "; ".join(f"`{name}` ({says})" for name, says in registry.offers.items()) + ".\n")
     return "\n".join(parts)
 

@@ -471,7 +471,7 @@ def pieces(options: argparse.Namespace) -> int:
             print(f"{set_}:")
             for name, piece in sorted(registry.pieces.items()):
                 said = ", ".join(f"{key} = {'(required)' if option.required else shown(option.default)}" for key, option in piece.options.items())
-                print(visible(f"  {name}{f'  [{said}]' if said else ''}\n      {piece.claim}"))
+                print(visible(f"  {', '.join((name, *piece.aliases))}{f'  [{said}]' if said else ''}\n      {piece.claim}"))
             if options.set:
                 print("takes by name:", *(f"  {name}: {says}" for name, says in registry.offers.items()), sep="\n")
     return 0

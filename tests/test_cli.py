@@ -365,6 +365,7 @@ def test_pieces_lists_every_set_with_options_and_sources(call):
             assert f"  {piece.name}" in out
             assert piece.claim in out
     assert "  mlp  [hidden = [300, 100], " in out
+    assert "\n  everywhere, global\n" in out
     assert 'activation = "relu", slope = 0.01, dropout = 0.0]' in out
     for pythonism in ("None", "True", "False", "NODEFAULT", "'relu'"):
         assert pythonism not in out

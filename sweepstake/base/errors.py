@@ -1,11 +1,11 @@
-"""The two kinds of error: the user's, told in their own words, and a control that did not hold."""
+"""The two kinds of error: a user's mistake, and a control that did not hold."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A mistake in what we were given. Shown as it is, exit code 2, never a traceback; holds every problem found."""
+    """A mistake in what the user gave, with every problem found. Shown as it is, without a traceback; exit code 2."""
 
     def __init__(self, *problems: str):
         super().__init__("\n".join(problems))
@@ -17,7 +17,7 @@ class BrokenControl(Exception):
 
 
 def unknown(place: str, kind: str, name: str, known: Iterable[str], next_step: str = "") -> str:
-    """The message for a name that does not exist: the place, the value, the nearest name, all of them, what to do."""
+    """The message for a name that does not exist: where it stands, the nearest name, all names, what to do next."""
     names = sorted(known)
     near = get_close_matches(str(name), names, n=1, cutoff=0.5)
     guess = f'Did you mean "{near[0]}"?  ' if near else ""

@@ -10,8 +10,8 @@ the piece's options in the study file: name, type, default. Built-ins and a user
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -45,7 +45,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Piece:
-    """One named function of an open set, and all that its signature says."""
+    """One named function of an open set, and what its signature says."""
 
     set: str
     name: str
@@ -55,8 +55,10 @@ class Piece:
     version: int
     neutral: Mapping[str, Any]
     traits: Mapping[str, Any]
+    aliases: tuple[str, ...] = ()
+    """Other names that a study may say; a cell holds `name`, so no alias reaches an id."""
     source: str = ""
-    """Of a plug-in's piece, the hash of its file: another text is another piece, whatever its name. Ours are known by version."""
+    """The hash of the plug-in file that a piece comes from: another text is another piece. Empty for ours."""
 
     @property
     def claim(self) -> str:
@@ -64,7 +66,10 @@ class Piece:
         return (inspect.getdoc(self.function) or "").split("\n")[0]
 
     def for_layer(self, layer: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options one layer sees: of a table {layer = value} its own value, or the default where it is not named."""
+        """The options as one layer sees them.
+
+        Of a table {layer = value} that is its own value, or the default where the table does not name it.
+        """
         return {key: value.get(layer, self.options[key].default) if self.varies_by_layer(key, value) else value
                 for key, value in options.items()}
 
@@ -72,19 +77,22 @@ class Piece:
         return is_table(value) and not self.options[option].takes_a_table()
 
     def __call__(self, offers: Mapping[str, Callable[[], Any]], options: Mapping[str, Any]) -> Any:
-        """Call with what it takes. Each offer is a function, so that what nobody takes is never computed."""
+        """Call the function with the offers that it takes. An offer that nobody takes is never computed."""
         given = {name: offers[name]() for name in self.takes}
         try:
             return self.function(**given, **options)
         except Exception as error:
             if not self.source or isinstance(error, UserError):
                 raise
-            raise UserError(f'{self.set} = "{self.name}" ({self._line_of(error)}) raised {type(error).__name__}: {error}. '
-                            "Mend the plug-in.") from error
+            raise UserError(
+                f'{self.set} = "{self.name}" ({self._line_of(error)}) raised {type(error).__name__}: {error}. '
+                "Mend the plug-in."
+            ) from error
 
     def _line_of(self, error: Exception) -> str:
         """The last line of the plug-in's own file that the error came through."""
-        path, line, trace = Path(self.function.__code__.co_filename), self.function.__code__.co_firstlineno, error.__traceback__
+        code, trace = self.function.__code__, error.__traceback__
+        path, line = Path(code.co_filename), code.co_firstlineno
         while trace:
             line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line
             trace = trace.tb_next
@@ -102,16 +110,26 @@ class Registry:
     pieces: dict[str, Piece] = field(default_factory=dict[str, Piece])
 
     def __call__(self, function: Callable[..., Any] | None = None, *, version: int = 1,
-                 neutral: Mapping[str, Any] | None = None, **traits: Any) -> Any:
-        if function is None:
-            return lambda f: self(f, version=version, neutral=neutral, **traits)  # pyright: ignore[reportUnknownVariableType, reportUnknownLambdaType, reportUnknownArgumentType]
-        self.pieces[function.__name__] = self._read(function, version, neutral or {}, traits)
-        return function
+                 neutral: Mapping[str, Any] | None = None, aliases: Sequence[str] = (), **traits: Any) -> Any:
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            self._check_names(function, aliases)
+            piece = self._read(function, version, neutral or {}, traits)
+            self.pieces[piece.name] = replace(piece, aliases=tuple(aliases))
+            return function
 
-    def _read(self, function: Callable[..., Any], version: int, neutral: Mapping[str, Any], traits: Mapping[str, Any]) -> Piece:
+        return register if function is None else register(function)
+
+    def _check_names(self, function: Callable[..., Any], aliases: Sequence[str]) -> None:
+        """No two pieces of a set answer to one name."""
+        where = f"{function.__module__}: {self.set} {function.__name__}"
+        for name in (function.__name__, *aliases):
+            if taken := self._find(name):
+                what = "that name" if name == function.__name__ else f'the alias "{name}"'
+                raise UserError(f"{where}: {what} is taken by {taken.function.__module__}. Choose another.")
+
+    def _read(self, function: Callable[..., Any], version: int, neutral: Mapping[str, Any],
+              traits: Mapping[str, Any]) -> Piece:
         name, where = function.__name__, f"{function.__module__}: {self.set} {function.__name__}"
-        if name in self.pieces:
-            raise UserError(f"{where}: that name is taken by {self.pieces[name].function.__module__}. Choose another.")
         if not inspect.getdoc(function):
             raise UserError(f"{where}: has no docstring. Say in one line what it does and who proposed it.")
         hints = get_type_hints(function, include_extras=True)
@@ -139,19 +157,26 @@ class Registry:
         try:
             convert(msgspec.to_builtins(option.default), option.type, place)
         except TypeError as error:
-            raise UserError(f"{place}: a study file cannot say {option.type}. Use numbers, text, true or false, lists or tables.") from error
+            raise UserError(
+                f"{place}: a study file cannot say {option.type}. Use numbers, text, true or false, lists or tables."
+            ) from error
+
+    def _find(self, name: str) -> Piece | None:
+        return self.pieces.get(name) or next((each for each in self.pieces.values() if name in each.aliases), None)
 
     def get(self, name: str, place: str = "") -> Piece:
-        """The piece of that name, or the message that names the nearest."""
-        if name not in self.pieces:
-            raise UserError(unknown(place or f'{self.set} = "{name}"', self.set, name, self.pieces,
+        """The piece of that name or alias, or the message that names the nearest."""
+        piece = self._find(name)
+        if piece is None:
+            known = [answers for each in self.pieces.values() for answers in (each.name, *each.aliases)]
+            raise UserError(unknown(place or f'{self.set} = "{name}"', self.set, name, known,
                                     f"List them with `sweepstake pieces {self.set}`."))
-        return self.pieces[name]
+        return piece
 
     def ref(self, name: str, given: Mapping[str, Any], place: str) -> Ref:
-        """A piece as a cell holds it: by name, every option resolved, with its version."""
+        """A piece as a cell holds it: by its own name, every option resolved, with its version."""
         piece = self.get(name, place)
-        return Ref(name, self.resolve(name, given, place), piece.version, piece.source)
+        return Ref(piece.name, self.resolve(name, given, place), piece.version, piece.source)
 
     def resolve(self, name: str, given: Mapping[str, Any], place: str) -> dict[str, Any]:
         """All options of a piece, the given ones checked against the signature and the rest at their defaults."""

@@ -1,4 +1,7 @@
-"""Text that somebody else wrote: what no study may hold, and how the rest is shown. It never moves a cursor or turns a line around."""
+"""Text that somebody else wrote: what no study may hold, and how the rest is shown.
+
+Shown text never moves the cursor and never reverses a line.
+"""
 
 import re
 from collections.abc import Iterator
@@ -7,9 +10,13 @@ from typing import Any
 from sweepstake.base.values import is_list, is_table
 
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-"""Control characters but newline and tab, other line ends, what turns the order of letters, and what UTF-8 or XML cannot hold."""
+"""Characters that a study may not hold.
+
+Control characters but newline and tab, other line ends, what reverses the order of letters, and what UTF-8 or XML
+cannot hold.
+"""
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
-"""What a spreadsheet takes for the begin of a formula."""
+"""What a spreadsheet takes for the beginning of a formula."""
 
 
 def visible(text: object) -> str:
@@ -27,7 +34,7 @@ def all_visible(value: Any) -> Any:
 
 
 def hidden_in(text: str) -> str:
-    """What is wrong with a text that holds a hidden character; nothing where it holds none."""
+    """What is wrong with a text that holds a hidden character; empty where it holds none."""
     found = HIDDEN.search(text)
     if found is None:
         return ""
@@ -38,7 +45,7 @@ def hidden_in(text: str) -> str:
 
 
 def hidden_texts(value: Any, place: str) -> Iterator[str]:
-    """What is wrong with the texts of a study's table, keys included, each with its place."""
+    """What is wrong with the texts of a study's table (keys too), each with its place."""
     if isinstance(value, str):
         if problem := hidden_in(value):
             yield f"{place}: {problem}."
@@ -53,7 +60,7 @@ def hidden_texts(value: Any, place: str) -> Iterator[str]:
 
 
 def label_problem(label: str) -> str:
-    """What is wrong with a label, which stands in tables, figures and one field of a CSV file; nothing where all is well."""
+    """What is wrong with a label, which has to fit into a field of a CSV file; empty where nothing is."""
     if "\n" in label or "\t" in label:
         return "a label is one line, without tabs. Write it so"
     if label.lstrip().startswith(FORMULA) and not _is_number(label):

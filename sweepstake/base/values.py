@@ -1,4 +1,4 @@
-"""A value of a study file against its type: converted, or the mistake in the user's words (never Python's)."""
+"""Values of a study file, converted to their types, and the messages where one does not fit."""
 
 from math import isfinite
 from typing import Any, TypeGuard, TypeVar
@@ -41,15 +41,17 @@ def _toml(value: Any) -> str:
 
 
 def description(type_: Any) -> str:
-    """What an annotated type says of itself (Meta's description): the reference of the study file."""
+    """The description that a type's `Meta` gives: the reference of the study file is made of them."""
     schema: dict[str, str] = getattr(types.type_info(type_), "extra_json_schema", None) or {}
     return schema.get("description", "")
 
 
 def convert(value: Any, type_: Any, place: str) -> Any:
-    """The value as that type, or one UserError: the place, the value, what would do."""
+    """The value as that type, or a UserError that names the place, the value and what is expected."""
     if (word := _not_a_number(value)) is not None:
-        raise UserError(f"{place} = {shown(value)}: {word} is not a number to compute with. Give a finite one of at most 19 digits.")
+        raise UserError(
+            f"{place} = {shown(value)}: {word} is not a number to compute with. Give a finite one of at most 19 digits."
+        )
     try:
         return msgspec.convert(value, type_)
     except msgspec.ValidationError as error:
@@ -58,7 +60,7 @@ def convert(value: Any, type_: Any, place: str) -> Any:
 
 def read_table(given: Any, struct: type[Table], place: str, problems: list[str]) -> Table | None:
     """A table of the study file as that struct; every wrong key and value of it is added to `problems`."""
-    found = len(problems)
+    before = len(problems)
     if not is_table(given):
         problems.append(f"{place} = {shown(given)}: expected {expected(struct)}.")
         return None
@@ -75,11 +77,11 @@ def read_table(given: Any, struct: type[Table], place: str, problems: list[str])
     for key, field in fields.items():
         if field.required and key not in given:
             problems.append(f"{place}: needs {key}: {expected(field.type)}.")
-    return struct(**values) if len(problems) == found else None
+    return struct(**values) if len(problems) == before else None
 
 
 def expected(type_: Any) -> str:
-    """What would do, in words: `a number more than 0, at most 1`."""
+    """The values of a type in words: `a number more than 0, at most 1`."""
     return _words(types.type_info(type_))
 
 
@@ -110,13 +112,16 @@ def _words(info: Any) -> str:
 
 
 def _bounds(info: types.IntType | types.FloatType) -> str:
-    said = [f"{word} {bound:,}" for word, bound in (("more than", info.gt), ("at least", info.ge), ("less than", info.lt), ("at most", info.le))
-            if bound is not None and abs(bound) < LARGEST]
-    return f" {', '.join(said)}" if said else ""
+    bounds = [
+        f"{word} {bound:,}"
+        for word, bound in (("more than", info.gt), ("at least", info.ge), ("less than", info.lt), ("at most", info.le))
+        if bound is not None and abs(bound) < LARGEST
+    ]
+    return f" {', '.join(bounds)}" if bounds else ""
 
 
 def _not_a_number(value: Any) -> str | None:
-    """The infinity, the NaN or the endless whole number somewhere in a value."""
+    """The infinity, NaN or too long whole number somewhere in a value, as a word; None where there is none."""
     if isinstance(value, float) and not isfinite(value):
         return str(value)
     if isinstance(value, int) and abs(value) > LARGEST:

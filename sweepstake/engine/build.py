@@ -14,11 +14,11 @@ from sweepstake.pieces import init as inits
 from sweepstake.pieces import model as models
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}
-"""What weights are held in: bfloat16 is the precision of the arithmetic, not of the weights."""
+"""The type that weights are stored in. Under bfloat16 only the arithmetic is bfloat16."""
 
 
 def build_net(cell: Cell, inputs: tuple[int, ...], classes: int) -> Net:
-    """The cell's network, tried once on two black images: its shapes fit, and the norm that reads each layer is known."""
+    """The cell's network, run once on two black images to check its shapes and to find which norm reads each layer."""
     place = f'model = "{cell.model.name}"'
     net = Net.of(module_of(cell, inputs, classes), inputs, classes)
     shape = (min(2, cell.batch_size), *inputs)  # One image where batches are of one.
@@ -29,8 +29,10 @@ def build_net(cell: Cell, inputs: tuple[int, ...], classes: int) -> Net:
         gave = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
         raise UserError(f"{place}: gave {gave} for a batch of shape {shape}, expected (batch, classes) = {expected}.")
     if moved := moved_from(net):
-        raise UserError(f"{place}: puts a new tensor in place of {moved.name} when it runs, so it could not be rewound. "
-                        f"Write into it instead: {moved.name.rpartition('.')[2]}.copy_(...).")
+        raise UserError(
+            f"{place}: puts a new tensor in place of {moved.name} when it runs, so it could not be rewound. "
+            f"Write into it instead: {moved.name.rpartition('.')[2]}.copy_(...)."
+        )
     return net
 
 
@@ -41,13 +43,15 @@ def module_of(cell: Cell, inputs: tuple[int, ...], classes: int) -> nn.Module:
     with streams.torch_draws(cell.seed, "module"), _blamed(place, "with inputs = {} and classes = {}", inputs, classes):
         module = piece(offers, cell.model.options)
     if not isinstance(module, nn.Module):
-        raise UserError(f"{place}: gave a {type(module).__name__}, expected a torch.nn.Module. Return the network itself.")
+        raise UserError(
+            f"{place}: gave a {type(module).__name__}, expected a torch.nn.Module. Return the network itself."
+        )
     return module.to(DTYPES[cell.precision])
 
 
 @contextmanager
 def _blamed(place: str, when: str, *given: object) -> Iterator[None]:
-    """What a module of the user's raises is told as theirs."""
+    """An error that the user's module raises becomes a message that names the model."""
     try:
         yield
     except UserError:
@@ -57,7 +61,7 @@ def _blamed(place: str, when: str, *given: object) -> Iterator[None]:
 
 
 def as_built(net: Net, cell: Cell) -> list[tuple[Slot, Tensor]]:
-    """What no init draws (norms, statistics, other parameters), as the module itself begins for the cell's seed."""
+    """What no init draws (norms, statistics, other parameters), as the module is built for the cell's seed."""
     others = [slot for slot in net.slots if slot.role not in ("weight", "bias")]
     if net.as_built is None or net.as_built[0] != cell.seed:
         flat = flat_of(module_of(cell, net.inputs, net.classes), net.slots) if others else net.w

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Which trainer takes a cell: the fastest that covers it, the same one every time on the same kind of CPU."""
+=======
+"""Which trainer takes a cell: the fastest that can. It depends on the cell and the kind of CPU alone."""
+>>>>>>> words
 
 import torch
 from torch import nn
@@ -16,8 +20,11 @@ from sweepstake.pieces.networks import MLP
 
 
 def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engine: str = "fast") -> Trainer:
-    """Compiled kernels where they cover the cell, plain PyTorch elsewhere, without dead units where it can be;
-    plain PyTorch as it is, always, where that is asked for."""
+    """The trainer of a cell.
+
+    Compiled kernels where they cover it; elsewhere plain PyTorch, without dead units where that is possible. With
+    `engine = "reference"` always plain PyTorch on the whole network.
+    """
     reference = ReferenceTrainer(cell, images, watch)
     if engine != "fast":
         return reference
@@ -27,7 +34,11 @@ def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engi
 
 
 def covers(cell: Cell, module: nn.Module) -> bool:
+<<<<<<< HEAD
     """Whether kernels train this cell: an MLP of ReLU or leaky ReLU, in float32, or in bfloat16 on a CPU with AMX."""
+=======
+    """Whether the kernels train this cell: an MLP with (leaky) ReLU in float32, or in bfloat16 on a CPU with AMX."""
+>>>>>>> words
     if type(module) is not MLP or not isinstance(module.activation, nn.ReLU | nn.LeakyReLU) or module.sizes[0] >= 2**16:
         return False
     layers = len(module.sizes) - 1

@@ -10,7 +10,7 @@ from torch import Tensor
 from sweepstake.base.cell import Cell, Scaling
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
-from sweepstake.pieces.datasets import Data
+from sweepstake.pieces.datasets import Data, too_few
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Images:
-    """What a cell trains on and is measured on, with its normalisation: (x - shift) / scale, a number a channel."""
+    """What a cell trains on and is measured on. Normalised is (x - shift) / scale, with a number for each channel."""
 
     train: Split
     validation: Split | None
@@ -38,10 +38,10 @@ class Images:
 
 
 def prepare(cell: Cell, data: Data) -> Images:
-    """Hold out the validation split, take the subset, measure the normalisation on the training images that are left."""
+    """The images of a cell: validation held out, the subset taken, normalised by the training images that are left."""
     count = len(data.train_y)
-    if cell.validation + max(cell.subset, 1) > count:
-        raise UserError(f"validation = {cell.validation}, subset = {cell.subset}: {cell.dataset.name} has {count:,} training images. Ask for less.")
+    if problem := too_few(cell.dataset.name, count, cell.validation, cell.subset):
+        raise UserError(problem)
     order = streams.permutation(count, cell.split_seed, "split") if cell.validation or cell.subset else np.arange(count)
     held, rest = order[:cell.validation], order[cell.validation:]
     chosen = np.sort(rest[:cell.subset] if cell.subset else rest)
@@ -62,7 +62,10 @@ def _normalisation(cell: Cell, x: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(cell.normalise, Scaling):
         mean, std = cell.normalise.mean, cell.normalise.std
         if not len(mean) == len(std) == channels:
-            raise UserError(f"normalise: {len(mean)} means and {len(std)} standard deviations; {cell.dataset.name} has {channels} channel(s).")
+            raise UserError(
+                f"normalise: {len(mean)} means and {len(std)} standard deviations; "
+                f"{cell.dataset.name} has {channels} channel(s)."
+            )
         mean, std = [m * 255 for m in mean], [s * 255 for s in std]
     elif cell.normalise == "standard":
         # From the histogram: exact, and no float copy of the images.
@@ -78,5 +81,5 @@ def _normalisation(cell: Cell, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def in_parts(split: Split, size: int = 250) -> Iterator[tuple[Tensor, Tensor]]:
-    """A split some images at a time."""
+    """A split in parts of `size` images."""
     return zip(split.x.split(size), split.y.split(size), strict=True)

@@ -1,7 +1,7 @@
 """Masks: what of a network may die, how many are to stay, and which.
 
-A mask is a boolean tensor over all parameters of a network, True where a parameter is alive. A `Rule` says what may die;
-a `Cell` is one. Scoring, pruning and thinning all ask here.
+A mask is a boolean tensor over all parameters of a network, True where a parameter is alive. A `Rule` says what may
+die; a `Cell` is one. Scoring, pruning and thinning all ask here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from sweepstake.engine.network import Net, Slot
 
 
 class Rule(Protocol):
-    """What of a network may die: in which layers, as single weights or as whole units, and with biases or without."""
+    """What may die: in which layers, single weights or whole units, with or without biases."""
 
     @property
     def prune_layers(self) -> Sequence[str]: ...
@@ -34,11 +34,11 @@ def prunable(net: Net, rule: Rule) -> list[Slot]:
     chosen = [named(net, word, f'prune_layers = "{word}"', problems, everything="all") for word in rule.prune_layers]
     if problems:
         raise UserError(*problems)
-    return [slot for slot in net.weights if any(slot in found for found in chosen)]
+    return [slot for slot in net.weights if any(slot in layers for layers in chosen)]
 
 
 def named(net: Net, word: str, place: str, problems: list[str], everything: str = "") -> list[Slot]:
-    """The layers that a word stands for: one by its name, a kind, or all. A word that could be two of these is refused."""
+    """The layers that a word stands for: a layer by its name, a kind (`conv`), or all. An ambiguous word is refused."""
     own = [slot for slot in net.weights if slot.layer == word]
     several = [slot for slot in net.weights if word in (slot.kind, everything)]
     if own and several and own != several:
@@ -52,7 +52,7 @@ def named(net: Net, word: str, place: str, problems: list[str], everything: str 
 
 
 def pruned_slots(net: Net, rule: Rule) -> list[Slot]:
-    """The layers whose weights, or units, can die: the last layer's units are classes, and stay."""
+    """The layers whose weights, or units, can die. The units of the last layer are classes and always stay."""
     return [slot for slot in prunable(net, rule)
             if not (rule.granularity == "unit" and slot is net.weights[-1])]
 
@@ -66,14 +66,14 @@ def ranked_together(net: Net, rule: Rule, slot: Slot) -> list[Slot]:
 
 
 def alive_in(net: Net, rule: Rule, slot: Slot, mask: Tensor) -> Tensor:
-    """What of this layer can still die, flat: its weights (and biases), or its units."""
+    """Which weights (and biases) of this layer, or which of its units, are alive, flat."""
     if rule.granularity == "unit":
         return slot.of(mask).flatten(1).any(dim=1)
     return torch.cat([s.of(mask).flatten() for s in ranked_together(net, rule, slot)])
 
 
 def with_kept(net: Net, rule: Rule, mask: Tensor, kept: Mapping[Slot, Tensor]) -> Tensor:
-    """The mask with each layer's kept weights, or units, in it."""
+    """The mask in which each of these layers keeps these weights, or units."""
     if rule.granularity == "unit":
         return without_units(net, mask, kept)
     new = mask.clone()
@@ -85,7 +85,7 @@ def with_kept(net: Net, rule: Rule, mask: Tensor, kept: Mapping[Slot, Tensor]) -
 
 
 def without_units(net: Net, mask: Tensor, kept: Mapping[Slot, Tensor]) -> Tensor:
-    """The mask where exactly the kept units live: a dead one takes its bias, its norm and its outgoing weights with it."""
+    """The mask in which exactly these units live. A dead one takes its bias, norm and outgoing weights with it."""
     new = mask.clone()
     for alive in (True, False):  # First what a shuffle brings back, then every death: a weight needs both its ends.
         for slot, units in kept.items():
@@ -100,12 +100,12 @@ def without_units(net: Net, mask: Tensor, kept: Mapping[Slot, Tensor]) -> Tensor
 
 
 def columns_of(units: Tensor, reader: Slot) -> Tensor:
-    """The columns in which a layer reads these units: one each, or a block each where feature maps were laid flat."""
+    """The columns in which a layer reads these units: one for each, or a block where feature maps are flattened."""
     return units.repeat_interleave(reader.shape[1] // len(units))
 
 
 def units_read(reader: Slot, mask: Tensor, units: int, readers: Tensor | None = None) -> Tensor:
-    """Which of the `units` before this layer have a live weight going out into it, or into those `readers` of its units."""
+    """Which of the `units` before this layer have a live weight into it, or into those `readers` of its units."""
     weights = reader.of(mask) if readers is None else reader.of(mask)[readers]
     return weights.any(0).reshape(units, -1).any(1)  # (columns, height, width) or (columns,) -> (units,)
 
@@ -134,12 +134,18 @@ def keep_top(score: Tensor, alive: Tensor, count: int, tie: Tensor) -> Tensor:
 
 
 def exact_counts(wishes: Sequence[float], room: Sequence[int], total: int) -> list[int]:
-    """Whole counts that sum to `total` exactly and never exceed `room`; what a full layer cannot take goes to the others."""
+    """Whole counts in proportion to `wishes` that sum to `total`, none above its `room`.
+
+    What a full layer cannot take goes to the others.
+    """
     if total > sum(room):
         raise UserError(f"allocation: {total:,} weights are to be kept, and the layers hold only {sum(room):,}.")
     wished, full = list(map(float, wishes)), [False] * len(room)
     if len(wished) != len(room) or not all(isfinite(wish) and wish >= 0 for wish in wished):
-        raise UserError(f"allocation: wishes {[round(wish, 3) for wish in wished]}; expected {len(room)} finite numbers, none below 0.")
+        raise UserError(
+            f"allocation: wishes {[round(wish, 3) for wish in wished]}; "
+            f"expected {len(room)} finite numbers, none below 0."
+        )
     while True:
         free = [i for i in range(len(room)) if not full[i]]
         left = total - sum(room[i] for i in range(len(room)) if full[i])

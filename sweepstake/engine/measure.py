@@ -48,18 +48,26 @@ def alive_units(net: Net, layer: str, mask: Tensor) -> Tensor:
 
 
 def degrees(net: Net, mask: Tensor) -> dict[str, dict[str, dict[str, float]]]:
-    """Of each layer, the live weights into each of its units (`in`) and out of each unit, or pixel, that it reads (`out`)."""
-    said: dict[str, dict[str, dict[str, float]]] = {}
+    """Each layer's live weights: into each of its units (`in`), and out of each unit or pixel that it reads (`out`)."""
+    by_layer: dict[str, dict[str, dict[str, float]]] = {}
     for before, slot in zip([None, *net.weights], net.weights, strict=False):
         live = slot.of(mask).flatten(2).sum(2) if len(slot.shape) > 2 else slot.of(mask).long()
         units = before.shape[0] if before is not None and net.after(before) is slot else live.shape[1]
-        said[slot.layer] = {"in": _spread(live.sum(1)), "out": _spread(live.sum(0).view(units, -1).sum(1))}
-    return said
+        by_layer[slot.layer] = {"in": _spread(live.sum(1)), "out": _spread(live.sum(0).view(units, -1).sum(1))}
+    return by_layer
 
 
 def _spread(counts: Tensor) -> dict[str, float]:
-    """A few numbers for a layer's degrees; `zero` is how many have none left."""
+    """A layer's degrees in a few numbers; `zero` is how many units have no live weight."""
     ordered = counts.double().sort().values
-    q1, median, q3 = ordered.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=ordered.dtype, device=ordered.device)).tolist()
-    return {"min": int(ordered[0]), "q1": q1, "median": median, "q3": q3, "max": int(ordered[-1]), "mean": float(ordered.mean()),
-            "zero": int((counts == 0).sum())}
+    quarters = torch.tensor([0.25, 0.5, 0.75], dtype=ordered.dtype, device=ordered.device)
+    q1, median, q3 = ordered.quantile(quarters).tolist()
+    return {
+        "min": int(ordered[0]),
+        "q1": q1,
+        "median": median,
+        "q3": q3,
+        "max": int(ordered[-1]),
+        "mean": float(ordered.mean()),
+        "zero": int((counts == 0).sum()),
+    }

@@ -6,8 +6,9 @@ So masks, resets and optimisers are single operations on one tensor. Nothing her
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,8 @@ class Slot:
     name: str
     layer: str
     role: str
-    """weight or bias of a linear or conv layer; other, for what a norm or a module of your own brings; statistic, for a
-    buffer: a norm's running mean and variance, which no gradient and no mask touches but every rewind does."""
+    """weight, bias: of a linear or conv layer. other: a parameter of a norm or of a module of your own.
+    statistic: a buffer, such as a norm's running mean; gradients and masks leave it alone, a rewind takes it back."""
     kind: str
     start: int
     stop: int
@@ -39,7 +40,7 @@ class Slot:
         return self.stop - self.start
 
     def of(self, flat: Tensor) -> Tensor:
-        """This parameter, a view in its own shape. Convolutions lie channels-last, the order their kernels are fastest in."""
+        """This parameter as a view in its own shape. Convolutions lie channels-last: their kernels are fastest so."""
         part = flat[self.start:self.stop]
         if len(self.shape) == 4:
             out, into, height, width = self.shape
@@ -50,7 +51,7 @@ class Slot:
 class Net:
     """A module whose parameters and statistics live in `w` and gradients in `grad`, one flat vector each.
 
-    Parameters come first: `w[:learnt]` is what an optimiser steps. A copy of `w` is all there is to record or go back to.
+    Parameters come first: `w[:learnt]` is what an optimiser steps. A copy of `w` is all that a rewind needs.
     """
 
     def __init__(self, module: nn.Module, inputs: tuple[int, ...], classes: int,
@@ -64,9 +65,9 @@ class Net:
             if slot.role != "statistic":
                 tensor.grad = slot.of(self.grad)
         self.norms: dict[str, str] = {}
-        """The norm that reads each layer's output, by name, where one does: `read_norms` finds them."""
+        """Layer -> the norm that reads its output, by name. `read_norms` finds them."""
         self.as_built: tuple[int, list[tuple[Slot, Tensor]]] | None = None
-        """What no init draws, as the module began for one seed: `build.as_built` keeps its last answer here."""
+        """A seed, and what no init draws, as the module is built for it. `build.as_built` keeps it here."""
         self.chain = bool(getattr(module, "chain", _is_sequential(module)))
 
     @classmethod
@@ -90,10 +91,14 @@ class Net:
     def norm_of(self, weight: Slot) -> list[Slot]:
         """The parameters of the norm that reads this layer, a number a unit: they die with the unit."""
         norm = self.norms.get(weight.layer)
-        return [slot for slot in self.slots if slot.layer == norm and slot.role == "other" and slot.shape == weight.shape[:1]]
+        return [
+            slot
+            for slot in self.slots
+            if slot.layer == norm and slot.role == "other" and slot.shape == weight.shape[:1]
+        ]
 
     def after(self, weight: Slot) -> Slot | None:
-        """The layer this one feeds, where layers form a plain chain: each unit a column of it, or a block of columns."""
+        """The layer that this one feeds, in a plain chain. A unit is a column of it, or a block of columns."""
         here = self.weights.index(weight)
         following = self.weights[here + 1] if self.chain and here + 1 < len(self.weights) else None
         return following if following and following.shape[1] % weight.shape[0] == 0 else None
@@ -118,21 +123,22 @@ def flat_of(module: nn.Module, slots: Sequence[Slot]) -> Tensor:
 
 
 def read_norms(net: Net, x: Tensor) -> tuple[object, dict[str, str]]:
-    """What the network gives for `x`, and which norm reads which layer's output. Leaves its values as they were."""
+    """What the network gives for `x`, and which norm reads which layer's output. No value changes."""
     outputs: dict[str, Tensor] = {}
     norms: dict[str, str] = {}
 
     def gave(name: str, output: Tensor) -> None:
         outputs[name] = output
 
-    def takes(name: str, given: Tensor) -> None:
-        norms.update({layer: name for layer, output in outputs.items() if output is given})
+    def takes(name: str, _: nn.Module, given: tuple[Any, ...]) -> None:
+        norms.update({layer: name for layer, output in outputs.items() if output is given[0]})
 
     layers = list(net.module.named_modules())
     hooks = [module.register_forward_hook(lambda _, __, output, name=name: gave(name, output))
              for name, module in layers if type(module) in KINDS]
-    hooks += [module.register_forward_pre_hook(lambda _, given, name=name: takes(name, given[0]))  # pyright: ignore[reportArgumentType]
-              for name, module in layers if isinstance(module, NORMS)]
+    for name, module in layers:
+        if isinstance(module, NORMS):
+            hooks.append(module.register_forward_pre_hook(partial(takes, name)))
     before = net.w.clone()
     try:
         with torch.no_grad():
@@ -145,7 +151,7 @@ def read_norms(net: Net, x: Tensor) -> tuple[object, dict[str, str]]:
 
 
 def moved_from(net: Net) -> Slot | None:
-    """A slot whose tensor the module has replaced by another while it ran, so that it lies in `w` no more."""
+    """A slot whose tensor the module replaced while it ran, so that it is no longer a part of `w`."""
     pairs = zip(net.slots, tensors_of(net.module), strict=True)
     return next((slot for slot, tensor in pairs if tensor.data_ptr() != slot.of(net.w).data_ptr()), None)
 
@@ -161,15 +167,22 @@ def slots_of(module: nn.Module) -> list[Slot]:
         kind = KINDS.get(type(layers[layer]), "") if not role else ""
         role = role or (own if kind and own in ("weight", "bias") else "other")
         shape = tuple(tensor.shape)
-        weight_shape = tuple(layers[layer].weight.shape) if kind else shape  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+        weight_shape = tuple(layers[layer].get_parameter("weight").shape) if kind else shape
         area = prod(weight_shape[2:])
         fan_in = weight_shape[1] * area if len(weight_shape) > 1 else 1
         start = slots[-1].stop if slots else 0
-        slots.append(Slot(name, layer, role, kind, start, start + tensor.numel(), shape, fan_in, prod(weight_shape[:1]) * area))
+        slots.append(
+            Slot(name, layer, role, kind, start, start + tensor.numel(), shape, fan_in, prod(weight_shape[:1]) * area)
+        )
     if not any(slot.role == "weight" for slot in slots):
-        raise UserError(f"model: {type(module).__name__} has no nn.Linear or nn.Conv2d layer, so there is nothing to prune.")
+        raise UserError(
+            f"model: {type(module).__name__} has no nn.Linear or nn.Conv2d layer, so there is nothing to prune."
+        )
     for name, layer in layers.items():
-        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) and layer.track_running_stats and layer.momentum is None:  # pyright: ignore[reportUnnecessaryComparison]
-            raise UserError(f"model: {name} averages its statistics over all batches (momentum = None), a count no rewind "
-                            f"takes back. Give it a momentum, such as 0.1.")
+        norm = isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) and layer.track_running_stats
+        if norm and layer.momentum is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise UserError(
+                f"model: {name} averages its statistics over all batches (momentum = None), a count no rewind "
+                f"takes back. Give it a momentum, such as 0.1."
+            )
     return slots

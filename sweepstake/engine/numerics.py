@@ -1,5 +1,6 @@
-"""Which numbers a trainer gives. A version stands beside every result and in no id; it is raised whenever a bit of what is trained moves.
+"""The version of a trainer's numerics. It is raised whenever one bit of what the trainer computes moves.
 
+It stands beside every result (`fast 1`) and in no id.
 tests/engine/test_numerics.py trains cells of every trainer and holds their bits to a version.
 """
 
@@ -9,20 +10,20 @@ VERSIONS = {
     "reference": 1,  # plain.py: when its steps round otherwise, or draw otherwise.
     "thin": 1,       # thin.py: when what it leaves out changes, or how; and with `reference`, whose steps it takes.
     "fast": 1,       # fast.py and kernels/: when a sum is taken in another order, or a layer by another kernel.
-    "half": 1,       # half.py: when its kernels round otherwise; and with `fast`, which trains and measures its sparse rounds.
+    "half": 1,       # half.py: when its kernels round otherwise; and with `fast`, which takes its sparse rounds.
     "stacked": 1,    # stacked.py: when its program rounds otherwise, or its dropout draws otherwise.
 }
-"""Of each trainer, by name. What all of them share (draws, batches, pruning, resets) moves all."""
+"""Trainer -> version. A change of what all share (draws, batches, pruning, resets) raises all."""
 
 UNVERSIONED = "unversioned"
-"""What is said of rounds from before versions were kept."""
+"""The numerics of rounds from before versions were kept."""
 
 
 def of(trainer: str) -> str:
-    """What its rounds say of themselves: `fast 1`."""
+    """A trainer's name and version, as each of its rounds records them: `fast 1`."""
     return f"{trainer} {VERSIONS[trainer]}"
 
 
 def all_of(records: Iterable[dict[str, object]]) -> str:
-    """Every numerics a cell's rounds were trained with, in order: several where it was resumed under another."""
+    """The numerics of a cell's rounds, in order. They are several where it was resumed under another version."""
     return ", ".join(dict.fromkeys(str(record.get("numerics", UNVERSIONED)) for record in records))

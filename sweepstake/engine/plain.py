@@ -16,7 +16,7 @@ from sweepstake.pieces.networks import Dropout
 
 
 class ReferenceTrainer(Trainer):
-    """Trains and measures any cell: what every other trainer must agree with."""
+    """Trains and measures any cell. Every other trainer must agree with it."""
 
     name = "reference"
 
@@ -51,7 +51,7 @@ class PlainRound:
         net.w.copy_(start.w)
         moments = start.moments
         if self.live is not None:
-            # Dead weights begin at 0 with moments of 0 and never see a gradient: no step moves them, so none has to put them back.
+            # Dead weights begin at 0 with moments of 0 and never see a gradient, so that no step moves them.
             net.w[:net.learnt].mul_(self.live)
             moments = [moment * self.live if moment.dim() else moment for moment in moments]
         self.optimiser = _optimiser(cell, net.w[:net.learnt], net.grad[:net.learnt], moments)
@@ -123,5 +123,6 @@ def _optimiser(cell: Cell, w: Tensor, grad: Tensor, moments: list[Tensor]) -> to
         kind = torch.optim.AdamW if cell.optimiser == "adamw" else torch.optim.Adam
         made = kind([flat], lr=cell.lr, weight_decay=cell.weight_decay, fused=True)
         if moments:
-            made.state[flat] = {"step": moments[2].clone(), "exp_avg": moments[0].clone(), "exp_avg_sq": moments[1].clone()}
+            first, second, steps = (moment.clone() for moment in moments)
+            made.state[flat] = {"step": steps, "exp_avg": first, "exp_avg_sq": second}
     return made

@@ -1,4 +1,4 @@
-"""Controls prove themselves: each round checks that what it claims to be, it is. A broken control fails its cell, by name."""
+"""Each round checks its own claims: counts, zeros, resets, controls. A check that fails ends the cell, by name."""
 
 from collections.abc import Mapping
 
@@ -16,17 +16,20 @@ from sweepstake.pieces import reset
 
 def counts_are_exact(net: Net, cell: Cell, asked: dict[str, int], mask: Tensor) -> str:
     """Every layer keeps exactly as many weights (or units) as it was asked to."""
-    emptied = cell.granularity == "unit" and 0 in asked.values()  # Behind a layer without units, no unit has a live weight.
+    # Behind a layer without units, no unit has a live weight.
+    emptied = cell.granularity == "unit" and 0 in asked.values()
     for slot in prunable(net, cell):
         if slot.layer in asked and not emptied:
             left = int(alive_in(net, cell, slot, mask).sum())
             if left != asked[slot.layer]:
-                raise BrokenControl(f"{slot.layer} keeps {left:,} {cell.granularity}s where {asked[slot.layer]:,} were asked")
+                raise BrokenControl(
+                    f"{slot.layer} keeps {left:,} {cell.granularity}s where {asked[slot.layer]:,} were asked"
+                )
     return "exact"
 
 
 def the_dead_are_zero(w: Tensor, mask: Tensor) -> float:
-    """Pruned weights are exactly 0 after training: no moment and no decay revived one. Returns the largest."""
+    """Pruned weights are exactly 0 after training. Returns the largest of them, which is 0."""
     largest = float(w.masked_fill(mask, 0).abs().max())
     if largest != 0.0:
         raise BrokenControl(f"a pruned weight is {largest!r} after training, not 0")
@@ -35,8 +38,11 @@ def the_dead_are_zero(w: Tensor, mask: Tensor) -> float:
 
 def reset_is_what_it_says(net: Net, cell: Cell, w: Tensor, mask: Tensor, sources: Mapping[str, Tensor],
                           w_init: Tensor) -> dict[str, float | str]:
-    """By the reset's `source`: survivors equal it bit for bit (w_step, w_final), or are a new draw that does not follow the old
-    one (fresh, resampled), the old values in other places (shuffled), or other magnitudes under the old signs."""
+    """The survivors are what the reset's `source` says.
+
+    w_step, w_final: those weights, bit for bit. fresh, resampled: a new draw that does not follow the old weights.
+    shuffled: the old values in other places. same_signs, constant_signed: other magnitudes under the old signs.
+    """
     kind = reset.get(cell.reset.name).traits.get("source", "unchecked")
     proof: dict[str, float | str] = {"reset": kind}
     if kind in sources:
@@ -58,12 +64,14 @@ def reset_is_what_it_says(net: Net, cell: Cell, w: Tensor, mask: Tensor, sources
             proof[f"correlation.{slot.layer}"] = correlation
             # 6 standard deviations of the correlation of independent draws.
             if abs(correlation) > 6 / len(now) ** 0.5:
-                raise BrokenControl(f"reset = {cell.reset.name}: {slot.layer} follows its old weights (correlation {correlation:.3f})")
+                raise BrokenControl(
+                    f"reset = {cell.reset.name}: {slot.layer} follows its old weights (correlation {correlation:.3f})"
+                )
     return proof
 
 
 DRAWN = ("fresh", "shuffled", "resampled", "same_signs")
-"""Sources that are a draw: what they give must not follow what was there."""
+"""Sources that are a draw: the new weights must not correlate with the old."""
 
 
 def _broken(kind: str, now: Tensor, first: Tensor, whole: Tensor) -> str:
@@ -92,7 +100,9 @@ def shuffle_moved(net: Net, cell: Cell, before: Tensor, after: Tensor) -> str:
     for slot in prunable(net, cell):
         was, now = slot.of(before), slot.of(after)
         if int(was.sum()) != int(now.sum()):
-            raise BrokenControl(f"control = shuffle: {slot.layer} keeps {int(now.sum()):,}, the mask it shuffles {int(was.sum()):,}")
+            raise BrokenControl(
+                f"control = shuffle: {slot.layer} keeps {int(now.sum()):,}, the mask it shuffles {int(was.sum()):,}"
+            )
     if torch.equal(before, after) and bool((~before).any()) and int(before.sum()) > 100:
         raise BrokenControl("control = shuffle: the mask did not change")
     return "moved"

@@ -18,6 +18,7 @@ from sweepstake.engine.masks import alive_in, exact_counts, keep_top, named, pru
 from sweepstake.engine.network import Net, Slot
 from sweepstake.engine.scores import Scorer
 from sweepstake.pieces import REGISTRIES, allocation, criterion
+from sweepstake.pieces.criteria import unfit
 from sweepstake.pieces.donors import donor_of
 
 Scores = Mapping[Slot, Tensor]
@@ -25,14 +26,17 @@ Scores = Mapping[Slot, Tensor]
 
 
 def densities(cell: Cell, slots: Sequence[Slot], sizes: Sequence[int], done: float, output: Slot) -> list[float]:
-    """The fraction of each layer's whole size that is to be left after `done` prunings (in the midst of one, a broken number)."""
+    """The fraction of each layer's whole size that is left after `done` prunings.
+
+    Between the parts of a pruning with `iterations`, `done` is not whole: 2.5 is half-way through the third.
+    """
     if cell.remove is not None:
         return [(size - cell.remove.get(slot.layer, 0) * done) / size for slot, size in zip(slots, sizes, strict=True)]
     return [keep_of(cell, slot, output) ** done for slot in slots]
 
 
 def protected(cell: Cell, slot: Slot, output: Slot) -> bool:
-    """Whether this layer was asked to lose nothing: then no sharing may take from it."""
+    """Whether the study says that this layer keeps all. Then no allocation may take from it."""
     return slot.layer not in cell.remove if cell.remove is not None else keep_of(cell, slot, output) == 1.0
 
 
@@ -45,21 +49,27 @@ def keep_of(cell: Cell, slot: Slot, output: Slot) -> float:
 
 @dataclass(frozen=True)
 class Pruned:
-    """The next mask over all parameters, as ranked and (under a shuffle) as moved, the last scores, and what was asked of each layer."""
+    """The result of a pruning: the new mask, and what the checks need to know of it.
+
+    `ranked` is the mask by rank, before a shuffle moved it; `asked` is the count asked of each layer.
+    """
 
     mask: Tensor
     ranked: Tensor
     asked: dict[str, int]
     scores: dict[str, Tensor]
-    """Of each layer, flat, as the criterion gave them; of a pruning in parts, those of the last."""
+    """Each layer's scores, flat, as the criterion gave them (in the last part of a pruning with `iterations`)."""
     before: Tensor | None = None
     """The mask that those scores ranked."""
 
 
-def prune(net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int, images: Images | None = None) -> Pruned:
-    """Score what is alive, share the count over the layers, keep the top of each; `done` prunings came before this one.
+def prune(
+    net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int, images: Images | None = None
+) -> Pruned:
+    """Score what is alive, share the count over the layers, keep the top of each.
 
-    A criterion with `iterations` does the same in as many parts, the density falling by the same factor in each.
+    `done` prunings came before this one. A criterion with `iterations` prunes in so many parts, scoring anew for each;
+    the density falls by the same factor in each part.
     """
     pruning = Pruning(net, cell, stations, done, images)
     parts = cell.criterion.options.get("iterations", 1)
@@ -70,7 +80,10 @@ def prune(net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, do
         scores = pruning.scorer(ranked, cell.criterion.name, cell.criterion.options).scores(pruning.slots)
         order = {slot: -each for slot, each in scores.items()} if cell.control == "invert" else scores
         counts = pruning.counts(order, ranked, done + 1 if part == parts else done + part / parts)
-        kept = {slot: keep_top(order[slot], pruning.alive(slot, ranked), counts[slot], pruning.ties[slot]) for slot in pruning.slots}
+        kept = {
+            slot: keep_top(order[slot], pruning.alive(slot, ranked), counts[slot], pruning.ties[slot])
+            for slot in pruning.slots
+        }
         ranked = with_kept(net, cell, ranked, kept)
     new = ranked
     if cell.control == "shuffle":
@@ -95,10 +108,12 @@ class Pruning:
 
     @cached_property
     def ties(self) -> dict[Slot, Tensor]:
-        """What decides between equal scores: a draw for everything that can die."""
+        """The draw that ranks equal scores, a number for everything that can die."""
         whole = torch.ones(self.net.size, dtype=torch.bool)
         sizes = {slot: tuple(self.alive(slot, whole).shape) for slot in self.slots}
-        return {slot: streams.uniform(size, self.cell.seed, "ties", self.done, slot.name) for slot, size in sizes.items()}
+        return {
+            slot: streams.uniform(size, self.cell.seed, "ties", self.done, slot.name) for slot, size in sizes.items()
+        }
 
     @property
     def output(self) -> Slot:
@@ -111,7 +126,7 @@ class Pruning:
         return Scorer(self.net, self.cell, self.stations, mask, self.done, self.images, name, options)
 
     def counts(self, order: Scores, mask: Tensor, done: float) -> dict[Slot, int]:
-        """How many each layer keeps once `done` prunings are over (a fraction of one, between the parts of a pruning).
+        """How many each layer keeps after `done` prunings (see `densities`).
 
         A layer that keeps all, and an output layer with its own rate, share with nobody.
         """
@@ -129,7 +144,7 @@ class Pruning:
 
 @dataclass(frozen=True)
 class Pool:
-    """Layers that share one count: what an allocation may ask of them."""
+    """Layers that share one count, and what an allocation may know of them."""
 
     pruning: Pruning
     slots: list[Slot]
@@ -171,9 +186,9 @@ class Pool:
         return [int(part.sum()) for part in self._best(self.scores, self.alive, self.total)]
 
     def top_by(self, name: str, options: Mapping[str, Any], once: bool = False) -> list[int]:
-        """What another criterion would leave of each layer, pruning as it prunes: in parts, if it has iterations.
+        """How many each layer would keep under one ranking by another criterion, in parts if that has `iterations`.
 
-        With `once` it looks at the whole network as it was drawn.
+        With `once` the ranking is of the whole network as it was drawn.
         """
         pruning, resolved = self.pruning, criterion.resolve(name, options, "allocation = like")
         under = torch.ones_like(self.mask) if once else self.mask
@@ -195,7 +210,7 @@ class Pool:
 
 
 def pools(net: Net, cell: Cell, slots: Sequence[Slot]) -> tuple[list[Slot], list[list[Slot]]]:
-    """The layers that keep all, and those that share a count: an output layer with its own rate by itself, and the rest."""
+    """The layers that keep all, and the pools that share a count: an output layer with its own rate, and the rest."""
     output = net.weights[-1]
     whole = [slot for slot in slots if protected(cell, slot, output)]
     apart = [slot for slot in slots if slot is output and cell.output_keep is not None and slot not in whole]
@@ -210,7 +225,7 @@ def total_of(sizes: Sequence[int], room: Sequence[int], density: Sequence[float]
 
 def by_size(net: Net, pool: Sequence[Slot], sizes: Sequence[int], density: Sequence[float],
             total: int) -> dict[str, Callable[[], Any]]:
-    """What an allocation is offered that no score is needed for."""
+    """The offers to an allocation that need no scores."""
     return {
         "sizes": lambda: list(sizes),
         "shapes": lambda: [slot.shape for slot in pool],
@@ -235,36 +250,43 @@ def _shuffled(kept: Tensor, cell: Cell, done: int, slot: Slot) -> Tensor:
 
 
 def check_pruning(net: Net, cell: Cell) -> None:
-    """All that cannot be pruned as said, before anything is trained."""
+    """Refuse, before anything is trained, what cannot be pruned as the cell says."""
     slots, layers = pruned_slots(net, cell), {slot.layer: True for slot in net.weights}
     problems = [*_check_keep(net, cell), *_check_tables(cell, layers)]
     if not slots:
-        problems.append(f"prune_layers = {cell.prune_layers}, granularity = \"{cell.granularity}\": no layer is left to prune.")
-    for name, piece, allowed in _criteria(cell):
-        if allowed not in ("any", cell.granularity):
-            known = [n for n, p in criterion.pieces.items() if p.traits.get("granularity", "any") in ("any", cell.granularity)]
-            problems.append(f'{name} = "{piece}": scores a {allowed}, and granularity = "{cell.granularity}". '
-                            f"For a {cell.granularity}: {', '.join(sorted(known))}.")
+        problems.append(
+            f'prune_layers = {cell.prune_layers}, granularity = "{cell.granularity}": no layer is left to prune.'
+        )
+    problems += [problem for place, name in _criteria(cell) if (problem := unfit(place, name, cell.granularity))]
     prunings = cell.rounds + (cell.prune_when != "after")
     for layer, lost in (cell.remove or {}).items():
         slot = next((slot for slot in slots if slot.layer == layer), None)
         if slot is None:
             known = [s.layer for s in slots]
-            problems.append(unknown(f"remove = {{{layer} = ...}}", f"layer with {cell.granularity}s to prune", layer, known))
+            problems.append(
+                unknown(f"remove = {{{layer} = ...}}", f"layer with {cell.granularity}s to prune", layer, known)
+            )
             continue
         size = alive_in(net, cell, slot, torch.ones_like(net.w, dtype=torch.bool)).numel()
         if size - lost * prunings < 1:
-            problems.append(f"remove = {{{layer} = {lost}}}: {prunings} prunings would take {lost * prunings:,} of the {size:,} "
-                            f"{cell.granularity}s of {layer}, and one must be left. At most {(size - 1) // lost} prunings of {lost}.")
+            problems.append(
+                f"remove = {{{layer} = {lost}}}: {prunings} prunings would take {lost * prunings:,} of the {size:,} "
+                f"{cell.granularity}s of {layer}, and one must be left. "
+                f"At most {(size - 1) // lost} prunings of {lost}."
+            )
     if cell.prune_when == "before" and cell.reset.name == "shuffled":
-        problems.append('prune_when = "before" with reset = "shuffled": the survivors are shuffled once they are known, and so would not '
-                        'be the weights that were scored. Say prune_when = "after", or another reset.')
+        problems.append(
+            'prune_when = "before" with reset = "shuffled": the survivors are shuffled once they are known, '
+            'and so would not be the weights that were scored. Say prune_when = "after", or another reset.'
+        )
     if (cell.control == "transplant") != (cell.donor is not None):
         problems.append('control = "transplant" needs a donor, as donor = {seed = 7}.' if cell.donor is None else
                         f'donor is for control = "transplant", not "{cell.control}". Leave it out.')
     elif cell.donor is not None and donor_of(cell) == msgspec.structs.replace(cell, control="none", donor=None):
-        problems.append(f"donor = {shown(cell.donor)}: this cell (seed {cell.seed}) would be its own donor, and its own mask is no control. "
-                        "Take that seed out of seeds, or name another donor.")
+        problems.append(
+            f"donor = {shown(cell.donor)}: this cell (seed {cell.seed}) would be its own donor, "
+            "and its own mask is no control. Take that seed out of seeds, or name another donor."
+        )
     if problems:
         raise UserError(*problems)
 
@@ -277,15 +299,14 @@ def _check_keep(net: Net, cell: Cell) -> list[str]:
     return problems
 
 
-def _criteria(cell: Cell) -> list[tuple[str, str, str]]:
-    named = [("criterion", cell.criterion.name)]
-    if "criterion" in cell.allocation.options:
-        named.append(("allocation: criterion", str(cell.allocation.options["criterion"])))
-    return [(place, name, criterion.get(name, f'{place} = "{name}"').traits.get("granularity", "any")) for place, name in named]
+def _criteria(cell: Cell) -> list[tuple[str, str]]:
+    """The criteria that a cell names, each with its place: its own, and that of `allocation = "like"`."""
+    liked = cell.allocation.options.get("criterion")
+    return [("criterion", cell.criterion.name), *([("allocation: criterion", str(liked))] if liked is not None else [])]
 
 
 OF_THE_NETWORK = ("images", "iterations", "temperature", "step")
-"""Options the engine reads once for all layers."""
+"""Options that the engine reads once for all layers."""
 
 
 def _check_tables(cell: Cell, layers: Mapping[str, bool]) -> list[str]:

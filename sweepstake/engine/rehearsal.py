@@ -1,4 +1,4 @@
-"""Each piece of a plug-in called once on stand-ins of the right shapes: what it gives that does not fit is told before anything trains."""
+"""Each piece of a plug-in is called once on stand-ins of the right shapes: misfits show before anything trains."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from math import isfinite
 import msgspec
 import torch
 
-from sweepstake.base.cell import SETS, Cell
+from sweepstake.base.cell import SETS, Cell, Ref
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
 from sweepstake.engine.build import draw_init
@@ -25,10 +25,11 @@ IMAGES = 8
 
 
 def rehearse(net: Net, cell: Cell) -> None:
-    """The round that a cell's plug-in pieces are called in, without its training; scores need not be finite, for they are of noise."""
+    """Call the cell's plug-in pieces as a round does, without its training. Scores of noise need not be finite."""
     masker = donor_of(cell) if cell.control == "transplant" else cell
     ours = {field: getattr(masker if field in ("criterion", "allocation") else cell, field) for field in SETS}
-    plugged = {field: ref for field, ref in ours.items() if REGISTRIES[SETS[field]].get(ref.name).source}
+    plugged: dict[str, Ref] = {
+        field: ref for field, ref in ours.items() if REGISTRIES[SETS[field]].get(ref.name).source}
     if not plugged:
         return
     with streams.torch_draws(cell.seed, "rehearsal"):
@@ -39,8 +40,9 @@ def rehearse(net: Net, cell: Cell) -> None:
         mask, images = torch.ones(net.size, dtype=torch.bool), _images(net)
         if "criterion" in plugged:
             with _blamed(plugged, "criterion"):
-                Scorer(net, masker, stations, mask, 0, images, masker.criterion.name, masker.criterion.options).any_scores(
-                    pruned_slots(net, masker))
+                ref = masker.criterion
+                scorer = Scorer(net, masker, stations, mask, 0, images, ref.name, ref.options)
+                scorer.any_scores(pruned_slots(net, masker))
         if "allocation" in plugged:
             with _blamed(plugged, "allocation"):
                 by_chance = msgspec.structs.replace(masker, criterion=criterion.ref("random", {}, "criterion"))
@@ -52,23 +54,28 @@ def rehearse(net: Net, cell: Cell) -> None:
             with _blamed(plugged, "lr_schedule"):
                 factor = lr_schedule.get(cell.lr_schedule.name)({"progress": lambda: 0.0}, cell.lr_schedule.options)
                 if not isfinite(factor):
-                    raise UserError(f'lr_schedule = "{cell.lr_schedule.name}": gave {factor} at progress 0, expected a finite number.')
+                    raise UserError(
+                        f'lr_schedule = "{cell.lr_schedule.name}": gave {factor} at progress 0, '
+                        "expected a finite number."
+                    )
 
 
 def _images(net: Net) -> Images:
-    """Noise in the place of images, every class in turn."""
+    """Noise instead of images, every class in turn."""
     split = Split(torch.randint(256, (IMAGES, *net.inputs)).to(torch.uint8), torch.arange(IMAGES) % net.classes)
     scale = torch.full((1, net.inputs[0], 1, 1), 255.0, dtype=torch.float64)
     return Images(split, None, split, torch.zeros_like(scale), scale, net.inputs, net.classes)
 
 
 @contextmanager
-def _blamed(plugged: dict[str, object], *fields: str) -> Iterator[None]:
-    """What is raised over something a piece gave is told as that piece's."""
+def _blamed(plugged: dict[str, Ref], *fields: str) -> Iterator[None]:
+    """An error over something that a piece gave becomes a message that names the piece."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        names = " and ".join(f'{field} = "{plugged[field].name}"' for field in fields if field in plugged)  # pyright: ignore[reportAttributeAccessIssue]
-        raise UserError(f"{names or fields[0]}: what it gave cannot be used: {type(error).__name__}: {error}. Mend the plug-in.") from error
+        names = " and ".join(f'{field} = "{plugged[field].name}"' for field in fields if field in plugged)
+        raise UserError(
+            f"{names or fields[0]}: what it gave cannot be used: {type(error).__name__}: {error}. Mend the plug-in."
+        ) from error

@@ -1,7 +1,7 @@
-"""The experiment itself: train, record, prune, reset, and again (Frankle & Carbin 2019, iterative pruning with resetting).
+"""The experiment: train, record, prune, reset, again (Frankle & Carbin 2019: iterative pruning with resetting).
 
-`run_rounds` is that loop and `finish_round` its body. Around them: where round 0 begins (`first_state`), what a pruning is
-scored on (`prune_when`), whose mask is taken (`control`), and the checks that each round makes of itself (`proofs`).
+`run_rounds` is that loop and `finish_round` its body. Around them: where round 0 begins (`first_state`), which
+weights a pruning scores (`prune_when`), whose mask is taken (`control`), and each round's checks of itself (`proofs`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,12 +25,12 @@ from sweepstake.engine.train import Measured, Start, Trained, Trainer
 from sweepstake.pieces import reset as resets
 
 Record = dict[str, Any]
-"""What a round leaves for the table: counts, losses and accuracies, the curve, seconds, proofs."""
+"""A round in the table: counts, losses and accuracies, the learning curve, seconds, proofs."""
 
 
 @dataclass
 class State:
-    """All a cell needs to go on from a round boundary; what a killed run resumes from."""
+    """All that a cell needs to begin its next round. A killed run resumes from it."""
 
     round: int
     start: Start
@@ -40,7 +40,7 @@ class State:
 
 
 class OfATrainer(Protocol):
-    """What a setting takes from a trainer, of one cell or of many."""
+    """What a setting needs of a trainer, be it of one cell or of many."""
 
     @property
     def name(self) -> str: ...
@@ -52,7 +52,7 @@ class OfATrainer(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """A cell with its network and its images, and the masks that a transplant takes: what the rounds of a cell share."""
+    """What the rounds of a cell share: its network, its images, and the masks that a transplant takes."""
 
     cell: Cell
     net: Net
@@ -74,7 +74,7 @@ class Setting:
 
 def run_rounds(trainer: Trainer, cell: Cell, state: State, name: str = "",
                donor_masks: Mapping[int, Tensor] | None = None) -> Iterator[tuple[Record, State]]:
-    """Iterative pruning of one cell, a finished round at a time: its record, and the state that the next one begins from.
+    """Iterative pruning of one cell. Yields each finished round's record, and the state that the next one begins from.
 
     Round 0 trains the whole network. Each later round prunes what the last one trained, resets what is left, and trains
     again. A cell that diverges ends there: that is its result. A transplant takes `donor_masks`, a mask a round.
@@ -86,8 +86,10 @@ def run_rounds(trainer: Trainer, cell: Cell, state: State, name: str = "",
         yield record, state
 
 
-def finish_round(setting: Setting, state: State, trained: Trained, measure: Callable[[Tensor], Measured]) -> tuple[Record, State]:
-    """What follows the training of a round: record, prune, reset. The record, and the state the next round begins from."""
+def finish_round(
+    setting: Setting, state: State, trained: Trained, measure: Callable[[Tensor], Measured]
+) -> tuple[Record, State]:
+    """What follows the training of a round: record, prune, reset. Returns the record and the next round's state."""
     cell, net, mask = setting.cell, setting.net, state.start.mask
     record = record_of(setting, state, trained, measure)
     if trained.diverged or state.round == cell.rounds:
@@ -95,10 +97,10 @@ def finish_round(setting: Setting, state: State, trained: Trained, measure: Call
     w_step = trained.w_step if state.round == 0 else state.w_step
     stations = stations_of(setting, state, trained, w_step)
     pruned = next_mask(setting, state.round + 1, scored_on(setting, state, trained, stations), mask)
-    said = prove_mask(setting, state.round + 1, mask, pruned)
+    proven = prove_mask(setting, state.round + 1, mask, pruned)
     start = reset(net, cell, stations, pruned.mask, state.round, trained)
-    said |= prove_reset(setting, start, stations["w_step"], trained)
-    return record, State(state.round + 1, start, w_step if rewinds(cell) else None, pruned.asked, said)
+    proven |= prove_reset(setting, start, stations["w_step"], trained)
+    return record, State(state.round + 1, start, w_step if rewinds(cell) else None, pruned.asked, proven)
 
 
 # Where a cell begins
@@ -127,19 +129,22 @@ def masks_of(trainer: Trainer, donor: Cell) -> dict[int, Tensor]:
 # When it prunes, and by whose scores
 
 def rewinds(cell: Cell) -> bool:
-    """Whether survivors go back to a step after the first, which then has to be kept."""
+    """Whether survivors go back to a step after init, so that its weights have to be kept."""
     return bool(cell.reset.options.get("step"))
 
 
 def stations_of(setting: Setting, state: State, trained: Trained, w_step: Tensor | None) -> dict[str, Tensor]:
-    """The weights on their way through the cell: at the beginning, at the rewind step, when the round began, at its end."""
+    """A cell's weights at four stations: its init, its rewind step, the beginning and the end of this round."""
     kept = w_step if rewinds(setting.cell) else None
     return {"w_init": setting.w_init, "w_step": setting.w_init if kept is None else kept,
             "w_start": state.start.w, "w_final": trained.w_final}
 
 
 def scored_on(setting: Setting, state: State, trained: Trained, stations: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights that the pruning scores: those just trained, or, with `prune_when = "before"`, those about to be."""
+    """The weights that the pruning scores.
+
+    They are those that were just trained, or, with `prune_when = "before"`, those that the next round will train.
+    """
     if setting.cell.prune_when != "before":
         return stations
     begun = reset(setting.net, setting.cell, stations, state.start.mask, state.round, trained).w
@@ -158,7 +163,7 @@ def next_mask(setting: Setting, round_: int, scored: Mapping[str, Tensor], mask:
 # Where the survivors go back to
 
 def reset(net: Net, cell: Cell, stations: dict[str, Tensor], mask: Tensor, round_: int, trained: Trained) -> Start:
-    """Where the survivors begin the next round: every parameter through the reset, then the dead at 0."""
+    """Where the next round begins: every parameter goes through the reset, then the dead are set to 0."""
     drawn = {"redraw": lambda: draw_init(net, cell, "redraw", round_),
              "default_draw": lambda: draw_init(net, cell, "redraw", round_, ref=("framework_default", {})),
              "shuffled": lambda: _shuffled(net, cell, stations["w_init"], mask, round_),
@@ -170,7 +175,9 @@ def reset(net: Net, cell: Cell, stations: dict[str, Tensor], mask: Tensor, round
         offers = {name: (lambda flat=flat, slot=slot: slot.of(flat)) for name, flat in cached.items()}
         value = piece(offers, piece.for_layer(slot.layer, cell.reset.options))
         if value.shape != slot.shape:
-            raise UserError(f'reset = "{piece.name}": gave shape {tuple(value.shape)} for {slot.name}, expected {slot.shape}.')
+            raise UserError(
+                f'reset = "{piece.name}": gave shape {tuple(value.shape)} for {slot.name}, expected {slot.shape}.'
+            )
         slot.of(w).copy_(value)
     return Start(w * mask, mask, trained.moments if cell.optimiser_state == "kept" else [])
 
@@ -199,14 +206,14 @@ def _resampled(net: Net, cell: Cell, w_init: Tensor, round_: int) -> Tensor:
 def prove_mask(setting: Setting, round_: int, was: Tensor, pruned: Pruned) -> dict[str, Any]:
     """The checks of a pruning; raises BrokenControl by name."""
     net, cell, donor = setting.net, setting.cell, (setting.donor_masks or {}).get(round_)
-    said: dict[str, Any] = {"counts": proofs.counts_are_exact(net, cell, pruned.asked, pruned.mask)}
+    proven: dict[str, Any] = {"counts": proofs.counts_are_exact(net, cell, pruned.asked, pruned.mask)}
     if cell.control == "shuffle":
-        said["shuffle"] = proofs.shuffle_moved(net, cell, pruned.ranked, pruned.mask)
+        proven["shuffle"] = proofs.shuffle_moved(net, cell, pruned.ranked, pruned.mask)
     elif cell.control == "invert":
-        said["invert"] = proofs.invert_keeps_the_lowest(net, cell, was, pruned)
+        proven["invert"] = proofs.invert_keeps_the_lowest(net, cell, was, pruned)
     elif cell.control == "transplant" and donor is not None:
-        said["transplant"] = proofs.mask_is_the_donors(pruned.mask, donor)
-    return said
+        proven["transplant"] = proofs.mask_is_the_donors(pruned.mask, donor)
+    return proven
 
 
 def prove_reset(setting: Setting, start: Start, w_step: Tensor, trained: Trained) -> dict[str, Any]:
@@ -218,12 +225,15 @@ def prove_reset(setting: Setting, start: Start, w_step: Tensor, trained: Trained
 
 
 def record_of(setting: Setting, state: State, trained: Trained, measure: Callable[[Tensor], Measured]) -> Record:
-    """What trained it, what was kept, how it did at the end and at early stop, the curve, the seconds, the proofs."""
+    """The record of a round: numerics, counts, accuracies at its end and at early stop, curve, proofs, seconds."""
     mask = state.start.mask
     end = {} if trained.diverged else measure(trained.w_final)  # Some class is the largest of NaNs, too.
     early = None
     if trained.w_early is not None and not trained.diverged:
-        early = {"step": trained.early_step, **(end if trained.early_step == trained.steps else measure(trained.w_early))}
+        early = {
+            "step": trained.early_step,
+            **(end if trained.early_step == trained.steps else measure(trained.w_early)),
+        }
     counts = counts_of(setting.net, mask)
     zero = None if trained.diverged else proofs.the_dead_are_zero(trained.w_final, mask)
     return {

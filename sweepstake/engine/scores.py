@@ -1,4 +1,7 @@
-"""What criteria may see of one network at one pruning: gradients, flows, activations, losses under masks. Computed only if taken."""
+"""What criteria may see of a network at one pruning: gradients, flows, activations, losses under unit masks.
+
+Each is computed only if the criterion takes it.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -21,16 +24,16 @@ from sweepstake.pieces.networks import MLP
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 CHUNK = 500
-"""Images at a time: what a gradient keeps in memory."""
+"""Images at a time for a gradient, whose activations stay in memory."""
 ENSEMBLE_CHUNK = 1000
-"""Images at a time under unit masks: measured, by bench/lfe.py; activations of one mask stay in the cache."""
+"""Images at a time under unit masks: so many that the activations of one mask stay in the cache (bench/lfe.py)."""
 
 
 class Scorer:
-    """Scores of every layer by one criterion, at the weights given: nothing is drawn again, nothing is trained."""
+    """Scores of every layer by one criterion, at the weights given. Nothing is trained."""
 
-    def __init__(self, net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int, images: Images | None,
-                 name: str, options: Mapping[str, Any]):
+    def __init__(self, net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int,
+                 images: Images | None, name: str, options: Mapping[str, Any]):
         self.net, self.cell, self.mask, self.done, self.images = net, cell, mask, done, images
         self.piece, self.options = criterion.get(name), options
         self.stations = {**stations, "w_final": stations["w_final"] * mask}
@@ -39,20 +42,23 @@ class Scorer:
         """Each layer's scores, flat: one a weight (and bias), or one a unit."""
         if self.done and self.options.get("once"):
             return self.at_first(torch.ones_like(self.mask)).scores(slots)
-        found = self.any_scores(slots)
-        for slot, each in found.items():
+        scores = self.any_scores(slots)
+        for slot, each in scores.items():
             if not each[alive_in(self.net, self.cell, slot, self.mask)].isfinite().all():
                 raise UserError(f'criterion = "{self.piece.name}": a score of {slot.layer} is not a finite number.')
-        return found
+        return scores
 
     def any_scores(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
-        """The same, finite or not."""
+        """The scores without the check that they are finite."""
         if self.piece.traits.get("joint"):
             return self._jointly(slots)
-        return {slot: torch.cat([self._one(s).flatten() for s in ranked_together(self.net, self.cell, slot)]) for slot in slots}
+        return {
+            slot: torch.cat([self._one(s).flatten() for s in ranked_together(self.net, self.cell, slot)])
+            for slot in slots
+        }
 
     def at_first(self, mask: Tensor) -> "Scorer":
-        """The scorer of the first pruning of an untrained network: the same draws, of what this mask leaves alive."""
+        """The scorer of the first pruning, before any training: the same draws, at what this mask leaves alive."""
         drawn = dict.fromkeys(self.stations, self.stations["w_init"])
         return Scorer(self.net, self.cell, drawn, mask, 0, self.images, self.piece.name, self.options)
 
@@ -60,12 +66,16 @@ class Scorer:
         sizes = [slot.shape[0] for slot in slots]
         joint = self.piece(self._joint_offers(slots), self.options)
         if not isinstance(joint, Tensor) or joint.shape != (sum(sizes),):
-            raise UserError(f'criterion = "{self.piece.name}": gave {_kind(joint)}, expected {sum(sizes):,} scores, one a unit.')
+            raise UserError(
+                f'criterion = "{self.piece.name}": gave {_kind(joint)}, expected {sum(sizes):,} scores, one a unit.'
+            )
         return dict(zip(slots, joint.split(sizes), strict=True))
 
     def _one(self, slot: Slot) -> Tensor:
         shape = slot.shape[:1] if self.cell.granularity == "unit" else slot.shape
-        offers: dict[str, Callable[[], Any]] = {name: (lambda flat=flat: slot.of(flat)) for name, flat in self.stations.items()}
+        offers: dict[str, Callable[[], Any]] = {
+            name: (lambda flat=flat: slot.of(flat)) for name, flat in self.stations.items()
+        }
         offers |= {
             "alive": lambda: slot.of(self.mask),
             "uniform": lambda: streams.uniform(shape, self.cell.seed, "criterion", self.done, slot.name),
@@ -92,8 +102,10 @@ class Scorer:
         for name in self.piece.takes:
             if name not in offers:
                 one = "joint" if self.piece.traits.get("joint") else "layer's"
-                raise UserError(f'criterion = "{self.piece.name}": takes {name}, which is not offered to a {one} criterion. '
-                                f"Offered: {', '.join(sorted(offers))}.")
+                raise UserError(
+                    f'criterion = "{self.piece.name}": takes {name}, which is not offered to a {one} criterion. '
+                    f"Offered: {', '.join(sorted(offers))}."
+                )
         return offers
 
     # Gradients
@@ -110,8 +122,9 @@ class Scorer:
         train, wanted = self._images.train, self.options.get("images", 0)
         if not 0 < wanted < len(train.y):
             return train.x, train.y
-        order = torch.from_numpy(streams.permutation(len(train.y), self.cell.seed, "criterion images", self.done)[:wanted])
-        return train.x[order], train.y[order]
+        order = streams.permutation(len(train.y), self.cell.seed, "criterion images", self.done)
+        chosen = torch.from_numpy(order[:wanted])
+        return train.x[chosen], train.y[chosen]
 
     def _parts(self, size: int = CHUNK) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self.chosen[1])
@@ -123,20 +136,26 @@ class Scorer:
             yield self._images.batch(x, self.net.w.dtype), y
 
     def _forward(self, flat: Tensor, x: Tensor) -> Tensor:
-        """The network at these weights. Dropout is off; a batch norm takes these images' statistics and remembers nothing."""
+        """The network's logits at these weights. Dropout is off; a batch norm uses these images' own statistics."""
         self.net.module.eval()
         for module in self.net.module.modules():
             if isinstance(module, BATCH_NORMS):
                 module.train()
-        values = {slot.name: slot.of(flat).detach().clone() if slot.role == "statistic" else slot.of(flat) for slot in self.net.slots}
-        counters = {name: buffer.clone() for name, buffer in self.net.module.named_buffers() if not buffer.is_floating_point()}
+        values = {
+            slot.name: slot.of(flat).detach().clone() if slot.role == "statistic" else slot.of(flat)
+            for slot in self.net.slots
+        }
+        counters = {
+            name: buffer.clone() for name, buffer in self.net.module.named_buffers() if not buffer.is_floating_point()
+        }
         return functional_call(self.net.module, {**values, **counters}, (x,))
 
     def _losses(self, flat: Tensor) -> Iterator[Tensor]:
-        """The mean loss over the chosen images, in parts that sum to it."""
+        """Parts of the loss that sum to its mean over the chosen images."""
         count = len(self.chosen[1])
         for x, y in self._parts():
-            yield cross_entropy(self._forward(flat, x) / self.options.get("temperature", 1.0), y, reduction="sum") / count
+            logits = self._forward(flat, x) / self.options.get("temperature", 1.0)
+            yield cross_entropy(logits, y, reduction="sum") / count
 
     @cached_property
     def grad(self) -> Tensor:
@@ -145,7 +164,7 @@ class Scorer:
 
     @property
     def _grad_of_the_ranked(self) -> Tensor:
-        """The gradient, 0 but for the weights of linear and conv layers, and their biases where those are pruned (Wang et al. 2020)."""
+        """The gradient of ranked weights (and biases) of linear and conv layers, 0 elsewhere (Wang et al. 2020)."""
         kept = torch.zeros_like(self.grad)
         for layer in self.net.weights:
             for slot in ranked_together(self.net, self.cell, layer):
@@ -170,7 +189,8 @@ class Scorer:
         values = {slot.name: slot.of(given if slot.role == "statistic" else flat) for slot in self.net.slots}
         # Statistics are among the values given; only counters are left to the module.
         buffers = {name: buffer for name, buffer in module.named_buffers() if not buffer.is_floating_point()}
-        flow = functional_call(module, {**values, **buffers}, (torch.ones((1, *self._images.inputs), dtype=torch.float64),)).sum()
+        ones = torch.ones((1, *self._images.inputs), dtype=torch.float64)
+        flow = functional_call(module, {**values, **buffers}, (ones,)).sum()
         return torch.autograd.grad(flow, flat)[0]
 
     # Units
@@ -180,15 +200,18 @@ class Scorer:
 
     @cached_property
     def _activations(self) -> dict[Slot, Tensor]:
-        """Mean |output| of each unit, as the layer after it sees it."""
+        """Each unit's mean |output|, as the next layer sees it."""
         sums: dict[Slot, Tensor] = {}
         hooks = []
         for slot in prunable(self.net, self.cell):
             following = self.net.after(slot)
             if following is None:
                 if slot is not self.net.weights[-1]:
-                    raise UserError(f'criterion = "{self.piece.name}": {slot.layer} feeds no single next layer, where its activation '
-                                    "could be seen. Take it out with prune_layers, or score by weights, as unit_l2 does.")
+                    raise UserError(
+                        f'criterion = "{self.piece.name}": {slot.layer} feeds no single next layer, '
+                        "where its activation could be seen. Take it out with prune_layers, or score by weights, "
+                        "as unit_l2 does."
+                    )
                 continue
             sums[slot] = torch.zeros(slot.shape[0], dtype=self.net.w.dtype)
 
@@ -208,7 +231,7 @@ class Scorer:
 
     @torch.no_grad()
     def losses(self, slots: Sequence[Slot], on: Tensor) -> Tensor:
-        """The mean loss with only some units on, a mask a row; units of `slots` end to end."""
+        """The mean loss under each unit mask. A row of `on` is a mask: the units of `slots`, end to end."""
         total = torch.zeros(len(on), dtype=torch.float64)
         each = dict(zip(slots, on.split([slot.shape[0] for slot in slots], dim=1), strict=True))
         fast = type(self.net.module) is MLP and all(slot.role != "other" for slot in self.net.slots)
@@ -217,10 +240,15 @@ class Scorer:
         return total / len(self.chosen[1])
 
     def _losses_of_mlp(self, on: Mapping[Slot, Tensor], masks: int, x: Tensor, y: Tensor) -> Tensor:
-        """A unit that is off is not computed, and the first layer, which no mask changes, is computed once. Activations lie
-        unit by unit, so that choosing units copies whole rows."""
+        """The losses of an MLP, without computing units that are off. The first layer is computed once for all masks.
+
+        Activations lie unit by unit, (units, B), so that choosing units copies whole rows.
+        """
         act, w = self.net.module.get_submodule("activation"), self.stations["w_final"]
-        biases = [bias.of(w)[:, None] if (bias := self.net.bias_of(slot)) else w.new_zeros(slot.shape[0], 1) for slot in self.net.weights]
+        biases = [
+            bias.of(w)[:, None] if (bias := self.net.bias_of(slot)) else w.new_zeros(slot.shape[0], 1)
+            for slot in self.net.weights
+        ]
         layers = [(slot, slot.of(w), bias) for slot, bias in zip(self.net.weights, biases, strict=True)]
         first, first_weight, first_bias = layers[0]
         begun = torch.addmm(first_bias, first_weight, x.flatten(1).T)
@@ -241,7 +269,7 @@ class Scorer:
         return torch.stack(losses).double()
 
     def _losses_of_any(self, on: Mapping[Slot, Tensor], masks: int, x: Tensor, y: Tensor) -> Tensor:
-        """Mask by mask, through the whole network."""
+        """The losses of any network, mask by mask."""
         losses = []
         for m in range(masks):
             left = without_units(self.net, self.mask, {slot: on[slot][m] for slot in on})

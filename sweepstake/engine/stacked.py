@@ -1,8 +1,8 @@
-"""Many cells as one program: weights lie (C, N) on the device, one network's step is mapped over the cells, recorded and replayed.
+"""Many cells as one program: weights lie (C, N) on the device, and one network's step is mapped over the cells.
 
-Written for one network and mapped with torch.func.vmap (He & Zou 2021), so that any module Net can build can be stacked.
-On the CPU the same step runs unrecorded. Numbers agree with `train.Trainer` to rounding, not to the bit, and dropout, whose
-draws are this engine's own, in distribution. Not yet measured on a GPU.
+A step is written for one network and mapped with torch.func.vmap (He & Zou 2021), so that any module can be stacked.
+On CUDA it is recorded once as a graph and replayed; on the CPU it runs as it is. Numbers agree with the other trainers
+to rounding, not to the bit; dropout, which draws its own, in distribution. Not yet measured on a GPU.
 """
 
 import gc
@@ -42,15 +42,15 @@ from sweepstake.pieces import lr_schedule
 from sweepstake.pieces.networks import Dropout
 
 ALIGNED = 64
-"""A cell's row holds a whole number of these, so that every row begins on a boundary that vector loads and GEMMs are fast from."""
+"""A cell's row is padded to a multiple of this: vector loads and GEMMs are fast from such boundaries."""
 COPIES = 8
-"""Of a cell's weights: themselves, the gradient as it comes and as it lies, two moments, the best and the rewind step's, one to spare."""
+"""Vectors of a cell's size: weights, gradient (twice), two moments, the best and the rewound weights, one to spare."""
 
 
-# Modules that stand in for PyTorch's inside a stack
+# Modules that replace PyTorch's inside a stack
 
 class Linear(nn.Linear):
-    """nn.Linear as W X^T: the gradient of a mapped X W^T comes transposed, and turning it is a pass over all weights."""
+    """nn.Linear as W X^T. The gradient of a mapped X W^T is transposed: turning it costs a pass over all weights."""
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if x.dim() != 2:
@@ -60,7 +60,7 @@ class Linear(nn.Linear):
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d in autocast's precision on every device: on a CPU, autocast does not see a mapped convolution."""
+    """nn.Conv2d in autocast's precision. On a CPU, autocast overlooks a mapped convolution."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         device = input.device.type
@@ -71,7 +71,7 @@ class Conv2d(nn.Conv2d):
 
 
 class Whole(nn.Module):
-    """A norm in float32 at least: mapped over a lower precision it would take weights of that, and CUDA's kernel refuses its statistics."""
+    """A norm in float32 at least. In a lower precision, mapped, CUDA's kernel refuses its float32 statistics."""
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.to(torch.promote_types(input.dtype, torch.float32))).to(input.dtype)
@@ -90,7 +90,7 @@ STAND_INS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 class KeyedDropout(nn.Module):
-    """Dropout whose draw is a function of (key, call, place): the same for a cell alone and among others, on any device."""
+    """Dropout whose draw depends on (key, call, place): a cell draws the same alone, in a stack, on any device."""
 
     key: Tensor
 
@@ -113,18 +113,19 @@ GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 
 
 def _mixed(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser (Steele et al. 2014) on int64, which wraps; a shift brings in the sign, so it is masked off."""
+    """SplitMix64's finaliser (Steele et al. 2014) on int64, which wraps. Shifts copy the sign, which is masked off."""
     z = (z ^ (z >> 30 & (1 << 34) - 1)) * (0xBF58476D1CE4E5B9 - 2**64)
     z = (z ^ (z >> 27 & (1 << 37) - 1)) * (0x94D049BB133111EB - 2**64)
     return z ^ (z >> 31 & (1 << 33) - 1)
 
 
-KEPT_DIMS: dict[type[nn.Module], int | None] = {Dropout: None, nn.Dropout: None, nn.Dropout1d: 2, nn.Dropout2d: 2, nn.Dropout3d: 2}
-"""Modules that KeyedDropout stands in for, and over how many dimensions each draws (None: all)."""
+KEPT_DIMS: dict[type[nn.Module], int | None] = {
+    Dropout: None, nn.Dropout: None, nn.Dropout1d: 2, nn.Dropout2d: 2, nn.Dropout3d: 2}
+"""Modules that KeyedDropout replaces, and over how many dimensions each draws (None: all)."""
 
 
 def for_stacks(module: nn.Module) -> tuple[nn.Module, list[str]]:
-    """A copy of the module with stand-ins in it, and the names of those that take a key."""
+    """A copy of the module with the replacements in it, and the names of the dropouts, which take a key."""
     module, keyed = deepcopy(module), list[str]()
     for name, old in list(module.named_modules(remove_duplicate=False)):
         if type(old) in STAND_INS:
@@ -138,13 +139,13 @@ def for_stacks(module: nn.Module) -> tuple[nn.Module, list[str]]:
 # Optimisers
 
 FUSED = torch.ops.aten
-"""Where torch.optim's fused kernels are. Those named tensor_lr read the rate on the device; the others ask the host for it."""
+"""Home of torch.optim's fused kernels. Those called tensor_lr read the rate on the device, the others on the host."""
 
 
 class Optimiser:
-    """torch.optim's own fused kernels, over rows; cells that share all their numbers share a launch.
+    """torch.optim's own fused kernels, each row a cell. Cells with the same options share a launch.
 
-    A row is stepped by the kernel that steps a cell alone, so nothing of the arithmetic is written here.
+    They are the kernels that step a cell alone: no arithmetic is written here.
     """
 
     def __init__(self, cells: Sequence[Cell], w_CN: Tensor, grad_CN: Tensor, rate_C: Tensor):
@@ -156,22 +157,24 @@ class Optimiser:
         self.has_moments = [self.kind != "sgd" or cell.momentum > 0 for cell in cells]
         alike: dict[tuple[object, ...], list[int]] = {}
         for c, cell in enumerate(cells):
-            alike.setdefault((cell.lr, cell.momentum, cell.weight_decay, str(cell.lr_schedule), cell.reset.name), []).append(c)
+            options = cell.lr, cell.momentum, cell.weight_decay, str(cell.lr_schedule), cell.reset.name
+            alike.setdefault(options, []).append(c)
         self._launches = [self._launch(cells[rows[0]], rows, grad_CN, rate_C) for rows in alike.values()]
 
     def _launch(self, cell: Cell, rows: Sequence[int], grad_CN: Tensor, rate_C: Tensor) -> Callable[[], object]:
         w, grad, *moments = ([x[c] for c in rows] for x in (self.w_CN, grad_CN, *self.moments_CN))
         shared: dict[str, Any] = {"lr": rate_C[rows[0]], "weight_decay": cell.weight_decay, "maximize": False}
         if self.kind == "sgd":
-            # Buffers of 0 make a first step of momentum the one torch takes without a buffer.
-            return lambda: FUSED._fused_sgd_.tensor_lr(w, grad, moments[0] if cell.momentum else [], momentum=cell.momentum, dampening=0.0,
-                                                       nesterov=False, is_first_step=False, **shared)
+            # From a buffer of 0, momentum's first step is the one that torch takes without a buffer.
+            shared |= {"momentum": cell.momentum, "dampening": 0.0, "nesterov": False, "is_first_step": False}
+            buffers = moments[0] if cell.momentum else []
+            return lambda: FUSED._fused_sgd_.tensor_lr(w, grad, buffers, **shared)
         step = FUSED._fused_adamw_.tensor_lr if self.kind == "adamw" else FUSED._fused_adam_.tensor_lr
         done = [self.done_C[c] for c in rows]
         return lambda: step(w, grad, *moments, [], done, beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, **shared)
 
     def load(self, starts: Sequence[Start], dead_CN: Tensor) -> None:
-        """Each row's moments where its round begins: kept ones, or 0; those of dead weights are 0 either way."""
+        """Set each row's moments for the beginning of its round: those kept, or 0. A dead weight's are always 0."""
         for moment_CN in self.moments_CN:
             moment_CN.zero_()
         self.done_C.zero_()
@@ -200,10 +203,10 @@ class Optimiser:
 # The step, recorded
 
 def recorded(step: Callable[[], None], rehearse: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """On CUDA the step as one graph, launched whole: some hundred small kernels cost their own time only. Elsewhere the step itself.
+    """The step as one CUDA graph, so that its hundred small kernels are launched at once; on a CPU the step itself.
 
-    Everything a step reads and writes must stay where it is, its number too. `rehearse` is a step that may be wasted: libraries
-    set themselves up in the first few, which a recording cannot hold.
+    All that a step reads and writes must keep its address, the step's number too. `rehearse` makes a step whose result
+    is thrown away: libraries set themselves up in the first few, which cannot be recorded.
     """
     if device.type != "cuda":
         return step
@@ -215,7 +218,8 @@ def recorded(step: Callable[[], None], rehearse: Callable[[], None], device: tor
                 rehearse()
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        # On the stream that is warm, and this recording's own: PyTorch's is shared, and clears what its libraries hold with each graph that goes.
+        # On the warm stream, which is this recording's own. PyTorch's default one is shared: when any graph on it goes,
+        # what libraries hold there is cleared.
         with torch.cuda.graph(graph, stream=side):
             step()
     return graph.replay
@@ -223,7 +227,7 @@ def recorded(step: Callable[[], None], rehearse: Callable[[], None], device: tor
 
 @contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
-    """Float32 is float32 (cuDNN would take TF32, and cuBLAS where somebody has allowed it), and cuDNN sums in one order."""
+    """Float32 without TF32, and cuDNN with its deterministic kernels."""
     allowed = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -239,11 +243,12 @@ def _synchronise(device: torch.device) -> None:
 
 
 class StackTrainer:
-    """Trains and measures cells of one program all at once; a round of each is what a `Trainer` makes of it alone."""
+    """Trains and measures cells of one program all at once, each as a `Trainer` does alone."""
 
     name = "stacked"
 
-    def __init__(self, cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu", watch: Watch = lambda *_: None):
+    def __init__(self, cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu",
+                 watch: Watch = lambda *_: None):
         self.cells, self.images, self.device, self.watch = list(cells), images, torch.device(device), watch
         first, count = self.cells[0], len(self.cells)
         self.net = build_net(first, images.inputs, images.classes)
@@ -260,17 +265,19 @@ class StackTrainer:
         self.learnt = self.net.learnt
         padded = -(-self.learnt // ALIGNED) * ALIGNED
 
-        # What a step reads and writes, at addresses that stay.
+        # What a step reads and writes. None of it may move: a recorded step holds the addresses.
         new = {"dtype": self.dtype, "device": self.device}
         self.w_CN = torch.zeros(count, padded, **new)
         self.grad_CN = torch.zeros_like(self.w_CN)
         self.dead_CN = torch.zeros(count, padded, dtype=torch.bool, device=self.device)
-        # Each apart and whole: vmap updates a batch norm's statistics in place only where they lie without gaps.
+        # A tensor for each: vmap updates a batch norm's statistics in place only where they lie without gaps.
         self.statistics = [(slot, torch.zeros(count, *slot.shape, **new)) for slot in statistics]
         self._order_seeds = list(dict.fromkeys(order_seed(cell) for cell in self.cells))
-        self._order_of_C = torch.tensor([self._order_seeds.index(order_seed(cell)) for cell in self.cells], device=self.device)
-        self.order = torch.zeros(max(self.steps, 1), len(self._order_seeds), first.batch_size, dtype=torch.int32, device=self.device)
-        # Float32 whatever the precision: so the fused kernels read it on CUDA.
+        order_of_cells = [self._order_seeds.index(order_seed(cell)) for cell in self.cells]
+        self._order_of_C = torch.tensor(order_of_cells, device=self.device)
+        shape = max(self.steps, 1), len(self._order_seeds), first.batch_size
+        self.order = torch.zeros(shape, dtype=torch.int32, device=self.device)
+        # Float32 whatever the precision: the fused kernels on CUDA read it so.
         self.rates = torch.zeros(max(self.steps, 1), count, device=self.device)
         self.rate_C = torch.zeros(count, device=self.device)
         self.keys_CD = torch.zeros(count, len(self._dropouts), dtype=torch.int64, device=self.device)
@@ -278,12 +285,12 @@ class StackTrainer:
         self.loss_C = torch.zeros(count, dtype=torch.float64, device=self.device)
         """Summed since the last point of the curve."""
         self.optimiser = Optimiser(self.cells, self.w_CN, self.grad_CN, self.rate_C)
-        # A leaf for each parameter: were they cut from one leaf, each cut's gradient would be padded to the whole and added.
+        # A leaf for each parameter. Were they slices of one leaf, each gradient would be padded to the whole and added.
         self._leaves = [each_of(slot, self.w_CN).requires_grad_() for slot in learnt]
         self._grads = [(each_of(slot, self.grad_CN), each_of(slot, self.dead_CN)) for slot in learnt]
         self._zero = torch.zeros((), **new)
         self._piece = max(2 * first.batch_size, copies(self.net) // kept_an_image(self.net, images.inputs))
-        """Images at a time under which cells are measured: what takes no more memory than two steps, or than the weights' copies."""
+        """Images measured at a time: they take no more memory than two steps do, or the copies of the weights."""
         self._run: Callable[[], None] | None = None
         self._try()
 
@@ -294,17 +301,19 @@ class StackTrainer:
         return functional_call(self._module, {**dict(zip(self._names, values, strict=True)), **keyed}, (x,))
 
     def _forward(self, x: Tensor, of_each: bool) -> Tensor:
-        """Logits (C, B, classes), of a batch of its own for each cell or of one for all."""
+        """Logits (C, B, classes). `of_each`: each cell has a batch of its own; otherwise they share one."""
         for name in self._dropouts:
             self._module.get_submodule(name).calls = 0  # pyright: ignore[reportArgumentType]
-        # Kernels channels first: where one cell's lie as a slot has them, convolutions answer channels last, and a norm asks whether they
-        # do, which a mapped tensor cannot say.
-        leaves = [leaf.clone(memory_format=torch.contiguous_format) if leaf.dim() == 5 else leaf for leaf in self._leaves]
-        values = [*leaves, *(value for _, value in self.statistics)]
-        return vmap(self._logits, in_dims=(0, 0, 0 if of_each else None))(values, _mixed(self.keys_CD + self.t * GOLDEN), x)
+        # Convolutions' weights channels first. Channels last (as slots lie), their output would be so too, and a norm
+        # asks for its input's layout, which a mapped tensor does not know.
+        values = [leaf.clone(memory_format=torch.contiguous_format) if leaf.dim() == 5 else leaf
+                  for leaf in self._leaves]
+        values += [value for _, value in self.statistics]
+        mapped = vmap(self._logits, in_dims=(0, 0, 0 if of_each else None))
+        return mapped(values, _mixed(self.keys_CD + self.t * GOLDEN), x)
 
     def _step(self) -> None:
-        """One step of every cell. Reads its number, `t`, on the device: nothing here waits for the host or differs between steps."""
+        """One step of every cell. Its number `t` is on the device, so that every step is the same program."""
         train, precision = self._held.train, self.cells[0].precision
         self._module.train()
         chosen_KB = self.order.index_select(0, self.t)[0]
@@ -314,13 +323,14 @@ class StackTrainer:
         if not alone:
             x = x.view(*chosen_KB.shape, *x.shape[1:]).index_select(0, self._order_of_C)
             y = y.view(chosen_KB.shape).index_select(0, self._order_of_C)
-        # A cast kept from one step would be replayed for ever, so none is.
-        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if precision == "bfloat16" else nullcontext():
+        # No cached casts: a recorded step would replay the cast of its first weights for ever.
+        half = precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if half else nullcontext():
             logits = self._forward(x, of_each=not alone)
             loss_C = _losses(logits, y).mean(1)
-        # Cells share no weight, so the gradient of the sum is each cell's own; one that is NaN stays in its row.
-        found = torch.autograd.grad(loss_C.sum(), self._leaves, allow_unused=True)
-        for each, (grad, dead) in zip(found, self._grads, strict=True):
+        # Cells share no weight, so the gradient of the sum is each cell's own, and a NaN stays in its row.
+        gradients = torch.autograd.grad(loss_C.sum(), self._leaves, allow_unused=True)
+        for each, (grad, dead) in zip(gradients, self._grads, strict=True):
             torch.where(dead, self._zero, self._zero if each is None else each, out=grad)
         torch.index_select(self.rates, 0, self.t, out=self.rate_C.view(1, -1))
         self.optimiser.step()
@@ -332,8 +342,9 @@ class StackTrainer:
         self._step()
 
     def _try(self) -> None:
-        """One pass, so that a module that cannot be mapped is told before anything is trained."""
-        inputs = torch.zeros(min(2, self.cells[0].batch_size), *self.images.inputs, dtype=self.dtype, device=self.device)
+        """Refuse, before anything is trained, a module that cannot be mapped."""
+        shape = min(2, self.cells[0].batch_size), *self.images.inputs
+        inputs = torch.zeros(shape, dtype=self.dtype, device=self.device)
         try:
             with torch.no_grad():
                 self._module.train()
@@ -342,13 +353,15 @@ class StackTrainer:
             if out_of_memory(error):
                 raise
             reason = str(error).strip().split("\n")[0]
-            raise UserError(f'model = "{self.cells[0].model.name}": cannot be trained in a stack: {reason} '
-                            f"Train its cells one at a time; draws of a module's own must come from an nn.Dropout in it.") from error
+            raise UserError(
+                f'model = "{self.cells[0].model.name}": cannot be trained in a stack: {reason} '
+                f"Train its cells one at a time; draws of a module's own must come from an nn.Dropout in it."
+            ) from error
 
     # A round
 
     def train(self, starts: Sequence[Start], round_: int, names: Sequence[str] | None = None) -> list[Trained]:
-        """One round of every cell, as `train.Trainer.train`. The host waits for the device at points of the curve, never between."""
+        """One round of every cell. The host waits for the device at points of the curve, never between."""
         names = names or [""] * len(self.cells)
         with _exact(self.device):
             self.prepare(starts, round_)
@@ -362,15 +375,17 @@ class StackTrainer:
         self.dead_CN[:, :self.learnt] = ~alive.to(self.device)
         self._load([start.w for start in starts])
         self._had_moments = [bool(start.moments) for start in starts]
-        # Dead weights begin at 0 with moments of 0 and never see a gradient: no step moves them, so none has to put them back.
+        # Dead weights begin at 0 with moments of 0 and never see a gradient, so that no step moves them.
         self.w_CN.masked_fill_(self.dead_CN, 0)
         self.optimiser.load(starts, self.dead_CN)
         if self.steps:
             count, batch = len(self.images.train.y), self.cells[0].batch_size
-            self.order.copy_(torch.stack([streams.batch_order(count, batch, self.steps, seed, round_) for seed in self._order_seeds], 1))
+            orders = [streams.batch_order(count, batch, self.steps, seed, round_) for seed in self._order_seeds]
+            self.order.copy_(torch.stack(orders, 1))
             self.rates.copy_(self._rates(round_))
-        self.keys_CD.copy_(torch.tensor([[int(streams.generator(cell.seed, "dropout", round_, number).integers(2**62))
-                                          for number in range(len(self._dropouts))] for cell in self.cells], dtype=torch.int64))
+        keys = [[int(streams.generator(cell.seed, "dropout", round_, number).integers(2**62))
+                 for number in range(len(self._dropouts))] for cell in self.cells]
+        self.keys_CD.copy_(torch.tensor(keys, dtype=torch.int64))
         self.t.fill_(first_step(self.cells[0], round_))
         _synchronise(self.device)
 
@@ -382,14 +397,15 @@ class StackTrainer:
 
     def _rates(self, round_: int) -> Tensor:
         factors: dict[tuple[str, float], list[float]] = {}
+        rates: list[list[float]] = []
         for cell in self.cells:
             key = str(cell.lr_schedule), progress(cell, round_, 0, self.steps)
             if key not in factors:
-                rate = lr_schedule.get(cell.lr_schedule.name)
-                factors[key] = [rate({"progress": lambda s=s, cell=cell: progress(cell, round_, s, self.steps)}, cell.lr_schedule.options)
-                                for s in range(self.steps)]
-        return torch.tensor([[cell.lr * f for f in factors[str(cell.lr_schedule), progress(cell, round_, 0, self.steps)]]
-                             for cell in self.cells]).T
+                schedule, options = lr_schedule.get(cell.lr_schedule.name), cell.lr_schedule.options
+                at = [progress(cell, round_, step, self.steps) for step in range(self.steps)]
+                factors[key] = [schedule({"progress": lambda here=here: here}, options) for here in at]
+            rates.append([cell.lr * factor for factor in factors[key]])
+        return torch.tensor(rates).T
 
     # What the loop asks for
 
@@ -446,30 +462,32 @@ def each_of(slot: Slot, flat_CN: Tensor) -> Tensor:
 
 
 def _losses(logits: Tensor, y: Tensor) -> Tensor:
-    """Cross entropy (C, B); labels (B) are those of every cell."""
-    return cross_entropy(logits.flatten(0, 1), y.expand(logits.shape[:2]).flatten(), reduction="none").view(logits.shape[:2])
+    """Cross entropy (C, B). Labels are (C, B), or (B) and the same for every cell."""
+    each = logits.shape[:2]
+    return cross_entropy(logits.flatten(0, 1), y.expand(each).flatten(), reduction="none").view(each)
 
 
 def _to(images: Images, device: torch.device) -> Images:
     def moved(split: Split) -> Split:
         return Split(split.x.to(device), split.y.to(device))
 
-    return replace(images, train=moved(images.train), validation=moved(images.validation) if images.validation else None,
-                   test=moved(images.test), shift=images.shift.to(device), scale=images.scale.to(device))
+    validation = moved(images.validation) if images.validation else None
+    return replace(images, train=moved(images.train), validation=validation, test=moved(images.test),
+                   shift=images.shift.to(device), scale=images.scale.to(device))
 
 
 # Rounds
 
 Finished = tuple[int, dict[str, Any] | Exception, State | None]
-"""Which cell, its round's record, and the state its next one begins from; or the error that ended it, and none."""
+"""A cell's number, its round's record and the state of its next round; or the error that ended it, and None."""
 
 
 def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[State], names: Sequence[str] | None = None,
               donors: Sequence[Mapping[int, Tensor] | None] | None = None) -> Iterator[Finished]:
-    """Iterative pruning of all cells, a finished round of one cell at a time: `rounds.run_rounds` side by side.
+    """`rounds.run_rounds` of many cells side by side. Yields a finished round of one cell at a time.
 
-    Cells that are behind (resumed earlier) catch up first; one that ends leaves the stack, and the rest go on without it.
-    A transplant takes its masks from `donors`.
+    Cells that are rounds behind the others (after a resume) catch up first. A cell that ends leaves the stack, and the
+    rest go on. A transplant takes its masks from `donors`.
     """
     states, names, donors = list(states), names or [""] * len(cells), donors or [None] * len(cells)
     settings = [Setting.of(trainer, cell, masks) for cell, masks in zip(cells, donors, strict=True)]
@@ -478,13 +496,13 @@ def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[Sta
         here = [i for i in unfinished if states[i].round == round_]
         if trainer.cells != [cells[i] for i in here]:
             images, device, watch = trainer.images, trainer.device, trainer.watch
-            del trainer  # Before another takes its place in memory.
+            del trainer  # Its memory is free before the next one is made.
             trainer = StackTrainer([cells[i] for i in here], images, device, watch)
         trained = trainer.train([states[i].start for i in here], round_, [names[i] for i in here])
         for i, each, measured in zip(here, trained, _measured(trainer, trained), strict=True):
             try:
                 record, states[i] = finish_round(settings[i], states[i], each, measured)
-            except Exception as error:  # What is wrong with one cell, a piece of its own say, is not wrong with its neighbours.
+            except Exception as error:  # An error of one cell (of its plug-in, say) must not end its neighbours.
                 if out_of_memory(error):
                     raise
                 states[i] = State(cells[i].rounds + 1, states[i].start)
@@ -494,20 +512,21 @@ def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[Sta
 
 
 def _measured(trainer: StackTrainer, trained: Sequence[Trained]) -> list[Callable[[Tensor], Measured]]:
-    """Of each cell, how its last and its best weights do: measured with the whole stack, told one by one."""
-    found = [trainer.measure([each.w_final for each in trained])]
+    """A `measure` for each cell that knows its last and its best weights, measured by the whole stack at once."""
+    measured = [trainer.measure([each.w_final for each in trained])]
     if any(each.w_early is not None and each.early_step != each.steps for each in trained):
-        found.append(trainer.measure([each.w_final if each.w_early is None else each.w_early for each in trained]))
+        measured.append(trainer.measure([each.w_final if each.w_early is None else each.w_early for each in trained]))
 
-    def told(seat: int, w: Tensor) -> Measured:
-        return found[w is not trained[seat].w_final][seat]
+    def measure(seat: int, w: Tensor) -> Measured:
+        return measured[w is not trained[seat].w_final][seat]
 
-    return [partial(told, seat) for seat in range(len(trained))]
+    return [partial(measure, seat) for seat in range(len(trained))]
 
 
 # Memory
 
-def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu", budget: int | None = None) -> int:
+def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu",
+                budget: int | None = None) -> int:
     """How many such cells fit side by side, in `budget` bytes or in 80 % of what the card has free; at least one."""
     cell = cells[0]
     net = build_net(cell, images.inputs, images.classes)
@@ -526,23 +545,24 @@ def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.devic
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether the card was full; CUDA's libraries and its graphs say so in words of their own."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(said in str(error) for said in ("out of memory", "ALLOC_FAILED"))
+    """Whether the card was full. CUDA's libraries and graphs say so in other words than PyTorch."""
+    words = "out of memory", "ALLOC_FAILED"
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(each in str(error) for each in words)
 
 
 def give_back() -> None:
-    """The card gets back what nobody holds any more."""
+    """Free the card's memory that nothing refers to."""
     gc.collect()
     torch.cuda.empty_cache()
 
 
 def copies(net: Net) -> int:
-    """Bytes of what is there a weight, while a cell trains in a stack."""
+    """Bytes of all vectors of a cell's size, while it trains in a stack."""
     return net.size * (COPIES * net.w.element_size() + 1)
 
 
 def kept_an_image(net: Net, inputs: tuple[int, ...], images: int = 2) -> int:
-    """Bytes autograd keeps for the way back, seen in a pass of one cell."""
+    """Bytes that autograd keeps for an image, measured in a forward pass of one cell."""
     module, kept = for_stacks(net.module)[0].train(), 0
     weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
 
@@ -556,17 +576,23 @@ def kept_an_image(net: Net, inputs: tuple[int, ...], images: int = 2) -> int:
     return max(1, kept // images)
 
 
-Run = Callable[[list[Cell], list[State], list[str]], Iterator[Finished]]
+RunsAStack = Callable[[list[Cell], list[State], list[str]], Iterator[Finished]]
+"""Runs these cells from these states side by side, as `run_stack` does."""
 
 
-def train_in_stacks(cells: Sequence[Cell], states: Sequence[State], names: Sequence[str], limit: int, run: Run) -> Iterator[Finished]:
-    """Every cell to its end, `limit` side by side. Out of memory halves the stack, which goes on from its last finished rounds."""
+def train_in_stacks(cells: Sequence[Cell], states: Sequence[State], names: Sequence[str], limit: int,
+                    run: RunsAStack) -> Iterator[Finished]:
+    """Train every cell to its end, `limit` side by side.
+
+    Where memory runs out, half as many go on from their last finished rounds.
+    """
     states = list(states)
     waiting = list(range(len(cells)))
     while waiting:
         here, full = waiting[:limit], False
         try:
-            for seat, record, state in run([cells[i] for i in here], [states[i] for i in here], [names[i] for i in here]):
+            running = run([cells[i] for i in here], [states[i] for i in here], [names[i] for i in here])
+            for seat, record, state in running:
                 i = here[seat]
                 states[i] = State(cells[i].rounds + 1, states[i].start) if state is None else state
                 yield i, record, state
@@ -577,7 +603,7 @@ def train_in_stacks(cells: Sequence[Cell], states: Sequence[State], names: Seque
                 raise UserError(f'model = "{cells[here[0]].model.name}": one cell alone does not fit on the device. '
                                 f"Take a smaller batch_size, or train on the CPU.") from error
             full, limit = True, -(-len(here) // 2)
-        # Out here, where the error no longer holds the frames that hold the memory.
+        # Outside `except`: there the error still refers to frames that refer to the memory.
         if full:
             give_back()
         done = {i for i in here if not full or states[i].round > cells[i].rounds}

@@ -1,4 +1,4 @@
-"""Random draws by (seed, purpose, where): the same numbers alone, among others, resumed, or on another worker.
+"""Random draws by (seed, purpose, where): a cell draws the same alone, among others, resumed, on another worker.
 
 Drawn with NumPy's Philox on the CPU: CUDA generators differ between devices, and torch's between vector widths.
 """
@@ -34,7 +34,7 @@ def permutation(n: int, seed: int, purpose: str, *where: object) -> np.ndarray:
 
 @contextmanager
 def torch_draws(seed: int, purpose: str, *where: object) -> Iterator[None]:
-    """Inside, what torch itself draws (dropout, a module's own weights) is this purpose's; its global generator stays where it was."""
+    """Inside, torch's own draws (say a module's weights) come from this purpose. Its generator does not move."""
     before = torch.default_generator.get_state()
     torch.default_generator.manual_seed(int(generator(seed, purpose, *where).integers(2**62)))
     try:
@@ -44,7 +44,7 @@ def torch_draws(seed: int, purpose: str, *where: object) -> Iterator[None]:
 
 
 def batch_order(n: int, batch: int, steps: int, seed: int, round_: int) -> Tensor:
-    """Which images each step sees, (steps, B): passes over the data, each in an order of its own, cut into full batches."""
+    """The images of each step, (steps, B): passes over the data, each in its own order, cut into full batches."""
     passes = -(-steps * batch // n)
     order = [permutation(n, seed, "order", round_, p).astype(np.int32) for p in range(passes)]
     flat = np.concatenate(order)[:steps * batch] if order else np.empty(0, np.int32)
@@ -52,7 +52,7 @@ def batch_order(n: int, batch: int, steps: int, seed: int, round_: int) -> Tenso
 
 
 def dropout(seed: int, round_: int, module: int) -> Callable[[tuple[int, ...], float], Tensor]:
-    """keeps(shape, p): what a dropout module keeps, from one call to the next of a round."""
+    """keeps(shape, p) of a dropout module: which elements it keeps, with a new draw at each call of a round."""
     keys = generator(seed, "dropout", round_, module)
     return lambda shape, p: dropout_keeps(shape, int(keys.integers(2**64, dtype=np.uint64)), p)
 
@@ -68,9 +68,9 @@ def dropout_below(p: float) -> int:
 
 
 def dropout_keeps(shape: tuple[int, ...], key: int, p: float) -> Tensor:
-    """Which elements dropout keeps: element i where mixed(mixed(i ^ low) + high) < (1 - p) 2^32, `key` in its two halves.
+    """The elements dropout keeps: those i where mixed(mixed(i ^ low) + high) < (1 - p) 2^32, `key` being (high, low).
 
-    By counter and not in sequence, so that a trainer can draw for the units it computes and no others.
+    A draw depends on i alone and not on a sequence, so that a trainer draws only for the units that it computes.
     """
     draw = np.arange(np.prod(shape), dtype=np.uint32)
     draw = _mixed(_mixed(draw ^ np.uint32(key & 0xFFFFFFFF)) + np.uint32(key >> 32))

@@ -1,13 +1,14 @@
-"""The reference trainer on a smaller network: where whole channels or units are dead, the same cell without them, dense.
+"""The reference trainer on a smaller network: a cell without its dead channels and units, dense.
 
-A unit is left out where that changes no number but by rounding, and a network only where GONE of its hidden units are left out:
-never by timing, so that a cell takes the same path every time.
+A unit is left out where that changes numbers by rounding alone. A smaller network is made where at least the share GONE
+of the hidden units can be left out. Nothing depends on timing, so that a cell takes the same path every time.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,21 +24,23 @@ from sweepstake.engine.units import After, computed_units
 from sweepstake.pieces.networks import Dropout, Flatten
 
 GONE = 0.05
-"""The share of hidden units that must be left out before a smaller network is made."""
+"""The share of hidden units that must be dead before a smaller network is made."""
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 SILENT = (nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.GELU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, Flatten, Dropout)
-"""A unit that is 0 comes out of these as 0, and meets no other unit in them."""
+"""Layers that map a unit of 0 to 0 and mix no units."""
 
 Layers = dict[str, nn.Module]
 
 
 def covers(net: Net) -> bool:
-    """Whether the network can be thinned: a plain chain of layers known here, each norm a number a unit of the layer before it."""
+    """Whether the network can be thinned: a plain chain of layers known here, each norm with a number for each unit."""
     if type(net.module) is not nn.Sequential or len({*net.module}) < len(net.module) or len(net.weights) < 2:
         return False
-    known = all(type(layer) in (nn.Linear, nn.Conv2d, nn.GroupNorm, *BATCH_NORMS, *SILENT) and getattr(layer, "groups", 1) == 1
-                for layer in net.module) and not any(map(_norm, between(net)[0].values()))
+    known = all(
+        type(layer) in (nn.Linear, nn.Conv2d, nn.GroupNorm, *BATCH_NORMS, *SILENT) and getattr(layer, "groups", 1) == 1
+        for layer in net.module
+    ) and not any(map(_norm, between(net)[0].values()))
     return known and all(_fits(net, slot, after) for slot, after in zip(net.weights, between(net)[1:], strict=True))
 
 
@@ -57,8 +60,11 @@ def _fits(net: Net, slot: Slot, after: Layers) -> bool:
     if following is None:
         return slot is net.weights[-1]
     flat = slot.kind == following.kind or any(isinstance(layer, Flatten) for layer in after.values())
-    return flat and all(net.module.get_parameter(f"{name}.weight").shape == slot.shape[:1] for name, layer in after.items()
-                        if _norm(layer) and layer.weight is not None)
+    return flat and all(
+        net.module.get_parameter(f"{name}.weight").shape == slot.shape[:1]
+        for name, layer in after.items()
+        if _norm(layer) and layer.weight is not None
+    )
 
 
 def _norm(layer: nn.Module) -> bool:
@@ -77,10 +83,10 @@ def units_kept(net: Net, w: Tensor, mask: Tensor, moves: bool) -> list[Tensor]:
 
 
 class Thin:
-    """A network without the units that are not computed: `net` is the smaller one, its flat vector the whole one's at `index`.
+    """A network without the units that are not computed: `net`, whose flat vector is the whole one's at `index`.
 
-    Behind the module's own parameters lie those that are alive without it, which decay and moments go on moving, and behind its
-    statistics those of channels that are 0, which `fade`.
+    The vector has two parts that the smaller module does not read: behind its parameters the other live ones, which
+    decay and moments still move, and behind its statistics those of the channels left out, which `fade` towards 0.
     """
 
     def __init__(self, whole: Net, kept: list[Tensor], mask: Tensor):
@@ -92,7 +98,7 @@ class Thin:
         slots: list[Slot] = []
 
         def smaller(some: list[Slot], at: int) -> Tensor:
-            """Where in the whole vector these lie, one behind the other, in the smaller one from `at` on."""
+            """Where these slots lie in the whole vector. In the smaller one they lie end to end, from `at` on."""
             places = [torch.empty(0, dtype=torch.int64)]
             for slot in some:
                 of = slot.of(order)[rows[slot.layer]]
@@ -113,13 +119,14 @@ class Thin:
         self.size, self.whole = len(self.index), (whole.size, whole.learnt)
         self.faded, momentum = slice(self.size - len(faded), self.size), torch.zeros_like(whole.w)
         for slot in statistics:
-            slot.of(momentum)[:] = whole.module.get_submodule(slot.layer).momentum  # pyright: ignore[reportArgumentType]
+            norm: Any = whole.module.get_submodule(slot.layer)
+            slot.of(momentum)[:] = norm.momentum
         self.fade = 1 - momentum[faded]
         w = torch.zeros(self.size, dtype=whole.w.dtype)
         self.net = Net(self._smaller(whole.module), whole.inputs, whole.classes, slots, w, learnt)
 
     def _smaller(self, module: nn.Module) -> nn.Module:
-        """The same module, its group norms told which channels they are given."""
+        """A copy of the module whose group norms know which channels they are given."""
         module = deepcopy(module)
         for layers, units in zip(self.layers, self.kept, strict=True):
             for name, layer in layers.items():
@@ -140,13 +147,15 @@ class Thin:
         return Start(whole.w[self.index], whole.mask[self.index], moments)
 
     def back(self, flat: Tensor) -> Tensor:
-        """A flat vector of the whole network, or the learnt part of one: 0 where nothing is computed and nothing alive."""
+        """A vector of the smaller network, or its learnt part, as one of the whole network: 0 elsewhere."""
         whole = torch.zeros(self.whole[len(flat) < self.size], dtype=flat.dtype)
         whole[self.index[:len(flat)]] = flat
         return whole
 
 
-def _narrowed(keeps: Callable[[tuple[int, ...], float], Tensor], units: Tensor) -> Callable[[tuple[int, ...], float], Tensor]:
+def _narrowed(
+    keeps: Callable[[tuple[int, ...], float], Tensor], units: Tensor
+) -> Callable[[tuple[int, ...], float], Tensor]:
     def narrow(shape: tuple[int, ...], p: float) -> Tensor:
         columns = units.repeat_interleave(shape[1] // int(units.sum()))
         return keeps((shape[0], len(columns), *shape[2:]), p)[:, columns]
@@ -155,7 +164,7 @@ def _narrowed(keeps: Callable[[tuple[int, ...], float], Tensor], units: Tensor) 
 
 
 class SomeOfGroups(nn.GroupNorm):
-    """A GroupNorm given some of its channels: the others are 0, and count."""
+    """A GroupNorm that is given some of its channels. The others are 0 and count in mean and variance."""
 
     def __init__(self, whole: nn.GroupNorm, units: Tensor):
         super().__init__(whole.num_groups, whole.num_channels, whole.eps)
@@ -176,7 +185,7 @@ class SomeOfGroups(nn.GroupNorm):
 
 
 class ThinTrainer(Trainer):
-    """Trains and measures networks that `covers` says it can, without the units a mask leaves out."""
+    """Trains and measures networks that `covers` allows, without the units that a mask leaves out."""
 
     name = "thin"
 
@@ -204,7 +213,7 @@ class ThinTrainer(Trainer):
 
 
 class ThinRound(PlainRound):
-    """A round of one cell on a smaller network, told in the vectors of the whole one."""
+    """A round of one cell on a smaller network. It gives vectors of the whole one."""
 
     def __init__(self, thin: Thin, images: Images, cell: Cell, start: Start, round_: int, steps: int):
         super().__init__(thin.net, images, cell, thin.start(start), round_, steps)

@@ -1,8 +1,8 @@
-"""The loop over the steps of a round, written once for every trainer, and the words they share.
+"""The loop over the steps of a round, written once for every trainer, and the types they share.
 
-A trainer knows how to make steps: `plain.py` in PyTorch, `thin.py` without dead units, `fast.py` and `half.py` in compiled
-kernels, `stacked.py` for many cells at once. `train_round` decides what happens between the steps: the learning curve, the
-early stop, the rewind point, the end of a cell that diverges. `choose.py` says which trainer takes a cell.
+A trainer makes the steps: `plain.py` in PyTorch, `thin.py` without dead units, `fast.py` and `half.py` in compiled
+kernels, `stacked.py` for many cells at once. `train_round` does what happens between the steps: the learning curve,
+the early stop, the rewind point, the end of a cell that diverges. `choose.py` says which trainer takes a cell.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ Measured = dict[str, dict[str, float] | None]
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to keep what a process frees: the next step wants it again, and fresh pages cost a tenth of a step."""
+    """Ask glibc to keep freed memory for the next step, since fresh pages cost a tenth of a step."""
     mmap_threshold, trim_threshold = -3, -1
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -53,7 +53,7 @@ class Start:
 
 @dataclass
 class Trained:
-    """What the training of a round leaves: weights at its end, at early stop and at the rewind step, and the learning curve."""
+    """The result of training a round: weights at its end, at early stop and at the rewind step, and the curve."""
 
     w_final: Tensor
     w_early: Tensor | None
@@ -70,12 +70,16 @@ class Trained:
 
 def steps_in_round(cell: Cell, train_count: int) -> int:
     """Epochs are passes over the training images, counted in whole steps: 5 epochs of 60,000 in 60s are 5,000 steps."""
-    return cell.steps if cell.steps is not None else ceil(Fraction(str(cell.epochs or 0)) * train_count / cell.batch_size)
+    if cell.steps is not None:
+        return cell.steps
+    return ceil(Fraction(str(cell.epochs or 0)) * train_count / cell.batch_size)
 
 
 def first_step(cell: Cell, round_: int) -> int:
-    """Where a round begins: at 0, or, rewound to step k of round 0, at k, as if the steps before it had been taken already
-    (Frankle et al. 2020; Renda et al. 2020): the same schedule, and k steps fewer."""
+    """The step at which a round begins: 0, or k after a rewind to step k of round 0.
+
+    Such a round has k steps fewer of the same schedule (Frankle et al. 2020; Renda et al. 2020).
+    """
     return cell.reset.options.get("step", 0) if round_ > 0 else 0
 
 
@@ -85,7 +89,7 @@ def rewind_step(cell: Cell, round_: int) -> int | None:
 
 
 def curve_steps(cell: Cell, steps: int, train_count: int) -> set[int]:
-    """The steps at which the learning curve has a point: every `eval_every` steps (once an epoch if 0), and the last."""
+    """The steps at which the curve has a point: every `eval_every` steps (once an epoch if 0), and the last."""
     every = cell.eval_every or -(-train_count // cell.batch_size)
     return {*range(0, steps, every), steps}
 
@@ -96,7 +100,7 @@ def order_seed(cell: Cell) -> int:
 
 
 def progress(cell: Cell, round_: int, step: int, steps: int) -> float:
-    """Where in the learning-rate schedule a step is: fine-tuning stays where round 0 ended."""
+    """Where a step is in the learning-rate schedule, from 0 to 1. Fine-tuning stays where round 0 ended."""
     last = round_ > 0 and reset.get(cell.reset.name).traits.get("lr") == "last"
     return (steps - 1 if last else step) / steps
 
@@ -120,7 +124,7 @@ class Round(Protocol):
         ...
 
     def points(self) -> list[dict[str, float]]:
-        """Of each cell, what a point of its learning curve holds beside the step and the training loss, measured now."""
+        """A point of each cell's learning curve, measured now, without the step and the training loss."""
         ...
 
     def w(self, seat: int = 0) -> Tensor:
@@ -133,7 +137,7 @@ class Round(Protocol):
 
 
 class Trains(Protocol):
-    """What the loop asks of a trainer beside its round."""
+    """What the loop needs of a trainer besides its round."""
 
     steps: int
     grid: set[int]
@@ -141,7 +145,7 @@ class Trains(Protocol):
 
 
 class Trainer(ABC):
-    """Trains and measures cells of one program, one after another; each kind of it provides `begin` and `measure`."""
+    """Trains and measures cells of one program, one after another. A subclass provides `begin` and `measure`."""
 
     name: str
 
@@ -153,7 +157,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def begin(self, cell: Cell, start: Start, round_: int) -> AbstractContextManager[Round]:
-        """A round of the cell, at its first step. What the round needs around it holds until the context ends."""
+        """A round of the cell, at its first step. Its resources are held until the context ends."""
 
     @abstractmethod
     def measure(self, w: Tensor) -> Measured:
@@ -168,8 +172,10 @@ class Trainer(ABC):
 
 # The loop
 
-def train_round(trainer: Trains, running: Round, cells: Sequence[Cell], round_: int, names: Sequence[str]) -> list[Trained]:
-    """Every step of a round, a point of the curve where the grid has one, and what each cell has to show for it."""
+def train_round(
+    trainer: Trains, running: Round, cells: Sequence[Cell], round_: int, names: Sequence[str]
+) -> list[Trained]:
+    """Train every step of a round, with a point of the curve at each step of the grid. Returns each cell's result."""
     steps, first = trainer.steps, first_step(cells[0], round_)
     rewinds = [rewind_step(cell, round_) for cell in cells]
     stops = sorted({step for step in (*trainer.grid, first, *rewinds) if step is not None and first <= step <= steps})
@@ -200,7 +206,7 @@ def train_round(trainer: Trains, running: Round, cells: Sequence[Cell], round_: 
 
 
 class Seat:
-    """What one cell has to show for its round so far."""
+    """One cell's round so far: its curve, and the weights that are kept."""
 
     def __init__(self):
         self.curve: dict[str, list[float]] = {}
@@ -208,14 +214,14 @@ class Seat:
         self.w_early: Tensor | None = None
         self.w_step: Tensor | None = None
         self.w_diverged: Tensor | None = None
-        """The weights where the training loss was first no number: there the cell has ended."""
+        """The weights when the training loss was first not finite: there the cell has ended."""
 
     @property
     def diverged(self) -> bool:
         return self.w_diverged is not None
 
     def see(self, point: Mapping[str, float], w: Callable[[], Tensor]) -> None:
-        """Add a point to the curve. The weights are kept where the validation loss is the lowest yet, or where this is the end."""
+        """Add a point to the curve. Keep the weights of the lowest validation loss, and those of a divergence."""
         for key, value in point.items():
             self.curve.setdefault(key, []).append(value)
         if point.get("validation_loss", float("inf")) < self.lowest:
@@ -232,13 +238,13 @@ class Seat:
 
 
 def curve_point(here: Callable[..., dict[str, float]], images: Images) -> dict[str, float]:
-    """A point of the learning curve. The validation split, where there is one, is what early stopping looks at."""
+    """A point of the curve: loss and accuracy on the validation split (if there is one) and on the test split."""
     splits = {"validation": images.validation, "test": images.test}
-    found = {name: here(split) for name, split in splits.items() if split}
-    return {f"{name}_{key}": each[key] for name, each in found.items() for key in ("loss", "accuracy")}
+    measured = {name: here(split) for name, split in splits.items() if split}
+    return {f"{name}_{key}": each[key] for name, each in measured.items() for key in ("loss", "accuracy")}
 
 
 def on_every_split(here: Callable[..., dict[str, float]], images: Images) -> Measured:
-    """What `here` measures on each split that there is."""
+    """`here` of each split; None for a split that the cell does not have."""
     splits = {"train": images.train, "validation": images.validation, "test": images.test}
     return {name: here(split) if split else None for name, split in splits.items()}

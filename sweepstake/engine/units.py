@@ -22,9 +22,10 @@ def computed_units(net: Net, w: Tensor, mask: Tensor, after: Sequence[After],
                    inputs: Tensor, moves: bool) -> list[Tensor]:
     """The inputs and the units of each layer that can be other than 0 and have something alive that reads them.
 
-    `inputs` are the inputs that can be other than 0. A unit that nothing feeds stays at 0 if its bias and its norm
-    are dead; under ReLU also if its bias is 0, unless it `moves` on from an earlier round. A unit that nothing reads
-    gets no gradient; before a norm it is computed all the same, since the norm's statistics follow it.
+    `inputs` are the inputs that can be other than 0. A unit without live inputs stays at 0 if its bias and its norm are
+    dead. Under ReLU, whose slope at 0 is 0, it also stays if its bias is 0, unless moments from an earlier round
+    (`moves`) move it. A unit that nothing reads gets no gradient; before a norm it is computed all the same, since the
+    norm's statistics follow it.
     """
     live = [inputs]  # (units of the layer before,) and, last, (classes,)
     for slot, following in zip(net.weights, after, strict=True):

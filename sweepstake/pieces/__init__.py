@@ -26,7 +26,7 @@ _loading: list[Path] = []
 
 
 def neutral_options(set_: str, name: str) -> dict[str, object]:
-    """The option values at which a piece's later additions do not exist: what `cell_id` leaves out."""
+    """The neutral option values of a piece, which `cell_id` leaves out."""
     return dict(REGISTRIES[set_].get(name).neutral)
 
 
@@ -36,7 +36,7 @@ def cell_id(cell: Cell) -> str:
 
 
 def told(set_: str, ref: Ref) -> str:
-    """A piece as people say it: its name, and the options that are not at their neutral."""
+    """A piece as text: its name, and the options that are not neutral."""
     neutral = neutral_options(set_, ref.name)
     return str(Ref(ref.name, {k: v for k, v in ref.options.items() if k not in neutral or neutral[k] != v}))
 
@@ -60,29 +60,33 @@ def load_plugin(path: Path) -> None:
         exec(compile(text, str(path), "exec"), module.__dict__)
     except UserError as error:
         _forget(path)
-        raise UserError(*(f"plugins: {path}{_line_in(error, path)}: {problem}" for problem in error.problems)) from error
+        raise UserError(
+            *(f"plugins: {path}{_line_in(error, path)}: {problem}" for problem in error.problems)
+        ) from error
     except (Exception, SystemExit) as error:
         _forget(path)
-        said = error.msg if isinstance(error, SyntaxError) else error
-        raise UserError(f"plugins: {path}{_line_in(error, path)} raised {type(error).__name__}: {said}. "
+        message = error.msg if isinstance(error, SyntaxError) else error
+        raise UserError(f"plugins: {path}{_line_in(error, path)} raised {type(error).__name__}: {message}. "
                         "Mend the file, or take it out of plugins.") from error
     finally:
         _loading.pop()
     digest = hashlib.sha256(text).hexdigest()[:16]
     for registry in REGISTRIES.values():
-        registry.pieces.update({name: replace(piece, source=digest) for name, piece in registry.pieces.items() if _is_from(piece, path)})
+        registry.pieces.update(
+            {name: replace(piece, source=digest) for name, piece in registry.pieces.items() if _is_from(piece, path)}
+        )
     _loaded[path] = text
 
 
 def check_not_loading(caller: str) -> None:
-    """A plug-in that reads or runs studies as it is loaded would start itself again and again, in every worker too."""
+    """Refuse to read or run a study while a plug-in loads: it would load itself again, in every worker too."""
     if _loading:
         raise UserError(f"{caller} was called while {_loading[-1].name} was loaded as a plug-in. "
                         'Put the call there under `if __name__ == "__main__":`.')
 
 
 def _forget(path: Path) -> None:
-    """Take back what this file has registered."""
+    """Remove the pieces that this file registered."""
     _loaded.pop(path, None)
     for registry in REGISTRIES.values():
         for name, piece in list(registry.pieces.items()):
@@ -95,7 +99,9 @@ def _is_from(piece: Piece, path: Path) -> bool:
 
 
 def _line_in(error: BaseException, path: Path) -> str:
-    trace, line = error.__traceback__, f":{error.lineno}" if isinstance(error, SyntaxError) and error.filename == str(path) else ""
+    trace, line = error.__traceback__, ""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        line = f":{error.lineno}"
     while trace:
         if trace.tb_frame.f_code.co_filename == str(path):
             line = f":{trace.tb_lineno}"

@@ -1,11 +1,15 @@
 """Scores: (one layer's weights and what was seen of them) -> a score a weight, or a unit. Low scores die.
 
-A weight criterion returns the shape of the layer's weights; a unit criterion (granularity = "unit") one number a unit.
-One that is `joint` is called once over the units of all prunable layers, end to end, and scores them together.
-Options the engine reads: `images`, over how many training images (drawn for this cell and round; 0, or more than there are: all)
-a gradient, an activation or a loss is taken; `iterations`, in how many smaller prunings a round's pruning is done, each scored
-anew; `temperature`, what logits are divided by; `once`, whether every round's scores are those of the whole network as it was
-drawn, with the first round's draws: round r is then a one-shot pruning to its size.
+A weight criterion returns the shape of the layer's weights; a unit criterion (granularity = "unit") one number for each
+unit. A `joint` criterion is called once, with the units of all prunable layers end to end.
+
+The engine reads these options:
+- `images`: gradients, activations and losses are taken over so many training images, drawn for this cell and round
+  (0, or more than there are: all).
+- `iterations`: a round's pruning is done in so many smaller ones, each scored anew.
+- `temperature`: logits are divided by it.
+- `once`: every round scores the whole network as it was drawn, with the first round's draws. Round r is then a one-shot
+  pruning to its size.
 """
 
 from typing import Annotated, Literal
@@ -31,6 +35,17 @@ criterion = Registry("criterion", by_layer=True, offers={
     "noise": "a function of a shape: U(-1, 1), drawn for this cell and round",
     "loss_of": "a function of unit masks, (masks, units): the training loss under each, over `images` training images",
 })
+
+
+def unfit(place: str, name: str, granularity: str) -> str:
+    """What is wrong with a criterion for this granularity; empty where it fits."""
+    made_for = {each.name: each.traits.get("granularity", "any") for each in criterion.pieces.values()}
+    scores = made_for[criterion.get(name, f'{place} = "{name}"').name]
+    if scores in ("any", granularity):
+        return ""
+    fit = sorted(each for each, kind in made_for.items() if kind in ("any", granularity))
+    return (f'{place} = "{name}" scores {scores}s, and granularity = "{granularity}".\n'
+            f'  For {granularity}s: {", ".join(fit)}. Or say granularity = "{scores}".')
 
 
 @criterion(granularity="weight")
@@ -77,13 +92,13 @@ def gradient_magnitude(grad, *, images: Images = 1000):
 
 @criterion(granularity="weight")
 def snip(w_final, grad, *, images: Images = 100, iterations: Times = 1):
-    """|w gradient|: keep what the loss would miss (Lee et al. 2019); in many iterations, de Jorge et al. (2021)."""
+    """|w gradient|: keep what the loss would miss (Lee et al. 2019); in many iterations de Jorge et al. (2021)."""
     return (w_final * grad).abs()
 
 
 @criterion(granularity="weight", version=2)
 def grasp(w_final, hessian_grad, *, images: Images = 100, temperature: Positive = 200.0):
-    """w (Hessian gradient): let go of what holds the gradient's flow back; logits over `temperature` (Wang et al. 2020)."""
+    """w (Hessian gradient): drop what holds back the gradient's flow; logits over `temperature` (Wang et al. 2020)."""
     return w_final * hessian_grad
 
 
@@ -112,13 +127,14 @@ def activation_mean(activation, *, images: Images = 1000):
 
 
 @criterion(granularity="unit", joint=True, neutral={"once": False})
-def lfe(alive, noise, loss_of, *, masks: Times = 1000, share: Annotated[float, Meta(gt=0, lt=1)] = 0.5, images: Images = 2000,
-        score: Literal["negative_loss", "likelihood"] = "negative_loss", intercept: bool = True, ridge: Annotated[float, Meta(ge=0)] = 0.0,
-        once: bool = False):
-    """theta of Z theta = s: Z random unit masks, s = -loss under each, least squares; linear filter ensembles (Sandor et al. 2020).
+def lfe(alive, noise, loss_of, *, masks: Times = 1000, share: Annotated[float, Meta(gt=0, lt=1)] = 0.5,
+        images: Images = 2000, score: Literal["negative_loss", "likelihood"] = "negative_loss",
+        intercept: bool = True, ridge: Annotated[float, Meta(ge=0)] = 0.0, once: bool = False):
+    """theta of Z theta = s, Z random unit masks, s = -loss: linear filter ensembles (Sandor et al. 2020).
 
-    `share` of the units is on in a mask; score = "likelihood" takes s = exp -loss; `intercept` fits a constant beside theta, without
-    which how many units are on drowns which; `ridge` is added to Z'Z, and is needed where masks are fewer than units.
+    Solved by least squares. `share` of the units is on in a mask. score = "likelihood" takes s = exp -loss. `intercept`
+    fits a constant beside theta: without it, how many units are on hides which. `ridge` is added to Z'Z, and is needed
+    where there are fewer masks than units.
     """
     on = (noise((masks, len(alive))) < 2 * share - 1) & alive
     s = -loss_of(on).double()
@@ -132,7 +148,7 @@ def lfe(alive, noise, loss_of, *, masks: Times = 1000, share: Annotated[float, M
 
 
 def least_squares(z, s, ridge):
-    """argmin |z theta - s|^2 + ridge |theta|^2, the shortest if there are many, through the smaller of z'z and zz'."""
+    """argmin |z theta - s|^2 + ridge |theta|^2, the shortest of several, by the smaller of z'z and zz'."""
     from torch.linalg import pinv, solve
 
     tall = z.shape[0] >= z.shape[1]

@@ -3,9 +3,10 @@
 `files(folder, names)` finds the named files under the data directories, or tells which are missing and how to get them.
 A data set of your own is a function that returns Data, or the four arrays train_x, train_y, test_x, test_y.
 
-Traits: `shape`, `classes`, `train`, `test` (or `spec`, a function of the options that returns the four, where they depend
-on them), `here` (needs no file), `folder` (of the published files), `sources(files, options)` -> the files it reads; with
-it, what was decoded is kept and shared among processes.
+Traits, which the decorator takes:
+- `shape`, `classes`, `train`, `test`; or `spec`, a function of the options that returns the four.
+- `here`: it needs no file. `folder`: where its published files lie.
+- `sources(files, options)`: the files that it reads. With it, decoded images are cached and shared among processes.
 """
 
 from collections.abc import Callable
@@ -23,9 +24,13 @@ from sweepstake.pieces.readers import labels_are_below, read_cifar, read_idx, re
 if TYPE_CHECKING:
     import numpy as np
 
-dataset = Registry("dataset", offers={
-    "files": "finds this data set's files: files(folder, names) -> {name: path}; with more lists of names, the first that is whole",
-})
+dataset = Registry(
+    "dataset",
+    offers={
+        "files": "finds this data set's files: files(folder, names) -> {name: path}; "
+                 "with more lists of names, the first that is whole"
+    },
+)
 
 Files = Callable[..., dict[str, Path]]
 
@@ -45,7 +50,7 @@ PARTS = ("train_x", "train_y", "test_x", "test_y")
 
 
 class Spec(NamedTuple):
-    """What is known of a data set before it is read: an image's shape, and how many classes and images."""
+    """A data set in numbers, known before it is read: an image's shape, the counts of classes and images."""
 
     shape: tuple[int, int, int]
     classes: int
@@ -57,11 +62,18 @@ def spec_of(ref: Ref) -> Spec | None:
     """The spec of a data set with these options, or None where only its files know."""
     traits = dataset.get(ref.name).traits
     if "spec" in traits:
-        said = traits["spec"](ref.options)
-        return None if said is None else Spec(tuple(said[0]), *said[1:])
+        spec = traits["spec"](ref.options)
+        return None if spec is None else Spec(tuple(spec[0]), *spec[1:])
     if any(field not in traits for field in Spec._fields):
         return None
     return Spec(tuple(traits["shape"]), traits["classes"], traits["train"], traits["test"])
+
+
+def too_few(name: str, train: int, validation: int, subset: int) -> str:
+    """What is wrong where a cell asks for more training images than the data set has; empty where it has enough."""
+    if validation + max(subset, 1) <= train:
+        return ""
+    return f"validation = {validation} and subset = {subset}: {name} has {train:,} training images. Ask for less."
 
 
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -70,8 +82,8 @@ TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMN
 def find_files(directories: list[Path]) -> Files:
     """A finder over data directories, in order: DIR/folder/name, DIR/folder/raw/name (torchvision), DIR/name (Keras).
 
-    All files come from one folder. Three data sets share their file names, so DIR itself counts only where it, or the
-    file (mnist.npz), is called as the folder is: `--data fashion-mnist` must never answer for MNIST.
+    All files come from one folder. Three data sets share their file names. So DIR/name counts only where DIR, or the
+    file (mnist.npz), has the folder's name: `--data fashion-mnist` must never be taken for MNIST.
     """
 
     def files(folder: str, *sets: list[str]) -> dict[str, Path]:
@@ -87,8 +99,9 @@ def find_files(directories: list[Path]) -> Files:
         name = next((name for name, piece in dataset.pieces.items() if piece.traits.get("folder") == folder), None)
         raise UserError(
             f'data set "{name or folder}": missing {", ".join(lacking)}; looked in {looked}.\n'
-            f"  Say where it is with `--data DIR` (or the variable SWEEPSTAKE_DATA), DIR holding {folder}/{lacking[0]}" +
-            (f",\n  or get it with `sweepstake data fetch {name}`." if name else "."))
+            f"  Say where it is with `--data DIR` (or the variable SWEEPSTAKE_DATA), DIR holding {folder}/{lacking[0]}"
+            + (f",\n  or get it with `sweepstake data fetch {name}`." if name else ".")
+        )
 
     return files
 
@@ -99,15 +112,21 @@ def _places(directory: Path, folder: str, sets: tuple[list[str], ...]) -> list[t
     named_so = whole.name in homes or (whole.name == "raw" and whole.parent.name in homes)
     inside = [directory / home / sub for home in homes for sub in ("", "raw")]
     loose = sets if named_so else tuple(names for names in sets if all(name.startswith(folder) for name in names))
-    return [*((place, sets) for place in inside), (directory, loose), *([(directory / "raw", sets)] if named_so else [])]
+    return [
+        *((place, sets) for place in inside),
+        (directory, loose),
+        *([(directory / "raw", sets)] if named_so else []),
+    ]
 
 
 def _spelled(place: Path, name: str) -> Path | None:
-    return next((place / spelling for spelling in (name, name.removesuffix(".gz")) if (place / spelling).is_file()), None)
+    return next(
+        (place / spelling for spelling in (name, name.removesuffix(".gz")) if (place / spelling).is_file()), None
+    )
 
 
 def check_data(name: str, data: Any, spec: Spec | None = None) -> Data:
-    """What a data set gave, as Data: uint8 images and labels from 0, just as its spec says; or the one thing that is wrong."""
+    """The arrays that a data set returns, as Data; a UserError says what does not fit its spec."""
     if isinstance(data, Data):
         given, classes = [getattr(data, part) for part in PARTS], data.classes
     elif isinstance(data, (tuple, list)) and len(data) == len(PARTS):
@@ -116,16 +135,19 @@ def check_data(name: str, data: Any, spec: Spec | None = None) -> Data:
         kind = f"{len(data)} values" if isinstance(data, (tuple, list)) else f"a {type(data).__name__}"
         raise UserError(f"{name}: gave {kind}; expected Data, or four arrays: {', '.join(PARTS)}.")
     train_x, test_x = _images(f"{name}: train_x", given[0]), _images(f"{name}: test_x", given[2])
-    train_y, test_y = _labels(f"{name}: train_y", given[1], len(train_x)), _labels(f"{name}: test_y", given[3], len(test_x))
+    train_y = _labels(f"{name}: train_y", given[1], len(train_x))
+    test_y = _labels(f"{name}: test_y", given[3], len(test_x))
     if train_x.shape[1:] != test_x.shape[1:]:
-        raise UserError(f"{name}: train_x has images of shape {train_x.shape[1:]}, test_x of {test_x.shape[1:]}; expected the same.")
+        raise UserError(
+            f"{name}: train_x has images of shape {train_x.shape[1:]}, test_x of {test_x.shape[1:]}; expected the same."
+        )
     highest = max(int(train_y.max()), int(test_y.max()))
     if classes is None and not isinstance(data, Data):
         classes = spec.classes if spec else highest + 1
     if not isinstance(classes, int) or highest >= classes:
         raise UserError(f"{name}: has label {highest} and classes = {classes}; expected labels from 0 to classes - 1.")
-    found = Spec(train_x.shape[1:], classes, len(train_x), len(test_x))  # pyright: ignore[reportArgumentType]
-    for what, got, wanted in zip(Spec._fields, found, spec or found, strict=True):
+    actual = Spec(train_x.shape[1:], classes, len(train_x), len(test_x))  # pyright: ignore[reportArgumentType]
+    for what, got, wanted in zip(Spec._fields, actual, spec or actual, strict=True):
         if got != wanted:
             raise UserError(f"{name}: {what} is {got}; expected {wanted}. Are these the right files?")
     return Data(train_x, train_y, test_x, test_y, classes)
@@ -135,7 +157,9 @@ def _images(place: str, given: Any) -> "np.ndarray":
     import numpy as np
 
     x = _array(place, given)
-    shaped = "expected (count, channels, height, width), or (count, height, width) for one channel, and at least one image"
+    shaped = (
+        "expected (count, channels, height, width), or (count, height, width) for one channel, and at least one image"
+    )
     x = x[:, None] if x.ndim == 3 else x
     if x.ndim != 4 or not x.size:
         raise UserError(f"{place}: has shape {x.shape}; {shaped}.")
@@ -143,7 +167,9 @@ def _images(place: str, given: Any) -> "np.ndarray":
         raise UserError(f"{place}: has shape {x.shape}, channels last; {shaped}. Say x.transpose(0, 3, 1, 2).")
     if x.dtype.kind == "f":
         if not (x.min() >= 0 and x.max() <= 1):
-            raise UserError(f"{place}: has floats from {x.min():g} to {x.max():g}; expected uint8, or floats in [0, 1].")
+            raise UserError(
+                f"{place}: has floats from {x.min():g} to {x.max():g}; expected uint8, or floats in [0, 1]."
+            )
         x = np.rint(x * 255).astype(np.uint8)
     elif x.dtype != np.uint8:
         raise UserError(f"{place}: is of {x.dtype}; expected uint8 (0 to 255), or floats in [0, 1].")
@@ -175,13 +201,20 @@ def _idx_data(paths: dict[str, Path], spec: Spec) -> Data:
     image, shapes = spec.shape[1:], []
     for count in (spec.train, spec.test):
         shapes += [(count, *image), (count,)]
-    train_x, train_y, test_x, test_y = (read_idx(paths[name], shape) for name, shape in zip(MNIST_FILES, shapes, strict=True))
+    train_x, train_y, test_x, test_y = (
+        read_idx(paths[name], shape) for name, shape in zip(MNIST_FILES, shapes, strict=True)
+    )
     for name, labels in zip(MNIST_FILES[1::2], (train_y, test_y), strict=True):
         labels_are_below(paths[name], labels, spec.classes)
     return Data(train_x[:, None], train_y.astype("int64"), test_x[:, None], test_y.astype("int64"), spec.classes)
 
 
-MNIST_FILES = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]
+MNIST_FILES = [
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+]
 KERAS_MNIST = "mnist.npz"
 CIFAR10_FILES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 CIFAR100_FILES = ["train.bin", "test.bin"]
@@ -199,7 +232,9 @@ def digits():
     return _idx_data({name: folder / name for name in MNIST_FILES}, DIGITS)
 
 
-@dataset(**MNIST._asdict(), folder="mnist", sources=lambda files, _: files("mnist", MNIST_FILES, [KERAS_MNIST]).values())
+@dataset(
+    **MNIST._asdict(), folder="mnist", sources=lambda files, _: files("mnist", MNIST_FILES, [KERAS_MNIST]).values()
+)
 def mnist(files):
     """60,000 + 10,000 handwritten digits, 28 x 28 (LeCun et al. 1998)."""
     paths = files("mnist", MNIST_FILES, [KERAS_MNIST])
@@ -209,7 +244,9 @@ def mnist(files):
     return _idx_data(paths, MNIST)
 
 
-@dataset(**MNIST._asdict(), folder="fashion-mnist", sources=lambda files, _: files("fashion-mnist", MNIST_FILES).values())
+@dataset(
+    **MNIST._asdict(), folder="fashion-mnist", sources=lambda files, _: files("fashion-mnist", MNIST_FILES).values()
+)
 def fashion_mnist(files):
     """60,000 + 10,000 pictures of clothes, 28 x 28 (Xiao et al. 2017)."""
     return _idx_data(files("fashion-mnist", MNIST_FILES), MNIST)
@@ -221,14 +258,22 @@ def kmnist(files):
     return _idx_data(files("kmnist", MNIST_FILES), MNIST)
 
 
-@dataset(**CIFAR10._asdict(), folder="cifar-10-batches-bin", sources=lambda files, _: files("cifar-10-batches-bin", CIFAR10_FILES).values())
+@dataset(
+    **CIFAR10._asdict(),
+    folder="cifar-10-batches-bin",
+    sources=lambda files, _: files("cifar-10-batches-bin", CIFAR10_FILES).values(),
+)
 def cifar10(files):
     """50,000 + 10,000 colour photographs of 10 kinds of thing, 32 x 32 (Krizhevsky 2009)."""
     paths = files("cifar-10-batches-bin", CIFAR10_FILES)
     return _cifar_data([read_cifar(paths[name], 10_000, (10,)) for name in CIFAR10_FILES], 10)
 
 
-@dataset(**CIFAR100._asdict(), folder="cifar-100-binary", sources=lambda files, _: files("cifar-100-binary", CIFAR100_FILES).values())
+@dataset(
+    **CIFAR100._asdict(),
+    folder="cifar-100-binary",
+    sources=lambda files, _: files("cifar-100-binary", CIFAR100_FILES).values(),
+)
 def cifar100(files):
     """50,000 + 10,000 colour photographs of 100 kinds of thing, 32 x 32, the fine labels (Krizhevsky 2009)."""
     paths = files("cifar-100-binary", CIFAR100_FILES)
@@ -268,5 +313,8 @@ def synthetic(*, train: Size = 512, test: Size = 128, channels: Size = 1, size: 
 
 @dataset(sources=lambda _, options: [Path(options["path"])])
 def npz(*, path: str):
-    """Your own images, from an npz file: train_x, train_y, test_x, test_y; uint8, or floats in [0, 1] taken to 256 levels (your own)."""
+    """Your own images, from an npz file: train_x, train_y, test_x, test_y (your own).
+
+    They are uint8, or floats in [0, 1], which are rounded to 256 levels.
+    """
     return check_data(path, read_npz(Path(path), PARTS))

@@ -1,4 +1,4 @@
-"""Donors: the cell whose masks a transplant takes, said as what differs from the cell that receives them."""
+"""Donors: the cell whose masks a transplant takes, named by the fields in which it differs from the receiver."""
 
 from typing import Any
 
@@ -10,12 +10,13 @@ from sweepstake.base.values import convert
 from sweepstake.pieces import REGISTRIES
 
 OF_THE_DATA = ("dataset", "normalise", "subset", "validation", "split_seed", "model", "precision", "donor")
-"""What a donor cannot differ in: its masks would not fit, or it would have seen other images."""
+"""Fields in which a donor cannot differ: its masks would not fit, or it would have seen other images."""
 
 
 def donor_of(cell: Cell) -> Cell:
-    """The cell whose masks a transplant takes: this one but for the fields `donor` names, with pieces resolved."""
-    fields, problems, changed = {field.name: field for field in msgspec.structs.fields(Cell)}, list[str](), dict[str, Any]()
+    """The cell whose masks a transplant takes: this cell, with the fields that `donor` names replaced."""
+    fields = {field.name: field for field in msgspec.structs.fields(Cell)}
+    problems, changed = list[str](), dict[str, Any]()
     for key, value in (cell.donor or {}).items():
         if key not in fields:
             problems.append(unknown(f"donor: {key}", "field", key, fields))
@@ -23,7 +24,8 @@ def donor_of(cell: Cell) -> Cell:
             problems.append(f"donor: {key}: a donor has the same data and model. Take {key} out.")
         else:
             try:
-                changed[key] = _resolved(key, value) if key in SETS else convert(value, fields[key].type, f"donor: {key}")
+                type_ = fields[key].type
+                changed[key] = _resolved(key, value) if key in SETS else convert(value, type_, f"donor: {key}")
             except UserError as error:
                 problems += error.problems
     if problems:
@@ -32,7 +34,7 @@ def donor_of(cell: Cell) -> Cell:
 
 
 def _resolved(key: str, value: Any) -> Ref:
-    said: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
-    name, options = said["name"], said.get("options", {k: v for k, v in said.items() if k not in ("name", "version", "source")})
+    given: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
+    flat = {option: each for option, each in given.items() if option not in ("name", "version", "source")}
     registry = REGISTRIES[SETS[key]]
-    return registry.ref(name, options, f"donor: {key}")
+    return registry.ref(given["name"], given.get("options", flat), f"donor: {key}")

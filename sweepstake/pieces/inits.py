@@ -60,13 +60,13 @@ def uniform(uniform, *, a: Scale = 0.1):
 
 @init
 def truncated_normal(uniform, *, std: Scale = 0.1, cut: Scale = 2.0):
-    """N(0, std) without what lies beyond `cut` stds, by the inverse distribution (TensorFlow's default in Abadi et al. 2016)."""
+    """N(0, std) cut off at `cut` stds, by the inverse distribution (TensorFlow's default, Abadi et al. 2016)."""
     return (uniform * erf(cut / sqrt(2))).erfinv().mul(sqrt(2)).clamp(-cut, cut) * std
 
 
 @init
 def signed_constant(uniform, fan_in, *, gain: Scale = 1.0, scale: Scale = 1.0):
-    """+-c by a fair coin, c = scale gain sqrt(1 / in): one magnitude, Kaiming's std (Zhou et al. 2019; Ramanujan et al. 2020)."""
+    """+-c by a fair coin, c = scale gain sqrt(1 / in), Kaiming's std (Zhou et al. 2019; Ramanujan et al. 2020)."""
     return uniform.new_full(uniform.shape, scale * gain * sqrt(1 / fan_in)).copysign(uniform)
 
 
@@ -74,7 +74,9 @@ def signed_constant(uniform, fan_in, *, gain: Scale = 1.0, scale: Scale = 1.0):
 def orthogonal(normal, *, gain: Scale = 1.0):
     """Orthonormal rows (or columns, whichever are fewer) times gain: a layer keeps lengths (Saxe et al. 2014)."""
     if normal.dim() < 2:
-        raise UserError("init = \"orthogonal\": needs a matrix, and a bias is a vector. Give biases another bias_init, as \"zeros\".")
+        raise UserError(
+            'init = "orthogonal": needs a matrix, and a bias is a vector. Give biases another bias_init, as "zeros".'
+        )
     from torch.linalg import qr
 
     rows = normal.flatten(1)
@@ -86,7 +88,7 @@ def orthogonal(normal, *, gain: Scale = 1.0):
 
 @init
 def framework_default(uniform, fan_in):
-    """U(-a, a), a = 1 / sqrt(in), weights and biases alike: what PyTorch does when nothing is said (LeCun et al. 1998)."""
+    """U(-a, a), a = 1 / sqrt(in), weights and biases alike: PyTorch's default (LeCun et al. 1998)."""
     return uniform / sqrt(fan_in)
 
 

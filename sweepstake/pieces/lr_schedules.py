@@ -27,7 +27,8 @@ def cosine(progress):
 
 
 @lr_schedule
-def drops(progress, *, at: list[Share] = [0.5, 0.75], factor: Annotated[float, Meta(gt=0, le=1)] = 0.1):  # noqa: B006 (never written)
+def drops(progress, *, at: list[Share] = [0.5, 0.75],  # noqa: B006 (never written)
+          factor: Annotated[float, Meta(gt=0, le=1)] = 0.1):
     """Times `factor` at each share of the round in `at` (He et al. 2016)."""
     return factor ** sum(progress >= share for share in at)
 

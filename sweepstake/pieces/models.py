@@ -25,23 +25,23 @@ model = Registry("model", offers={
 })
 
 PUBLISHED = {"width": 1.0, "activation": "relu", "slope": 0.01, "dropout": 0.0}
-"""What every published network here is: options that say so do not exist. `slope` is leaky_relu's."""
+"""Option values of the published networks, which are neutral: they are not hashed. `slope` is leaky_relu's."""
 PLAIN, NORMED = {**PUBLISHED, "norm": "none"}, {**PUBLISHED, "norm": "batch"}
 
 
 @model(neutral=PLAIN)
 def mlp(inputs, classes, *, hidden: list[Units] = [300, 100], width: Width = 1.0, norm: Norm = "none",  # noqa: B006
         activation: Activation = "relu", slope: float = 0.01, dropout: Share = 0.0):
-    """Fully connected layers fc1, fc2, ...; [300, 100] is LeNet-300-100 (LeCun et al. 1998), [3010, 1010] Wide-LeNet."""
+    """Fully connected fc1, fc2, ...; [300, 100] is LeNet-300-100 (LeCun et al. 1998), [3010, 1010] Wide-LeNet."""
     from sweepstake.pieces import networks
 
     return networks.mlp(inputs, classes, hidden, networks.Style(width, norm, activation, slope, dropout))
 
 
 @model(neutral=PLAIN)
-def lenet5(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu", slope: float = 0.01,
-           dropout: Share = 0.0):
-    """5 x 5 convolutions of 6 and 16, max-pooled, then 120, 84; images under 32 x 32 padded by 2, as MNIST's were (LeCun et al. 1998)."""
+def lenet5(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu",
+           slope: float = 0.01, dropout: Share = 0.0):
+    """5 x 5 convolutions of 6 and 16, pooled, then 120, 84; images below 32 x 32 padded by 2 (LeCun et al. 1998)."""
     from sweepstake.pieces import networks
 
     networks.must_fit("lenet5", inputs, 12)
@@ -60,25 +60,25 @@ def _conv(name, inputs, classes, pairs, style):
 
 
 @model(neutral=PLAIN)
-def conv2(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu", slope: float = 0.01,
-          dropout: Share = 0.0):
+def conv2(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu",
+          slope: float = 0.01, dropout: Share = 0.0):
     """64, 64, pool, then 256, 256: 4.3 million weights on CIFAR-10 (Frankle & Carbin 2019)."""
     return _conv("conv2", inputs, classes, [64], (width, norm, activation, slope, dropout))
 
 
 @model(neutral=PLAIN)
-def conv4(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu", slope: float = 0.01,
-          dropout: Share = 0.0):
+def conv4(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu",
+          slope: float = 0.01, dropout: Share = 0.0):
     """64, 64, pool, 128, 128, pool, then 256, 256: 2.4 million weights on CIFAR-10 (Frankle & Carbin 2019)."""
     return _conv("conv4", inputs, classes, [64, 128], (width, norm, activation, slope, dropout))
 
 
 @model(neutral=PLAIN)
-def conv6(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu", slope: float = 0.01,
-          dropout: Share = 0.0):
-    """64, 64, pool, 128, 128, pool, 256, 256, pool, then 256, 256 (Frankle & Carbin 2019, who count 1.7 million weights).
+def conv6(inputs, classes, *, width: Width = 1.0, norm: Norm = "none", activation: Activation = "relu",
+          slope: float = 0.01, dropout: Share = 0.0):
+    """64, 64, pool, 128, 128, pool, 256, 256, pool, then 256, 256 (Frankle & Carbin 2019).
 
-    The layers their figure draws hold 2,261,184 on CIFAR-10.
+    They count 1.7 million weights; the layers that their figure draws have 2,261,184 on CIFAR-10.
     """
     return _conv("conv6", inputs, classes, [64, 128, 256], (width, norm, activation, slope, dropout))
 
@@ -88,35 +88,36 @@ def _vgg(name, inputs, classes, depths, style):
     from sweepstake.pieces import networks
 
     networks.must_fit(name, inputs, 16)
-    plan = [step for units, depth in zip([64, 128, 256, 512, 512], depths, strict=True) for step in [networks.POOL, *[units] * depth]]
+    stages = zip([64, 128, 256, 512, 512], depths, strict=True)
+    plan = [step for units, depth in stages for step in [networks.POOL, *[units] * depth]]
     return networks.convolutional(inputs, classes, plan[1:], [], networks.Style(*style), average=True)
 
 
 @model(neutral=NORMED)
-def vgg11(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu", slope: float = 0.01,
-          dropout: Share = 0.0):
+def vgg11(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu",
+          slope: float = 0.01, dropout: Share = 0.0):
     """8 convolutions and one layer, for CIFAR (Simonyan & Zisserman 2015; Frankle & Carbin 2019)."""
     return _vgg("vgg11", inputs, classes, [1, 1, 2, 2, 2], (width, norm, activation, slope, dropout))
 
 
 @model(neutral=NORMED)
-def vgg13(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu", slope: float = 0.01,
-          dropout: Share = 0.0):
+def vgg13(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu",
+          slope: float = 0.01, dropout: Share = 0.0):
     """10 convolutions and one layer, for CIFAR (Simonyan & Zisserman 2015; Frankle & Carbin 2019)."""
     return _vgg("vgg13", inputs, classes, [2, 2, 2, 2, 2], (width, norm, activation, slope, dropout))
 
 
 @model(neutral=NORMED)
-def vgg16(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu", slope: float = 0.01,
-          dropout: Share = 0.0):
+def vgg16(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu",
+          slope: float = 0.01, dropout: Share = 0.0):
     """13 convolutions and one layer, for CIFAR (Simonyan & Zisserman 2015; Frankle & Carbin 2019)."""
     return _vgg("vgg16", inputs, classes, [2, 2, 3, 3, 3], (width, norm, activation, slope, dropout))
 
 
 @model(neutral=NORMED)
-def vgg19(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu", slope: float = 0.01,
-          dropout: Share = 0.0):
-    """16 convolutions and one layer, for CIFAR: 20.0 million weights (Simonyan & Zisserman 2015; Frankle & Carbin 2019)."""
+def vgg19(inputs, classes, *, width: Width = 1.0, norm: Norm = "batch", activation: Activation = "relu",
+          slope: float = 0.01, dropout: Share = 0.0):
+    """16 convolutions and one layer, 20.0 million weights (Simonyan & Zisserman 2015; Frankle & Carbin 2019)."""
     return _vgg("vgg19", inputs, classes, [2, 2, 4, 4, 4], (width, norm, activation, slope, dropout))
 
 
@@ -130,26 +131,27 @@ def _resnet(name, inputs, classes, stages, blocks, shortcut, style):
 @model(neutral=NORMED)
 def resnet20(inputs, classes, *, shortcut: Shortcut = "conv", width: Width = 1.0, norm: Norm = "batch",
              activation: Activation = "relu", slope: float = 0.01, dropout: Share = 0.0):
-    """3 blocks each of 16, 32, 64; `conv` shortcuts (Frankle et al. 2020), or `pad`, without weights (He et al. 2016)."""
+    """3 blocks of 16, of 32, of 64; shortcuts `conv` (Frankle et al. 2020) or weightless `pad` (He et al. 2016)."""
     return _resnet("resnet20", inputs, classes, [16, 32, 64], 3, shortcut, (width, norm, activation, slope, dropout))
 
 
 @model(neutral=NORMED)
 def resnet32(inputs, classes, *, shortcut: Shortcut = "conv", width: Width = 1.0, norm: Norm = "batch",
              activation: Activation = "relu", slope: float = 0.01, dropout: Share = 0.0):
-    """5 blocks each of 16, 32, 64; `conv` shortcuts (Frankle et al. 2020), or `pad`, without weights (He et al. 2016)."""
+    """5 blocks of 16, of 32, of 64; shortcuts `conv` (Frankle et al. 2020) or weightless `pad` (He et al. 2016)."""
     return _resnet("resnet32", inputs, classes, [16, 32, 64], 5, shortcut, (width, norm, activation, slope, dropout))
 
 
 @model(neutral=NORMED)
 def resnet56(inputs, classes, *, shortcut: Shortcut = "conv", width: Width = 1.0, norm: Norm = "batch",
              activation: Activation = "relu", slope: float = 0.01, dropout: Share = 0.0):
-    """9 blocks each of 16, 32, 64; `conv` shortcuts (Frankle et al. 2020), or `pad`, without weights (He et al. 2016)."""
+    """9 blocks of 16, of 32, of 64; shortcuts `conv` (Frankle et al. 2020) or weightless `pad` (He et al. 2016)."""
     return _resnet("resnet56", inputs, classes, [16, 32, 64], 9, shortcut, (width, norm, activation, slope, dropout))
 
 
 @model(neutral=NORMED)
 def resnet18(inputs, classes, *, shortcut: Shortcut = "conv", width: Width = 1.0, norm: Norm = "batch",
              activation: Activation = "relu", slope: float = 0.01, dropout: Share = 0.0):
-    """2 blocks each of 64, 128, 256, 512 behind a 3 x 3 stem without pooling: ImageNet's net cut for CIFAR (He et al. 2016)."""
-    return _resnet("resnet18", inputs, classes, [64, 128, 256, 512], 2, shortcut, (width, norm, activation, slope, dropout))
+    """2 blocks of 64, 128, 256, 512 each, behind a 3 x 3 stem: ImageNet's network cut for CIFAR (He et al. 2016)."""
+    stages = [64, 128, 256, 512]
+    return _resnet("resnet18", inputs, classes, stages, 2, shortcut, (width, norm, activation, slope, dropout))

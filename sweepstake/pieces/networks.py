@@ -1,6 +1,6 @@
 """The nn.Modules behind the models: plain PyTorch, every layer under the name the papers give it.
 
-A plain chain of layers is an nn.Sequential, and that is how the engine knows it for one.
+A plain chain of layers is an nn.Sequential: by that the engine recognises it.
 """
 
 from collections import OrderedDict
@@ -54,7 +54,7 @@ class Style:
 
 
 class Dropout(nn.Dropout):
-    """Dropout drawn by counter: a trainer sets `keeps`, (shape, p) -> which stay, and any trainer can draw the same (Srivastava et al. 2014)."""
+    """Dropout (Srivastava et al. 2014) whose draw a trainer sets: `keeps`, (shape, p) -> which elements stay."""
 
     keeps: Callable[[tuple[int, ...], float], Tensor] | None = None
 
@@ -65,12 +65,12 @@ class Dropout(nn.Dropout):
 
 
 def groups_of(units: int) -> int:
-    """32 groups (Wu & He 2018), or as many of at least 4 units as divide them."""
+    """32 groups (Wu & He 2018), or the most that divide the units into groups of at least 4."""
     return next(groups for groups in range(max(1, min(32, units // 4)), 0, -1) if units % groups == 0)
 
 
 class Flatten(nn.Module):
-    """nn.Flatten(1), whose gradient comes back in the layout the image came in: max-pooling's backward would else leave channels-last."""
+    """nn.Flatten(1) whose gradient has its input's layout, so that max-pooling's backward stays channels-last."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.requires_grad and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
@@ -83,11 +83,13 @@ def chain(layers: Layers) -> nn.Sequential:
 
 
 def must_fit(name: str, inputs: Sequence[int], side: int) -> None:
-    """The smallest image a network's poolings leave anything of."""
+    """Refuse images so small that the network's poolings would leave nothing of them."""
     if min(inputs[1:]) < side:
         channels, height, width = inputs
-        raise UserError(f'model = "{name}": takes images of at least ({channels}, {side}, {side}), and the data set\'s are '
-                        f"({channels}, {height}, {width}). Take a smaller model, or larger images.")
+        raise UserError(
+            f'model = "{name}": takes images of at least ({channels}, {side}, {side}), and the data set\'s are '
+            f"({channels}, {height}, {width}). Take a smaller model, or larger images."
+        )
 
 
 def connected(widths: Sequence[int], classes: int, style: Style, normed: bool = False) -> Layers:
@@ -101,7 +103,7 @@ def connected(widths: Sequence[int], classes: int, style: Style, normed: bool = 
 
 
 class MLP(nn.Module):
-    """fc1, activation, dropout, ..., fcN: what the kernels of our own know how to train."""
+    """fc1, activation, dropout, ..., fcN: the network that our own kernels can train."""
 
     chain = True
 
@@ -128,9 +130,9 @@ def mlp(inputs: Sequence[int], classes: int, hidden: Sequence[int], style: Style
 
 def convolutional(inputs: Sequence[int], classes: int, plan: Sequence[int | str], hidden: Sequence[int], style: Style,
                   kernel: int = 3, paddings: Sequence[int] = (1,), average: bool = False) -> nn.Module:
-    """conv1, norm, activation, ..., 2 x 2 max-pooling where the plan says, then the flat (or averaged) map through fc1, ..., fcN.
+    """conv1, norm, activation, ..., with 2 x 2 max-pooling where the plan says; then fc1, ..., fcN.
 
-    The last of `paddings` is that of all further convolutions.
+    fc1 reads the flattened map, or its average. The last of `paddings` is that of all further convolutions.
     """
     layers: Layers = []
     units, height, width = inputs
@@ -166,7 +168,8 @@ class Block(nn.Module):
         if stride == 1 and into == out:
             self.shortcut = nn.Identity()
         elif shortcut == "conv":
-            self.shortcut = chain([("conv", nn.Conv2d(into, out, 1, stride, bias=style.biased)), ("norm", style.normed(out))])
+            conv = nn.Conv2d(into, out, 1, stride, bias=style.biased)
+            self.shortcut = chain([("conv", conv), ("norm", style.normed(out))])
         else:
             self.shortcut = Pad(out - into, stride)
         self.active2 = style.active()
@@ -184,10 +187,12 @@ class Pad(nn.Module):
         self.channels, self.stride = channels, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, self.channels // 2, self.channels - self.channels // 2))
+        before = self.channels // 2
+        return pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, before, self.channels - before))
 
 
-def residual(inputs: Sequence[int], classes: int, stages: Sequence[int], blocks: int, shortcut: str, style: Style) -> nn.Module:
+def residual(inputs: Sequence[int], classes: int, stages: Sequence[int], blocks: int, shortcut: str,
+             style: Style) -> nn.Module:
     """conv1, then `blocks` blocks a stage, the first of each later stage halving the map; the average through fc1."""
     units = style.wide(stages[0])
     layers: Layers = [("conv1", nn.Conv2d(inputs[0], units, 3, padding=1, bias=style.biased)),
@@ -195,7 +200,8 @@ def residual(inputs: Sequence[int], classes: int, stages: Sequence[int], blocks:
     for stage, wide in enumerate(map(style.wide, stages)):
         for number in range(blocks):
             halved = stage > 0 and number == 0
-            layers.append((f"block{stage * blocks + number + 1}", Block(units, wide, 2 if halved else 1, shortcut, style)))
+            block = Block(units, wide, 2 if halved else 1, shortcut, style)
+            layers.append((f"block{stage * blocks + number + 1}", block))
             units = wide
     layers += [("average", nn.AdaptiveAvgPool2d(1)), ("flatten", Flatten()), ("dropout", style.dropped())]
     return chain([*layers, *connected([units], classes, style)])

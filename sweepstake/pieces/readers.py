@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 AGAIN = "Fetch the file again."
 DEFLATE_AT_MOST = 1032
-"""Times that deflate can expand its input at most: a header that says more is lying, and is not believed."""
+"""The most that deflate can expand its input. A header that says more is not believed."""
 
 
 def read_idx(path: Path, expected: tuple[int, ...] | None = None) -> "np.ndarray":
@@ -27,14 +27,18 @@ def read_idx(path: Path, expected: tuple[int, ...] | None = None) -> "np.ndarray
             magic = file.read(4)
             if len(magic) < 4 or magic[:3] != b"\0\0\x08":
                 begins = magic.hex() or "nothing"
-                raise UserError(f"{path}: not an IDX file of unsigned bytes (begins with {begins}, expected 000008). {AGAIN}")
+                raise UserError(
+                    f"{path}: not an IDX file of unsigned bytes (begins with {begins}, expected 000008). {AGAIN}"
+                )
             axes = magic[3]
             header = file.read(4 * axes)
             if len(header) < 4 * axes:
                 raise UserError(f"{path}: cut off inside its header ({4 + len(header)} bytes). {AGAIN}")
             shape = struct.unpack(f">{axes}I", header)
             if expected is not None and shape != expected:
-                raise UserError(f"{path}: holds shape {shape}; expected {expected}. Is it another file under this name? {AGAIN}")
+                raise UserError(
+                    f"{path}: holds shape {shape}; expected {expected}. Is it another file under this name? {AGAIN}"
+                )
             count = int(np.prod([int(n) for n in shape], dtype=object))
             possible = path.stat().st_size * (DEFLATE_AT_MOST if zipped else 1)
             body = file.read(min(count, possible) + 1)
@@ -50,7 +54,7 @@ def read_idx(path: Path, expected: tuple[int, ...] | None = None) -> "np.ndarray
 
 
 def read_cifar(path: Path, records: int, classes: tuple[int, ...]) -> "tuple[np.ndarray, np.ndarray]":
-    """CIFAR's binary version: a record is its label bytes, then 3 x 32 x 32 pixels; the last label counts (Krizhevsky 2009)."""
+    """CIFAR's binary version (Krizhevsky 2009): a record is its labels (the last counts), then 3 x 32 x 32 pixels."""
     import numpy as np
 
     labels, pixels = len(classes), 3 * 32 * 32
@@ -61,11 +65,15 @@ def read_cifar(path: Path, records: int, classes: tuple[int, ...]) -> "tuple[np.
         raise UserError(f"{path}: cannot be read ({error}). {AGAIN}") from error
     if len(raw) != records * record:
         size = path.stat().st_size
-        raise UserError(f"{path}: holds {size:,} bytes; expected {records:,} records of {record:,}, {records * record:,} bytes. {AGAIN}")
+        raise UserError(
+            f"{path}: holds {size:,} bytes; "
+            f"expected {records:,} records of {record:,}, {records * record:,} bytes. {AGAIN}"
+        )
     raw = raw.reshape(records, record)
     for column, below in enumerate(classes):
         labels_are_below(path, raw[:, column], below)
-    return raw[:, labels:].reshape(records, 3, 32, 32), raw[:, labels - 1].copy()  # A view would keep the whole file in memory.
+    last = raw[:, labels - 1].copy()  # A view would keep the whole file in memory.
+    return raw[:, labels:].reshape(records, 3, 32, 32), last
 
 
 def read_npz(path: Path, keys: tuple[str, ...]) -> "list[np.ndarray]":
@@ -88,7 +96,9 @@ def read_npz(path: Path, keys: tuple[str, ...]) -> "list[np.ndarray]":
                         f"Expected plain arrays {', '.join(keys)}, as np.savez writes them.") from error
     for key, array in zip(keys, arrays, strict=True):
         if not isinstance(array, np.ndarray):
-            raise UserError(f"{path}: {key} is not an array. Expected plain arrays {', '.join(keys)}, as np.savez writes them.")
+            raise UserError(
+                f"{path}: {key} is not an array. Expected plain arrays {', '.join(keys)}, as np.savez writes them."
+            )
     return arrays
 
 

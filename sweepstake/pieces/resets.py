@@ -1,7 +1,8 @@
-"""What happens to the survivors: (this parameter at its stations) -> this parameter when the next round begins.
+"""What happens to the survivors: (a parameter at its init, its rewind step, ...) -> it when the next round begins.
 
-Called once for every parameter of the network, biases and norms too. Dead weights are set to 0 afterwards by the engine.
-What a reset claims, its `source`, is checked every round (engine/proofs.py); `lr = "last"` trains on at the schedule's last rate.
+A reset is called once for every parameter of the network, biases and norms too. The engine sets dead weights to 0
+afterwards. Each round checks that the weights are what the trait `source` says (engine/proofs.py). With the trait
+`lr = "last"` training goes on at the schedule's last rate.
 """
 
 from typing import Annotated
@@ -23,7 +24,7 @@ reset = Registry("reset", by_layer=True, offers={
 
 @reset(source="w_step", neutral={"step": 0})
 def rewind(w_step, *, step: Annotated[int, Meta(ge=0)] = 0):
-    """Back to where they began, or to step k of round 0, to train on from there (Frankle & Carbin 2019; Frankle et al. 2020)."""
+    """Back to init, or to the weights at step k of round 0 (Frankle & Carbin 2019; Frankle et al. 2020)."""
     return w_step
 
 
@@ -47,19 +48,19 @@ def fresh(redraw):
 
 @reset(source="fresh")
 def framework_default(default_draw):
-    """A new draw from the framework's default init, whatever the cell's own was (what many codes do unawares)."""
+    """A new draw from the framework's default init, whatever the cell's own is (what many codes do unawares)."""
     return default_draw
 
 
 @reset(source="shuffled")
 def shuffled(shuffled):
-    """The survivors' own initial values, each in another's place: the distribution without the positions (Zhou et al. 2019)."""
+    """The survivors' initial values in each other's places: the distribution is kept (Zhou et al. 2019)."""
     return shuffled
 
 
 @reset(source="resampled")
 def empirical(resampled):
-    """A new draw from the layer's own initial values, with replacement: its distribution, whatever it was (Zhou et al. 2019)."""
+    """A new draw from the layer's own initial values, with replacement (Zhou et al. 2019)."""
     return resampled
 
 

@@ -1,7 +1,7 @@
-"""`[search]`: one value of a study is not written down but found, on seeds and images that judge nothing.
+"""`[search]`: one value of a study is found by trials, on seeds and images that judge no claim.
 
-A trial is a point of the space; its cells are ordinary cells, kept under their own ids. Until the search has ended, the cells
-that wait for its value stand under ids of their own.
+A trial is a point of the search space. Its cells are ordinary cells with ids of their own. Until the search has ended,
+the study's cells that wait for its value hold a stand-in, and no result has their ids.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from sweepstake.base.values import convert, is_list, is_table, shown
 from sweepstake.pieces import REGISTRIES, cell_id
 
 WAITS = "waits for search "
-"""A piece with this before its source stands where the found one will stand."""
+"""The beginning of a stand-in's `source`: the found piece will take its place."""
 
 Params = dict[str, Any]
 """A point of the space: knob -> value, a knob named by its path (`scale.fc1`)."""
@@ -30,13 +30,16 @@ Params = dict[str, Any]
 class SearchSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[search]` of a study file."""
 
-    name: Annotated[str, Meta(min_length=1, description="The word that stands for the found value on its axis, and its label.")] = "found"
-    field: Annotated[Literal["init", "criterion", "allocation", "reset"], Meta(description="The key whose value is looked for.")] = "init"
+    name: Annotated[str, Meta(min_length=1, description=(
+        "The word that stands for the found value on its axis, and its label."))] = "found"
+    field: Annotated[Literal["init", "criterion", "allocation", "reset"], Meta(description=(
+        "The key whose value is looked for."))] = "init"
     options: Annotated[dict[str, Any], Meta(description=(
-        "The space: `name` and the options of the piece. A list is a choice, `{low = 0.1, high = 10, log = true}` a range; anything "
-        "else is fixed. By layer, as in `scale = {fc1 = {low = ..., high = ...}}`."))]
+        "The space: `name` and the options of the piece. A list is a choice, `{low = 0.1, high = 10, log = true}` "
+        "a range; anything else is fixed. By layer, as in `scale = {fc1 = {low = ..., high = ...}}`."))]
     trials: Annotated[int, Meta(ge=1, le=10_000, description="Points of the space that are tried.")] = 40
-    batch: Annotated[int, Meta(ge=1, le=1_000, description="Points proposed at a time, each batch from all results before it.")] = 8
+    batch: Annotated[int, Meta(ge=1, le=1_000, description=(
+        "Points proposed at a time, each batch from all results before it."))] = 8
     random: Annotated[int, Meta(ge=0, description="Points drawn at random before results guide the draw.")] = 16
     seeds: Annotated[list[Annotated[int, Meta(ge=0, le=2**63 - 1)]], Meta(min_length=1, description=(
         "The replicates of a trial; a trial's value is their mean. None of them may be a seed of the study."))]
@@ -59,7 +62,7 @@ class Range:
     log: bool = False
 
     def rounded(self, value: float) -> float:
-        """To four digits: what is told is what is run."""
+        """To four digits, so that the value shown is the value that runs."""
         return min(max(float(f"{value:.4g}"), self.low), self.high)
 
     @property
@@ -81,8 +84,9 @@ class Search:
     @property
     def id(self) -> str:
         """The hash of all that can change what is found."""
-        said = {"spec": msgspec.structs.replace(self.spec, cell={}, name=""), "cells": [cell_id(cell) for cell in self.cells]}
-        return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:16]
+        spec = msgspec.structs.replace(self.spec, cell={}, name="")
+        hashed = {"spec": spec, "cells": [cell_id(cell) for cell in self.cells]}
+        return hashlib.sha256(msgspec.json.encode(hashed, order="deterministic")).hexdigest()[:16]
 
     @property
     def middle(self) -> Params:
@@ -90,7 +94,7 @@ class Search:
 
     @property
     def stand_in(self) -> Ref:
-        """What stands for the found value until it is found: the middle of the space, under an id that no result has."""
+        """The middle of the space, in the place of the value until it is found. No result has its id."""
         return msgspec.structs.replace(self.ref(self.middle), source=WAITS + self.id)
 
     def ref(self, params: Params) -> Ref:
@@ -109,7 +113,7 @@ def waits(cell: Cell) -> bool:
 
 
 def with_found(cell: Cell, found: Ref) -> Cell:
-    """A cell that waited, with what was found."""
+    """A cell that waited, with the found piece in place of the stand-in."""
     return msgspec.structs.replace(cell, **{key: found for key in SETS if getattr(cell, key).source.startswith(WAITS)})
 
 
@@ -120,27 +124,35 @@ def piece_of(key: str, options: Mapping[str, Any], params: Params, place: str) -
 
 
 def filled(options: Mapping[str, Any], params: Params, path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The options as a study file would say them at a point of the space."""
+    """The options at a point of the space, as a study file would write them."""
     made: dict[str, Any] = {}
     for key, given in options.items():
         here = ".".join((*path, key))
-        made[key] = params[here] if here in params else filled(given, params, (*path, key)) if is_table(given) else given
+        if here in params:
+            made[key] = params[here]
+        else:
+            made[key] = filled(given, params, (*path, key)) if is_table(given) else given
     return made
 
 
 def read_space(spec: SearchSpec, place: str, problems: list[str]) -> dict[str, Knob]:
-    """The knobs of the space; both ends of it must be pieces."""
-    found = len(problems)
+    """The knobs of the space. A piece must accept the first and the last value of each."""
+    before = len(problems)
     knobs = dict(_knobs(spec.options, (), place, problems))
     names: Any = knobs.get("name") or [spec.options.get("name")]
     if not all(isinstance(name, str) for name in names):
-        problems.append(f"{place}: options: needs name, a piece or a list of pieces: `sweepstake pieces {SETS[spec.field]}` lists them.")
-    elif not knobs and len(problems) == found:
+        problems.append(
+            f"{place}: options: needs name, a piece or a list of pieces: "
+            f"`sweepstake pieces {SETS[spec.field]}` lists them."
+        )
+    elif not knobs and len(problems) == before:
         problems.append(f"{place}: options: nothing varies. Give an option a list, or {{low = 0.1, high = 10}}.")
-    if len(problems) > found:
+    if len(problems) > before:
         return knobs
     for name, end in product(names, (0, -1)):
-        at: Params = {path: (knob.low, knob.high)[end] if isinstance(knob, Range) else knob[end] for path, knob in knobs.items()}
+        at: Params = {
+            path: (knob.low, knob.high)[end] if isinstance(knob, Range) else knob[end] for path, knob in knobs.items()
+        }
         try:
             piece_of(spec.field, spec.options, at | ({"name": name} if "name" in knobs else {}), f"{place}: options")
         except UserError as error:
@@ -148,7 +160,9 @@ def read_space(spec: SearchSpec, place: str, problems: list[str]) -> dict[str, K
     return knobs
 
 
-def _knobs(options: Mapping[str, Any], path: tuple[str, ...], place: str, problems: list[str]) -> Iterator[tuple[str, Knob]]:
+def _knobs(
+    options: Mapping[str, Any], path: tuple[str, ...], place: str, problems: list[str]
+) -> Iterator[tuple[str, Knob]]:
     for key, given in options.items():
         here = ".".join((*path, key))
         where = f"{place}: options: {here}"
@@ -168,36 +182,48 @@ def _knobs(options: Mapping[str, Any], path: tuple[str, ...], place: str, proble
 
 def _range(given: dict[str, Any], where: str) -> Range:
     if set(given) - {"low", "high", "log"} or not {"low", "high"} <= set(given):
-        raise UserError(f"{where} = {shown(given)}: a range is {{low = 0.1, high = 10}}, with log = true if it is even in the logarithm.")
+        raise UserError(
+            f"{where} = {shown(given)}: a range is {{low = 0.1, high = 10}}, "
+            "with log = true if it is even in the logarithm."
+        )
     low, high = (float(convert(given[end], float, f"{where}.{end}")) for end in ("low", "high"))
     even_in_log = convert(given.get("log", False), bool, f"{where}.log")
     if not low < high or (even_in_log and low <= 0):
-        raise UserError(f"{where} = {shown(given)}: low must be below high{', and above 0 for log = true' if even_in_log else ''}.")
+        raise UserError(
+            f"{where} = {shown(given)}: low must be below high{', and above 0 for log = true' if even_in_log else ''}."
+        )
     return Range(low, high, even_in_log)
 
 
 def check_search(search: Search, seeds: list[int], place: str) -> None:
-    """What would make a search judge itself, or measure nothing."""
+    """Refuse a search that would judge itself, or measure nothing."""
     spec, cell, problems = search.spec, search.cells[0], list[str]()
     if both := sorted(set(spec.seeds) & set(seeds)):
-        problems.append(f"{place}: seeds: {', '.join(map(str, both))} also judge{'s' * (len(both) == 1)} (seeds of the study). "
-                        f"What is found must be judged on others.")
+        problems.append(
+            f"{place}: seeds: {', '.join(map(str, both))} also judge{'s' * (len(both) == 1)} (seeds of the study). "
+            f"What is found must be judged on others."
+        )
     if len(set(spec.seeds)) < len(spec.seeds):
         problems.append(f"{place}: seeds = {shown(spec.seeds)}: a replicate is one seed once.")
     if cell.validation == 0:
-        problems.append(f"{place}: metric = \"{spec.metric}\" needs images held out. Say validation = 5000, for all cells or in [search.cell].")
+        problems.append(
+            f'{place}: metric = "{spec.metric}" needs images held out. '
+            "Say validation = 5000, for all cells or in [search.cell]."
+        )
     if isinstance(cell.keep, float) and cell.remove is None:
         kept = [cell.keep ** (round_ + (cell.prune_when != "after")) for round_ in range(cell.rounds + 1)]
         for level in levels(spec):
             near = min(kept, key=lambda one: abs(log(one / level)))
             if abs(near / level - 1) > SAME:
-                problems.append(f"{place}: kept = {level}: no round of a trial keeps that; the nearest keeps {near:.3g}.")
+                problems.append(
+                    f"{place}: kept = {level}: no round of a trial keeps that; the nearest keeps {near:.3g}."
+                )
     if problems:
         raise UserError(*problems)
 
 
 SAME = 0.15
-"""A level is measured at the round whose kept fraction is nearest, if it is within this (relative)."""
+"""A level is measured at the round with the nearest kept fraction, if they differ by less than this share."""
 
 
 def levels(spec: SearchSpec) -> list[float]:
@@ -210,10 +236,11 @@ def sign(metric: str) -> int:
 
 
 def in_words(searched: Mapping[str, Any]) -> str:
-    """An account of a search in one line: what was found, or how far it is."""
+    """A search in one line: the value that it found, or how many trials have ended."""
     trials, of = len(searched["trials"]), searched["of"]
     if searched["found"] is None:
         return f'{trials} of {of} trials have ended; "{searched["name"]}" is not found yet.'
     best = max if sign(searched["metric"]) > 0 else min
     value = best(trial["value"] for trial in searched["trials"] if trial["value"] is not None)
-    return f'"{searched["name"]}" is {searched["field"]} = {shown(searched["found"])}: {searched["metric"]} {value:.4f}, best of {of} trials.'
+    answer = f'"{searched["name"]}" is {searched["field"]} = {shown(searched["found"])}'
+    return f"{answer}: {searched['metric']} {value:.4f}, best of {of} trials."

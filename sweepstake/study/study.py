@@ -22,19 +22,20 @@ from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
 from sweepstake.base.text import hidden_in, hidden_texts, label_problem, visible
 from sweepstake.base.values import LARGEST, convert, description, is_list, is_table, read_table, shown
 from sweepstake.pieces import REGISTRIES, cell_id, load_plugin
-from sweepstake.pieces.datasets import spec_of
+from sweepstake.pieces.criteria import unfit
+from sweepstake.pieces.datasets import spec_of, too_few
 from sweepstake.pieces.donors import donor_of
 from sweepstake.study.search import Search, SearchSpec, check_search, read_space, waits
 
 SHIPPED = Path(__file__).parent.parent / "studies"
 MOST_CELLS = 100_000
-"""More than this in one study is a slip of the hand."""
+"""A study of more cells is a slip of the hand."""
 
 Spec = TypeVar("Spec", ClaimSpec, FigureSpec)
 
 
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[machine]`: what cannot change numbers. The command line says the same and wins."""
+    """`[machine]`: settings that cannot change numbers. The same option on the command line wins."""
 
     workers: Annotated[int, Meta(ge=1)] | None = None
     store: Annotated[str, Meta(min_length=1)] | None = None
@@ -47,7 +48,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell of a study, with its place in it."""
+    """A cell of a study, with its id and its label on each axis."""
 
     id: str
     cell: Cell
@@ -78,7 +79,7 @@ class Study:
     plugins: tuple[str, ...]
     search: Search | None = None
     searched: dict[str, Any] | None = None
-    """What a store holds of the search, where one was read."""
+    """The search as a store holds it, where a store was read."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -89,16 +90,18 @@ class Study:
         return sorted({planned.cell.seed for planned in self.planned})
 
     def store_folder(self, named: str | Path | None = None) -> Path:
-        """Where its results are kept: as the caller names it, or else its `[machine]`, or else `runs`."""
+        """The folder of its results: the one named, or that of `[machine]`, or `runs`."""
         return Path(named or self.machine.store or "runs")
 
 
-OWN_KEYS = ("title", "about", "plugins", "seeds", "keep_target", "case", "search", "quick", "machine", "figure", "claim")
+OWN_KEYS = (
+    "title", "about", "plugins", "seeds", "keep_target", "case", "search", "quick", "machine", "figure", "claim")
 FIELDS = {field.name: field for field in msgspec.structs.fields(Cell)}
 CELL_KEYS = tuple(name for name in FIELDS if name != "seed")
 KEYS = (*OWN_KEYS, *CELL_KEYS)
 RIVALS = {"epochs": "steps", "steps": "epochs", "keep_target": "keep", "keep": "keep_target", "remove": "keep"}
-"""Two ways to say one thing: an override of one takes the other's place."""
+"""Two keys for one thing: an override of one replaces the other."""
+DESCRIBED = "docs/study-file.md describes each."
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -109,7 +112,7 @@ def load_study(source: str | Path, *, overrides: Sequence[str] = (), quick: bool
                before_plugins: Callable[[Sequence[Path]], None] = lambda _: None) -> Study:
     """A shipped study by name, or a study file by path; `overrides` are `key=value` as on the command line.
 
-    The files that a study names as plug-ins are Python code, and reading the study runs them: read the code of others first.
+    Plug-ins are Python files that a study names, and reading the study runs them: read the code of others first.
     `before_plugins` is called with their paths before any is run.
     """
     path = _find(str(source))
@@ -118,13 +121,17 @@ def load_study(source: str | Path, *, overrides: Sequence[str] = (), quick: bool
     except OSError as error:
         raise UserError(f"{source}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{source}: byte {error.start} is not UTF-8. A study is a text file; save it as UTF-8.") from error
+        raise UserError(
+            f"{source}: byte {error.start} is not UTF-8. A study is a text file; save it as UTF-8."
+        ) from error
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOML's own, and Python's for a number of 5,000 digits.
-        raise UserError(f"{source}: not TOML: {error}. Text wants quotes, a list wants commas, a key stands once.") from error
-    return read_study(table, name=path.stem, path=str(source), text=text, folder=path.parent, overrides=overrides, quick=quick,
-                      before_plugins=before_plugins)
+        raise UserError(
+            f"{source}: not TOML: {error}. Text wants quotes, a list wants commas, a key stands once."
+        ) from error
+    return read_study(table, name=path.stem, path=str(source), text=text, folder=path.parent,
+                      overrides=overrides, quick=quick, before_plugins=before_plugins)
 
 
 def _find(source: str) -> Path:
@@ -135,7 +142,9 @@ def _find(source: str) -> Path:
         if path.is_file():
             return path
         if path.is_dir():
-            raise UserError(f'study "{source}": is a folder. Give the path of a .toml file, or the name of a shipped study.')
+            raise UserError(
+                f'study "{source}": is a folder. Give the path of a .toml file, or the name of a shipped study.'
+            )
     except (OSError, ValueError):  # A name no file can have.
         pass
     raise UserError(unknown(f'study "{source}"', "study file, and no shipped study", source, shipped,
@@ -147,38 +156,17 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
                before_plugins: Callable[[Sequence[Path]], None] = lambda _: None) -> Study:
     """A study from its parsed TOML."""
     place, problems = path or name, list[str]()
-    table = dict(table)
-    smaller = table.pop("quick", {})
-    if not is_table(smaller):
-        problems.append(f"{place}: quick = {shown(smaller)}: expected a table, [quick], of keys and their smaller values.")
-        smaller = {}
-    elif quick and not smaller:
-        raise UserError(f"{place}: has no [quick] table, so there is no --quick. Say `--set seeds=2` and the like instead.")
-    for key in [key for key in smaller if key not in KEYS or key == "quick"]:
-        problems.append(unknown(f"{place}: [quick] {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
-    if quick:
-        for key, value in smaller.items():
-            _override(table, [key], value)
-    for said in overrides:
-        _override(table, *_parse_override(said, problems))
+    table = _changed(table, overrides, quick, place, problems)
     hidden = [f"{visible(text)}: {problem}." for text in dict.fromkeys([place, name]) if (problem := hidden_in(text))]
     hidden += hidden_texts(table, visible(place))
     if hidden:
         raise UserError(*hidden)
-    for key in [key for key in table if key not in KEYS or key == "quick"]:
-        problems.append(unknown(f"{place}: {key}", "study key", key, set(KEYS) - {"quick"}, "docs/study-file.md describes each."))
-    plugins: list[str] = _convert(table.get("plugins", []), list[str], f"{place}: plugins", problems) or []
-    if plugins:
-        before_plugins([folder / plugin for plugin in plugins])
-    for plugin in plugins:
-        try:
-            load_plugin(folder / plugin)
-        except UserError as error:
-            raise UserError(*problems, *(f"{place}: {problem}" for problem in error.problems)) from error  # Its names would be missed below.
+    _check_keys(table, place, problems)
+    plugins = _load_plugins(table, folder, before_plugins, place, problems)
     seeds = _seeds(table.get("seeds", 1), place, problems)
     search = _read_search(table, f"{place}: [search]", problems) if "search" in table else None
     if "search" in table and search is None:
-        raise UserError(*problems)  # What waits for it would be told wrong.
+        raise UserError(*problems)  # Without a search, the messages about cells that wait for it would be wrong.
     axes, fixed = _read_keys(table, place, problems, search)
     cases = _read_cases(table["case"], place, problems) if "case" in table else []
     machine = read_table(table.get("machine", {}), Machine, f"{place}: [machine]", problems) or Machine()
@@ -187,44 +175,90 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
     title, about = (_convert(table.get(key, ""), str, f"{place}: {key}", problems) for key in ("title", "about"))
     count = prod(map(len, [*axes.values(), cases or [None], seeds]))
     if count > MOST_CELLS:
-        problems.append(f"{place}: that is {count:,} cells; a study holds at most {MOST_CELLS:,}. Take values from its axes.")
+        problems.append(
+            f"{place}: that is {count:,} cells; a study holds at most {MOST_CELLS:,}. Take values from its axes."
+        )
     if problems:
         raise UserError(*problems)
     if search:
         check_search(search, seeds, f"{place}: [search]")
     planned = list(_expand(fixed, axes, cases, seeds, place))
-    labels = {axis: [label for label, _ in values] for axis, values in axes.items()} | ({"case": [label for label, _ in cases]} if cases else {})
-    problems += [f"{place}: {axis}: label {shown(each)}: {problem}." for axis, told in labels.items() for each in told
-                 if (problem := label_problem(each))]
-    if problems := problems or [f"{place}: {problem}" for problem in check_specs(labels, figures, claims)]:
+    labels = {axis: [label for label, _ in values] for axis, values in axes.items()}
+    if cases:
+        labels["case"] = [label for label, _ in cases]
+    problems += [f"{place}: {axis}: label {shown(label)}: {problem}." for axis, axis_labels in labels.items()
+                 for label in axis_labels if (problem := label_problem(label))]
+    problems = problems or [f"{place}: {problem}" for problem in check_specs(labels, figures, claims)]
+    if problems:
         raise UserError(*problems)
-    return Study(name, path, text, title or name, about, labels, tuple(planned), tuple(figures), tuple(claims), machine, quick,
-                 tuple(overrides), tuple(str(folder / plugin) for plugin in plugins), search)
+    return Study(name, path, text, title or name, about, labels, tuple(planned), tuple(figures), tuple(claims),
+                 machine, quick, tuple(overrides), plugins, search)
 
 
-def expand(study: Study) -> list[Cell]:
-    """The cells of a study, in the order of its axes."""
-    return study.cells
+def _changed(table: Mapping[str, Any], overrides: Sequence[str], quick: bool, place: str,
+             problems: list[str]) -> dict[str, Any]:
+    """The table without [quick], changed by it under --quick, and by the overrides."""
+    table = dict(table)
+    smaller = table.pop("quick", {})
+    if not is_table(smaller):
+        problems.append(
+            f"{place}: quick = {shown(smaller)}: expected a table, [quick], of keys and their smaller values.")
+        smaller = {}
+    elif quick and not smaller:
+        raise UserError(
+            f"{place}: has no [quick] table, so there is no --quick. Say `--set seeds=2` and the like instead.")
+    _check_keys(smaller, f"{place}: [quick]", problems, " ")
+    if quick:
+        for key, value in smaller.items():
+            _override(table, [key], value)
+    for override in overrides:
+        _override(table, *_parse_override(override, problems))
+    return table
+
+
+def _check_keys(table: Mapping[str, Any], place: str, problems: list[str], between: str = ": ") -> None:
+    for key in table:
+        if key not in KEYS or key == "quick":
+            problems.append(unknown(f"{place}{between}{key}", "study key", key, set(KEYS) - {"quick"}, DESCRIBED))
+
+
+def _load_plugins(table: Mapping[str, Any], folder: Path, before: Callable[[Sequence[Path]], None], place: str,
+                  problems: list[str]) -> tuple[str, ...]:
+    """Run the study's plug-ins. A mistake in one ends the reading: its pieces would be missed later."""
+    names: list[str] = _convert(table.get("plugins", []), list[str], f"{place}: plugins", problems) or []
+    paths = [folder / name for name in names]
+    if paths:
+        before(paths)
+    for path in paths:
+        try:
+            load_plugin(path)
+        except UserError as error:
+            raise UserError(*problems, *(f"{place}: {problem}" for problem in error.problems)) from error
+    return tuple(map(str, paths))
 
 
 # Keys and their values
 
 Value = tuple[str, Any]
-"""A label for people, and the value itself."""
+"""A label, which tables and figures show, and the value itself."""
 
 
 def _read_search(table: Mapping[str, Any], place: str, problems: list[str]) -> Search | None:
-    """`[search]`: the space, and the cells of a trial: the study's fixed keys, and what `cell` says instead."""
+    """`[search]`: the space, and the cells of a trial: the study's fixed keys, changed by `[search.cell]`."""
     spec = read_table(table["search"], SearchSpec, place, problems)
     if spec is None:
         return None
     given = table.get(spec.field)
     if spec.name not in (given if is_list(given) else [given]):
-        problems.append(f'{place}: {spec.field} names no "{spec.name}". Put it where the found value goes: {spec.field} = [..., "{spec.name}"].')
+        problems.append(
+            f'{place}: {spec.field} names no "{spec.name}". '
+            f'Put it where the found value goes: {spec.field} = [..., "{spec.name}"].'
+        )
     ours = {key: value for key, value in table.items() if key in (*CELL_KEYS, "keep_target") and key != spec.field}
     for key, value in spec.cell.items():
         if key not in (*CELL_KEYS, "keep_target") or key == spec.field:
-            problems.append(unknown(f"{place}: cell: {key}", "cell key", key, set(CELL_KEYS) - {spec.field}, "docs/study-file.md describes each."))
+            problems.append(
+                unknown(f"{place}: cell: {key}", "cell key", key, set(CELL_KEYS) - {spec.field}, DESCRIBED))
         _override(ours, [key], value)
     axes, fixed = _read_keys(ours, place, problems)
     problems += [f"{place}: {axis} is an axis, and a trial has one value. Say which in [search.cell]." for axis in axes]
@@ -237,13 +271,14 @@ def _read_search(table: Mapping[str, Any], place: str, problems: list[str]) -> S
 
 def _read_keys(table: Mapping[str, Any], place: str, problems: list[str],
                search: Search | None = None) -> tuple[dict[str, list[Value]], dict[str, Any]]:
-    """The keys of a cell, apart: those that vary (an axis of labelled values) and those that are fixed."""
+    """The keys of a cell in two tables: those that vary (an axis of labelled values) and those that are fixed."""
     axes: dict[str, list[Value]] = {}
     fixed: dict[str, Any] = {}
     for key in table:
         if key not in CELL_KEYS and key != "keep_target":
             continue
-        values = list(_values(key, table[key], f"{place}: {key}", problems, search if search and search.spec.field == key else None))
+        searched = search if search and search.spec.field == key else None
+        values = list(_values(key, table[key], f"{place}: {key}", problems, searched))
         if len(values) == 1 and not _is_axis(key, table[key]):
             fixed[key] = values[0][1]
         elif not values:
@@ -257,7 +292,7 @@ def _read_keys(table: Mapping[str, Any], place: str, problems: list[str],
 
 
 def _is_axis(key: str, given: Any) -> bool:
-    """A list is an axis, but where the value itself is a list (prune_layers): there a list of lists is."""
+    """A list is an axis. Where the value itself is a list (prune_layers), a list of lists is."""
     if not is_list(given):
         return False
     return key != "prune_layers" or (bool(given) and all(is_list(each) for each in given))
@@ -279,16 +314,20 @@ def _values(key: str, given: Any, place: str, problems: list[str], search: Searc
 def _label(value: Any) -> str:
     if is_table(value):
         return ", ".join(f"{k}={_label(v)}" for k, v in value.items())
-    return "+".join(map(str, value)) if is_list(value) else str(value).lower() if isinstance(value, bool) else str(value)
+    if is_list(value):
+        return "+".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _refs(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Value]:
-    """A piece by name or by table; an option given a list it does not take is an axis of its own."""
+    """A piece by name or by table. A list for an option that takes a single value is an axis of its own."""
     registry = REGISTRIES[SETS[key]]
     if isinstance(given, str):
         given = {"name": given}
     if not is_table(given) or not isinstance(given.get("name"), str):
-        problems.append(f'{place} = {shown(given)}: say a name ("{PIECE_DEFAULTS[key]}") or a table {{name = "...", option = ...}}.')
+        problems.append(
+            f'{place} = {shown(given)}: say a name ("{PIECE_DEFAULTS[key]}") or a table {{name = "...", option = ...}}.'
+        )
         return
     options = {k: v for k, v in given.items() if k not in ("name", "label")}
     name, label = given["name"], given.get("label")
@@ -312,9 +351,8 @@ def _refs(key: str, given: Any, place: str, problems: list[str]) -> Iterator[Val
         except UserError as error:
             problems += error.problems
             continue
-        told = {key: chosen[key] for key in several} if label else chosen
-        options_told = ", ".join(f"{key}={_label(value)}" for key, value in told.items())
-        yield (label or name) + (f"({options_told})" if told else ""), ref
+        labelled = {key: chosen[key] for key in several} if label else chosen
+        yield (label or name) + (f"({_label(labelled)})" if labelled else ""), ref
 
 
 def _convert(value: Any, type_: Any, place: str, problems: list[str]) -> Any:
@@ -326,7 +364,7 @@ def _convert(value: Any, type_: Any, place: str, problems: list[str]) -> Any:
 
 
 def _tables(given: Any, place: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
-    """What stands under [[double brackets]]: each table with its place."""
+    """The tables under [[double brackets]], each with its place."""
     if not is_list(given) or not given or not all(is_table(each) for each in given):
         problems.append(f"{place}: write the brackets twice, {place.rpartition(' ')[2]}, and a table under each.")
         return []
@@ -339,7 +377,7 @@ def _specs(given: Any, type_: type[Spec], place: str, problems: list[str]) -> li
 
 
 def _seeds(given: Any, place: str, problems: list[str]) -> list[int]:
-    """How many, or which."""
+    """The seeds of a study, which says how many (5: 0 to 4) or which ([42, 43])."""
     whole = type(given) is int and given <= MOST_CELLS
     seeds = list(range(given)) if whole else given
     if not is_list(seeds) or not seeds or not all(type(seed) is int and 0 <= seed <= LARGEST for seed in seeds):
@@ -361,7 +399,7 @@ def _read_cases(given: Any, place: str, problems: list[str]) -> list[tuple[str, 
             continue
         for key in table:
             if key not in CELL_KEYS and key not in ("label", "keep_target"):
-                problems.append(unknown(f"{where}: {key}", "cell key", key, CELL_KEYS, "docs/study-file.md describes each."))
+                problems.append(unknown(f"{where}: {key}", "cell key", key, CELL_KEYS, DESCRIBED))
         axes, fixed = _read_keys({k: v for k, v in table.items() if k != "label"}, where, problems)
         for key in axes:
             problems.append(f"{where}: {key} is a list; a case holds one value a key. Write a [[case]] for each.")
@@ -373,12 +411,12 @@ def _read_cases(given: Any, place: str, problems: list[str]) -> list[tuple[str, 
 
 # Overrides
 
-def _parse_override(said: str, problems: list[str]) -> tuple[list[str], Any]:
+def _parse_override(override: str, problems: list[str]) -> tuple[list[str], Any]:
     """`key=value` or `key.option=value`; the value is TOML, or else plain text."""
-    key, equals, value = said.partition("=")
+    key, equals, value = override.partition("=")
     path = [part.strip() for part in key.split(".")]
     if not equals or not all(path):
-        problems.append(f"--set {said}: say key=value, as in --set rounds=3 or --set 'init=[\"xavier_normal\"]'.")
+        problems.append(f"--set {override}: say key=value, as in --set rounds=3 or --set 'init=[\"xavier_normal\"]'.")
         return [], None
     try:
         parsed = tomllib.loads(f"value = {value}")
@@ -388,7 +426,10 @@ def _parse_override(said: str, problems: list[str]) -> tuple[list[str], Any]:
 
 
 def _override(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Put a value in its place; of a table without a name (`model.hidden=[100]`), into what stands there, each value of an axis."""
+    """Set a key of the table.
+
+    Options without a name (`model.hidden=[100]`) go into the piece that stands there; of an axis, into each.
+    """
     if not path:
         return
     key, *inner = path
@@ -398,7 +439,10 @@ def _override(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
     old = table.get(key)
     if is_table(value) and key in SETS and "name" not in value:
         stand = old if is_list(old) and old else [PIECE_DEFAULTS[key] if old is None else old]
-        merged = [{**({"name": each} if isinstance(each, str) else each), **value} if isinstance(each, str | dict) else each for each in stand]
+        merged = [
+            {**({"name": each} if isinstance(each, str) else each), **value} if isinstance(each, str | dict) else each
+            for each in stand
+        ]
         value = merged if is_list(old) else merged[0]
     elif is_table(value) and is_table(old) and (inner or key in ("machine", "search")):
         value = {**old, **value}
@@ -407,8 +451,9 @@ def _override(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 # Cells
 
-def _expand(fixed: dict[str, Any], axes: dict[str, list[Value]], cases: list[tuple[str, dict[str, Any]]], seeds: list[int],
-            place: str) -> Iterator[Planned]:
+def _expand(fixed: dict[str, Any], axes: dict[str, list[Value]], cases: list[tuple[str, dict[str, Any]]],
+            seeds: list[int], place: str) -> Iterator[Planned]:
+    """The cells of a study, in the order of its axes."""
     problems, made = list[str](), dict[str, Planned]()
     for combination in product(*axes.values()):
         varied = dict(zip(axes, combination, strict=True))
@@ -423,21 +468,22 @@ def _expand(fixed: dict[str, Any], axes: dict[str, list[Value]], cases: list[tup
                     break
                 id_ = cell_id(cell)
                 if id_ in made and not problems:
-                    problems.append(f"{place}: {_said(made[id_].labels)} and {_said(labels)} are the same cell (seed {seed}). Take one out.")
+                    one, other = _in_words(made[id_].labels), _in_words(labels)
+                    problems.append(f"{place}: {one} and {other} are the same cell (seed {seed}). Take one out.")
                 made[id_] = Planned(id_, cell, labels)
     if problems:
         raise UserError(*dict.fromkeys(problems))
     yield from made.values()
 
 
-def _said(labels: dict[str, str]) -> str:
+def _in_words(labels: dict[str, str]) -> str:
     return ", ".join(f"{axis} = {label}" for axis, label in labels.items()) or "the study"
 
 
 def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str]) -> Cell | None:
-    """A cell from one value a key; what no single key can check is checked here."""
+    """A cell from one value for each key, after the checks that need several keys."""
     fields = dict(fields)
-    found = len(problems)
+    before = len(problems)
     target = fields.pop("keep_target", None)
     rounds = fields.get("rounds", FIELDS["rounds"].default)
     if target is not None:
@@ -445,33 +491,36 @@ def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str])
         if "keep" in fields:
             problems.append(f"{place}: keep and keep_target: say one. keep_target = p keeps p^(1/rounds) a round.")
         elif prunings == 0:
-            problems.append(f"{place}: keep_target = {target} with rounds = 0: nothing is ever pruned. Say rounds = 1 for one-shot.")
+            problems.append(
+                f"{place}: keep_target = {target} with rounds = 0: nothing is ever pruned. Say rounds = 1 for one-shot."
+            )
         else:
             fields["keep"] = target ** (1 / prunings)
     if fields.get("remove") is not None and "keep" in fields:
-        problems.append(f"{place}: remove and {'keep' if target is None else 'keep_target'}: say one. remove counts what a layer loses in a round.")
+        problems.append(
+            f"{place}: remove and {'keep' if target is None else 'keep_target'}: say one. "
+            "remove counts what a layer loses in a round."
+        )
     if (fields.get("epochs") is None) == (fields.get("steps") is None):
         problems.append(f"{place}: say how long a round trains: epochs = 5 or steps = 5000, "
                         f"{'not both' if fields.get('epochs') else 'one of the two'}.")
     optimiser = fields.get("optimiser", "adam")
     if fields.get("momentum") and optimiser != "sgd":
-        problems.append(f"{place}: momentum = {fields['momentum']} does nothing under {optimiser}. Take it out, or say optimiser = \"sgd\".")
+        problems.append(
+            f"{place}: momentum = {fields['momentum']} does nothing under {optimiser}. "
+            'Take it out, or say optimiser = "sgd".'
+        )
     for key, default in PIECE_DEFAULTS.items():
         if key not in fields:
             registry = REGISTRIES[SETS[key]]
             fields[key] = registry.ref(default, {}, f"{place}: {key}")
-    kind = fields.get("granularity", "weight")
-    made_for = REGISTRIES["criterion"].get(fields["criterion"].name).traits.get("granularity", "any")
-    if made_for not in ("any", kind):
-        names = [name for name, piece in REGISTRIES["criterion"].pieces.items() if piece.traits.get("granularity", "any") in ("any", kind)]
-        problems.append(f'{place}: criterion = "{fields["criterion"].name}" scores {made_for}s, and granularity = "{kind}".\n'
-                        f"  For {kind}s: {', '.join(sorted(names))}. Or say granularity = \"{made_for}\".")
+    if problem := unfit(f"{place}: criterion", fields["criterion"].name, fields.get("granularity", "weight")):
+        problems.append(problem)
     spec = spec_of(fields["dataset"])
-    train = spec.train if spec else None
     held, subset = fields.get("validation", 0), fields.get("subset", 0)
-    if train and held + max(subset, 1) > train:
-        problems.append(f"{place}: validation = {held} and subset = {subset}: {fields['dataset'].name} has {train:,} training images. Ask for less.")
-    if len(problems) != found:
+    if spec and (problem := too_few(fields["dataset"].name, spec.train, held, subset)):
+        problems.append(f"{place}: {problem}")
+    if len(problems) != before:
         return None
     cell = Cell(**fields, seed=seed)
     if cell.donor is None:
@@ -481,7 +530,7 @@ def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str])
     except UserError as error:
         problems += [f"{place}: {problem}" for problem in error.problems]
         return None
-    # The donor's pieces with every option and version: they are part of what can change the numbers.
+    # With every option and version of the donor's pieces, since they can change the numbers.
     return msgspec.structs.replace(cell, donor={key: msgspec.to_builtins(getattr(donor, key)) for key in cell.donor})
 
 
@@ -490,5 +539,6 @@ def field_reference() -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
     for name in CELL_KEYS:
         default = PIECE_DEFAULTS.get(name, NEUTRAL.get(name, FIELDS[name].default))
-        rows.append((name, "" if default is None else msgspec.json.encode(default).decode(), description(FIELDS[name].type)))
+        text = "" if default is None else msgspec.json.encode(default).decode()
+        rows.append((name, text, description(FIELDS[name].type)))
     return rows

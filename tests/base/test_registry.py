@@ -83,6 +83,32 @@ def test_a_name_is_taken_once(score: Registry):
     assert "that name is taken by" in problems(lambda: score(grown))
 
 
+def test_an_alias_names_the_same_piece_and_never_reaches_a_cell(score: Registry):
+    @score(aliases=("total",))
+    def whole(w):
+        """Everything (Somebody 2020)."""
+        return w
+
+    assert score.get("total") is score.get("whole")
+    assert score.ref("total", {}, "here").name == "whole"
+    assert list(score.pieces) == ["grown", "whole"], "an alias is no piece of its own"
+    assert 'Did you mean "total"?  Known: grown, total, whole.' in problems(lambda: score.get("totl"))
+
+
+def test_no_two_pieces_answer_to_one_name(score: Registry):
+    def total(w):
+        """Another (Somebody 2020)."""
+
+    assert 'score total: the alias "grown" is taken by' in problems(lambda: score(aliases=("grown",))(total))
+    assert list(score.pieces) == ["grown"]
+    score(aliases=("whole",))(total)
+
+    def whole(w):
+        """A third (Somebody 2020)."""
+
+    assert "score whole: that name is taken by" in problems(lambda: score(whole))
+
+
 def test_what_the_engine_does_not_offer_is_refused(score: Registry):
     def odd(weights):
         """Takes what nobody offers."""

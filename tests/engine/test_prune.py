@@ -15,6 +15,7 @@ from sweepstake.engine.masks import keep_top
 from sweepstake.engine.network import Net
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.prune import check_pruning, prune
+from sweepstake.engine.rounds import first_state
 from tests.helpers import make_cell, run_cell, tiny_images
 
 DISTINCT = [3.0, -1.0, 4.0, 1.5, -5.0, 9.0, 2.0, 6.0]
@@ -189,6 +190,17 @@ def test_synflow_in_many_prunings_leaves_no_layer_empty_where_one_pruning_does()
 def test_a_pruning_in_parts_ends_at_the_same_counts(done):
     asked = [cut(done=done, criterion=("synflow", {"iterations": n}), keep=0.7)[1].asked for n in (1, 7)]
     assert asked[0] == asked[1] == {name: round(size * 0.7 ** (done + 1)) for name, size in (("fc1", 19200), ("fc2", 30000), ("fc3", 1000))}
+
+
+def test_snip_prunes_in_one_shot_unless_a_study_says_otherwise():
+    """Lee et al. (2019) prune once; many iterations are de Jorge et al.'s (2021)."""
+    data, masks = tiny_images(), {}
+    for options in ({}, {"iterations": 1}, {"iterations": 2}):
+        cell = make_cell(criterion=("snip", {"images": 0, **options}), keep=0.05, prune_when="before")
+        trainer = ReferenceTrainer(cell, prepare(cell, data))
+        masks[options.get("iterations")] = first_state(trainer, cell).start.mask
+    assert torch.equal(masks[None], masks[1])
+    assert not torch.equal(masks[None], masks[2])
 
 
 def test_the_mask_given_is_not_written_to():

@@ -166,7 +166,7 @@ def test_like_once_is_one_ranking_of_the_whole_drawn_network_at_every_size():
 def test_like_with_an_unknown_or_unfit_criterion_is_one_clear_line():
     with pytest.raises(UserError, match=r'allocation: criterion = "snipp": no criterion of that name'):
         run_cell(make_cell(allocation=("like", {"criterion": "snipp"})), tiny_images())
-    with pytest.raises(UserError, match='allocation: criterion = "unit_l2": scores a unit, and granularity = "weight"'):
+    with pytest.raises(UserError, match='allocation: criterion = "unit_l2" scores units, and granularity = "weight"'):
         run_cell(make_cell(allocation=("like", {"criterion": "unit_l2"})), tiny_images())
 
 

@@ -328,7 +328,7 @@ def test_before_there_are_statistics_a_batch_norm_takes_those_of_the_images(norm
 
 def test_a_unit_criterion_for_weights_is_one_clear_line():
     cell = make_cell(criterion="unit_l2")
-    with pytest.raises(UserError, match='criterion = "unit_l2": scores a unit, and granularity = "weight". For a weight: .*magnitude'):
+    with pytest.raises(UserError, match='criterion = "unit_l2" scores units, and granularity = "weight".\n  For weights: .*magnitude'):
         check_pruning(build_net(cell, (1, 8, 8), 10), cell)
 
 

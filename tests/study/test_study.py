@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sweepstake.base.cell import NEUTRAL, Scaling
 from sweepstake.base.errors import UserError
+from sweepstake.pieces import cell_id
 from sweepstake.study.plan import stack_cells
 from sweepstake.study.study import CELL_KEYS, KEYS, OWN_KEYS, Study, field_reference, load_study, read_study, shipped_studies
 
@@ -53,6 +54,23 @@ def test_a_list_inside_the_options_is_an_axis():
     made = study(init={"name": "xavier_normal", "scale": [0.5, 1, 2]})
     assert made.axes == {"init": ["xavier_normal(scale=0.5)", "xavier_normal(scale=1)", "xavier_normal(scale=2)"]}
     assert [cell.init.options["scale"] for cell in made.cells] == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("said", [{"allocation": "global"}, {"allocation": {"name": "global"}}, {"overrides": ["allocation=global"]}])
+def test_global_is_another_name_of_the_allocation_everywhere(said: dict[str, Any]):
+    cell = study(allocation="everywhere").cells[0]
+    assert [(each.id, each.cell) for each in study(**said).planned] == [(cell_id(cell), cell)]
+
+
+def test_an_alias_is_shown_as_it_was_written_and_makes_no_second_cell():
+    assert study(allocation=["per_layer", "global"]).axes == {"allocation": ["per_layer", "global"]}
+    assert told(allocation=["everywhere", "global"]) == (
+        "s.toml: allocation = everywhere and allocation = global are the same cell (seed 0). Take one out.")
+
+
+def test_an_alias_names_a_donors_piece_too():
+    ours, theirs = (study(control="transplant", donor={"allocation": name}).planned[0] for name in ("global", "everywhere"))
+    assert ours == theirs
 
 
 def test_where_an_option_is_a_list_a_list_of_lists_is_the_axis():
@@ -392,7 +410,6 @@ def test_a_missing_plugin_is_told(tmp_path: Path):
 def test_cells_of_one_program_share_a_stack():
     made = study(init=["zeros", "normal"], lr=[0.1, 0.2], batch_size=[10, 20], seeds=3)
     assert [len(stack.planned) for stack in stack_cells(made.planned)] == [12, 12]
-    assert [len(stack.planned) for stack in stack_cells(made.planned, limit=5)] == [5, 5, 2, 5, 5, 2]
     assert sum(len(stack.planned) for stack in stack_cells(made.planned)) == len(made.cells)
 
 
