@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Which trainer takes a cell: the fastest that covers it, the same one every time on the same kind of CPU."""
-=======
 """Which trainer takes a cell: the fastest that can. It depends on the cell and the kind of CPU alone."""
->>>>>>> words
 
 import torch
 from torch import nn
@@ -34,11 +30,7 @@ def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engi
 
 
 def covers(cell: Cell, module: nn.Module) -> bool:
-<<<<<<< HEAD
-    """Whether kernels train this cell: an MLP of ReLU or leaky ReLU, in float32, or in bfloat16 on a CPU with AMX."""
-=======
     """Whether the kernels train this cell: an MLP with (leaky) ReLU in float32, or in bfloat16 on a CPU with AMX."""
->>>>>>> words
     if type(module) is not MLP or not isinstance(module.activation, nn.ReLU | nn.LeakyReLU) or module.sizes[0] >= 2**16:
         return False
     layers = len(module.sizes) - 1
