@@ -205,7 +205,7 @@ def _numbers(study: StudyLike, rows: Sequence[Row], metric: str) -> Numbers:
 
 
 def _metric(study: StudyLike) -> str:
-    first = next((figure for figure in study.figures if figure.kind == "accuracy_by_kept"), None)
+    first = next((figure for figure in study.figures if figures.kind_of(figure).tabled), None)
     return analysis.column(first.metric, first.at) if first else "test_accuracy"
 
 
