@@ -11,7 +11,7 @@ import pytest
 import sweepstake as ss
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs, claim_test, figure_kind
-from sweepstake.read import analysis, claims, figures, report
+from sweepstake.read import analysis, claims, figures, page
 from sweepstake.read.ahead import heed
 from sweepstake.run.run import check_study
 from sweepstake.study.study import load_study, read_study
@@ -55,7 +55,7 @@ def test_a_claim_test_takes_a_claim_made_for_it_and_refuses_nonsense_in_a_line(n
 def test_a_claim_test_gives_a_verdict_that_is_json_and_a_sentence(name, seeds):
     study = FakeStudy(axes=AXES, claims=[claim_of(name)])
     [verdict] = claims.judge(study, analysis.tidy(fake_results(AXES, seeds=seeds, rounds=4) if seeds else []))
-    assert json.loads(json.dumps(report.told(verdict)))["test"] == name
+    assert json.loads(json.dumps(page.told(verdict)))["test"] == name
     assert verdict.reason.endswith(".") and claims.sentence(verdict)
     assert (verdict.effect is None) == (seeds == 0 or (seeds == 1 and claim_test.get(name).needs_seeds))
     assert verdict.n == (0 if verdict.effect is None else seeds)
@@ -124,7 +124,7 @@ def test_a_plug_in_adds_a_claim_test_and_a_figure_kind_with_our_decorators(plugi
     [verdict] = claims.judge(study, analysis.tidy(results))
     assert (verdict.test, verdict.verdict) == ("worst_seed", "supported")
     assert "; more than 0.5 in every seed was claimed." in verdict.reason
-    [(name, spec)] = list(report.drawings(study, analysis.tidy(results), []))
+    [(name, spec)] = list(page.drawings(study, analysis.tidy(results), []))
     assert name == "1-dots" and len(spec["data"]["values"]) == len(analysis.tidy(results))
     assert heed(study, check_study(study, list(study.planned), None)) == [
         "1 of 1 claims have fewer than 3 seeds, so they will stay undecided."] * (len(study.seeds) < 3)
@@ -160,7 +160,7 @@ def test_an_error_of_a_plug_ins_object_is_a_line_with_its_place(plugin):
     with pytest.raises(UserError, match=rf'claim test = "worst_seed" \(mine.py:{first}\) raised ZeroDivisionError: .*\. Mend the'):
         claims.judge(study, rows)
     with pytest.raises(UserError, match=rf'figure kind = "dots" \(mine.py:{second}\) raised KeyError: .idd.\. Mend the plug-in\.'):
-        list(report.drawings(study, rows, []))
+        list(page.drawings(study, rows, []))
 
 
 def test_the_decorators_are_at_the_door():
