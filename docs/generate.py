@@ -17,15 +17,16 @@ ROOT = DOCS.parent
 WRITTEN = "<!-- Written by docs/generate.py from the code: change it there. -->\n"
 
 
-def described(struct: type) -> list[tuple[str, str, str]]:
-    """Key, default and description of every field of a struct, from its own annotations."""
+def described(struct: type, **sets: str) -> list[tuple[str, str, str]]:
+    """Key, default and description of every field of a struct, from its own annotations; or of an open set, as given."""
     from sweepstake.base.values import description
 
     rows = []
     for field in msgspec.structs.fields(struct):
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory() if field.default_factory \
             is not msgspec.NODEFAULT else "(required)"
-        rows.append((field.name, "" if default in (None, "", {}) else str(default), description(field.type)))
+        rows.append((field.name, "" if default in (None, "", {}) else str(default),
+                     sets.get(field.name) or description(field.type)))
     return rows
 
 
@@ -35,7 +36,7 @@ def table(rows: list[tuple[str, str, str]]) -> str:
 
 
 def study_file() -> str:
-    from sweepstake.base.specs import ClaimSpec, FigureSpec
+    from sweepstake.base.specs import ClaimSpec, FigureSpec, claim_test, figure_kind
     from sweepstake.study.search import SearchSpec
     from sweepstake.study.study import Machine, field_reference
 
@@ -90,10 +91,10 @@ under `if __name__ == "__main__":`. How to write one: [CONTRIBUTING.md](../CONTR
 
 ## `[[figure]]`
 
-{table(described(FigureSpec))}
+{table(described(FigureSpec, kind=figure_kind.described()))}
 ## `[[claim]]`
 
-{table(described(ClaimSpec))}
+{table(described(ClaimSpec, test=claim_test.described()))}
 ### Cells that diverge
 
 A cell *diverges* when its loss or weights are no longer finite numbers. It ends there, without an accuracy, and no claim leaves it out in silence:

@@ -9,6 +9,7 @@ from pathlib import Path
 from sweepstake.base.cell import Cell, Ref, hash_cell
 from sweepstake.base.errors import UserError
 from sweepstake.base.registry import Piece, Registry
+from sweepstake.base.specs import claim_test, figure_kind
 from sweepstake.pieces.allocations import allocation
 from sweepstake.pieces.criteria import criterion
 from sweepstake.pieces.datasets import Data as Data
@@ -92,6 +93,8 @@ def _forget(path: Path) -> None:
         for name, piece in list(registry.pieces.items()):
             if _is_from(piece, path):
                 del registry.pieces[name]
+    claim_test.forget(path)
+    figure_kind.forget(path)
 
 
 def _is_from(piece: Piece, path: Path) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec
-from sweepstake.read import analysis, claims, statistics
+from sweepstake.read import analysis, claims, figures, statistics
 from sweepstake.read.analysis import Row, StudyLike
 
 
@@ -40,7 +40,7 @@ def unanswerable(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> tupl
     for number, (claim, verdict) in enumerate(zip(study.claims, claims.judge(study, rows) if rows else [], strict=False), 1):
         if any(_is_about(claim, labels) for labels in unknown):
             continue
-        if verdict.effect is not None or (claim.test == "more_stable" and len({row["seed"] for row in rows}) < statistics.MIN_SEEDS):
+        if verdict.effect is not None or (claims.test_of(claim).needs_seeds and len({row["seed"] for row in rows}) < statistics.MIN_SEEDS):
             few += [number] if verdict.n < statistics.MIN_SEEDS else []
         else:
             named = f" ({claim.name})" if claim.name else ""
@@ -61,11 +61,8 @@ def _is_about(claim: ClaimSpec, labels: Row) -> bool:
 def _undrawn(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row]) -> Iterator[str]:
     if not rows:
         return
-    column, points = None, rows
-    if figure.kind in ("accuracy_by_kept", "early_stop_by_kept"):
-        column = "early_step" if figure.kind == "early_stop_by_kept" else analysis.column(figure.metric, figure.at)
-    elif figure.kind == "learning_curves":
-        column, points = figure.metric, curves
+    kind = figures.kind_of(figure)
+    column, points = kind.column(figure), curves if kind.of_curves else rows
     if column and all(row.get(column) is None for row in points):
         needs = " It needs a validation split." if column.startswith(("validation", "early")) else ""
         yield f"({figure.kind}) has nothing to draw: no {column} will be measured.{needs}"

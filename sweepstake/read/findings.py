@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from sweepstake.base.errors import UserError
 from sweepstake.engine.numerics import UNVERSIONED
 from sweepstake.read.origins import numerics_of
+from sweepstake.read.page import MARKS
 from sweepstake.read.publish import NOTES, cell, effect, lines, reasons, summary_table, text_hash, verdict, verdict_table
-from sweepstake.read.report import MARKS
 from sweepstake.study.search import in_words
 from sweepstake.study.study import shipped_studies
 

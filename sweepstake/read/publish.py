@@ -5,16 +5,16 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import label
 from sweepstake.base.text import visible
-from sweepstake.read import analysis, claims, figures, report, summary
+from sweepstake.read import analysis, claims, figures, page, summary
 from sweepstake.read.analysis import Row, StudyLike
-from sweepstake.read.report import MARKS, Results
+from sweepstake.read.page import MARKS, Results
 from sweepstake.run.files import clear_abandoned, write_text
 
 SMALL = 1_000_000
@@ -68,7 +68,7 @@ def _write_verdicts(study: StudyLike, rows: Sequence[Row], folder: Path, title: 
 
 
 def _judged(study: StudyLike, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    return [report.told(verdict) for verdict in claims.judge(study, rows)]
+    return [page.told(verdict) for verdict in claims.judge(study, rows)]
 
 
 def _again(study: StudyLike, rows: Sequence[Row], path: Path) -> list[Row]:
@@ -131,7 +131,7 @@ def _write_rows(rows: Sequence[Row], folder: Path) -> None:
 def _draw(study: StudyLike, rows: list[Row], results: Results, folder: Path, said: str) -> list[dict[str, str]]:
     """Every figure of the study as a slim SVG; those of an earlier publication that are no more are taken away."""
     drawn: list[dict[str, str]] = []
-    for name, spec in report.drawings(study, rows, analysis.curves(results)):
+    for name, spec in page.drawings(study, rows, analysis.curves(results)):
         title = {**spec["title"], "text": spec["title"]["text"] + said}
         svg = slim(figures.to_svg({**spec, "title": title}))
         if len(svg.encode()) > LARGEST:
@@ -180,8 +180,8 @@ def summary_table(groups: Sequence[Row]) -> str:
     lines = [f"| {' | '.join([*map(cell, axes), 'smallest winning ticket', 'seeds with one', 'robustness', 'rank'])} |",
              "|" + "---|" * (len(axes) + 4)]
     for one in told:
-        ticket = _spread(one, "smallest_winning", lambda kept: figures.percent(100 * kept)) if one["winners"] else "–"
-        numbers = [ticket, summary.winners(one), _spread(one, "robustness", "{:.4f}".format), _spread(one, "rank", "{:.1f}".format)]
+        ticket, robustness, rank = (claims.with_range(*number) for number in summary.numbers_told(one).values())
+        numbers = [ticket, summary.winners(one), robustness, rank]
         lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), *numbers])} |")
     p, last = told[0]["friedman_p"], ", a diverged network the last" * any(one.get("diverged") for one in told)
     return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy (at one level, if "
@@ -189,12 +189,6 @@ def summary_table(groups: Sequence[Row]) -> str:
             f"{figures.percent(100 * told[0]['down_to'])}, relative to the dense network's; 1 loses nothing. Rank: by robustness within each "
             f"seed, 1 the best{last}{f'; that all are alike: p = {claims.p_value(p)} (Friedman)' if p is not None else ''}. In brackets 95 % "
             "intervals over seeds.\n\n" + "\n".join(lines) + "\n")
-
-
-def _spread(one: Row, name: str, amount: Callable[[float], str]) -> str:
-    """A mean with its interval."""
-    mean, low, high = one[name], one[f"{name}_low"], one[f"{name}_high"]
-    return "–" if mean is None else amount(mean) + ("" if low is None else f" ({amount(low)} to {amount(high)})")
 
 
 def verdict(one: Mapping[str, Any]) -> str:

@@ -1,13 +1,14 @@
 """What each group of cells comes to: its smallest winning ticket, its robustness to pruning, and its rank."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from sweepstake.read import statistics
 from sweepstake.read.analysis import Row
 from sweepstake.read.claims import finished, half_level, is_dense, smallest_winning
+from sweepstake.read.figures import percent
 from sweepstake.read.statistics import Interval
 
 BySeed = dict[int, float]
@@ -39,8 +40,8 @@ def summarise(axes: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     return [{
         **dict(zip(axes, group, strict=True)), "n": len({rounds[0]["seed"] for rounds in cells} | lost.get(group, set())),
         "diverged": len(lost.get(group, ())), "dense": _dense(cells), **_tickets(cells),
-        **_spread("robustness", list(areas[group].values())), "down_to": down_to if areas[group] else None,
-        **_spread("rank", ranked.get(group, []), 1.0, float(len(ranked))), "friedman_p": p if group in ranked else None,
+        **_over_seeds("robustness", list(areas[group].values())), "down_to": down_to if areas[group] else None,
+        **_over_seeds("rank", ranked.get(group, []), 1.0, float(len(ranked))), "friedman_p": p if group in ranked else None,
     } for group, cells in groups.items()]
 
 
@@ -54,6 +55,20 @@ def winners(one: Row) -> str:
     """How many seeds of a group have a winning ticket, and how many diverged."""
     lost = one.get("diverged")
     return "–" if one["winners"] is None and not lost else f"{one['winners'] or 0} of {one['n']}" + (f", {lost} diverged" if lost else "")
+
+
+Told = tuple[str, str]
+"""A mean and its interval as they are shown, "" where there is none."""
+
+
+def numbers_told(one: Row) -> dict[str, Told]:
+    """The smallest winning ticket, robustness and rank of a group."""
+    def told(name: str, amount: Callable[[float], str]) -> Told:
+        mean, low, high = one[name], one[f"{name}_low"], one[f"{name}_high"]
+        return "–" if mean is None else amount(mean), "" if low is None else f"{amount(low)}, {amount(high)}"
+
+    ticket = told("smallest_winning", lambda kept: percent(100 * kept)) if one["winners"] else ("–", "")
+    return {"ticket": ticket, "robustness": told("robustness", "{:.4f}".format), "rank": told("rank", "{:.1f}".format)}
 
 
 def robustness(rounds: Sequence[Row], down_to: float) -> float:
@@ -88,7 +103,7 @@ def _tickets(cells: Sequence[Sequence[Row]]) -> Row:
         if (kept := smallest_winning(rounds)) is not None and kept > 0:
             smallest[rounds[0]["seed"]] = math.log(kept)
             halves.append(half_level([row["kept_fraction"] for row in rounds], kept))
-    told = _spread("smallest_winning", list(smallest.values()), slack=statistics.mean(halves) if halves else 0.0)
+    told = _over_seeds("smallest_winning", list(smallest.values()), slack=statistics.mean(halves) if halves else 0.0)
     return {key: None if value is None else min(1.0, math.exp(value)) for key, value in told.items()} | {
         "winners": sum(log < 0 for log in smallest.values()) if smallest else None}
 
@@ -103,7 +118,7 @@ def _ranks(areas: dict[tuple[Any, ...], BySeed]) -> tuple[dict[tuple[Any, ...], 
     return {group: list(own) for group, own in zip(areas, by_group, strict=True)}, statistics.friedman(table)
 
 
-def _spread(name: str, values: Sequence[float], least: float = -math.inf, most: float = math.inf, slack: float = 0.0) -> Row:
+def _over_seeds(name: str, values: Sequence[float], least: float = -math.inf, most: float = math.inf, slack: float = 0.0) -> Row:
     low, high = _between(statistics.t_interval(values), least, most, slack)
     return {name: statistics.mean(values) if values else None, f"{name}_low": low, f"{name}_high": high}
 

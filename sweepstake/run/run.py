@@ -113,19 +113,23 @@ def worker_count(asked: int | None) -> int:
     return asked or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def load_results(study: Study, store: str | Path | Store | None = None) -> list[Result]:
-    """What the store holds of a study, a result a planned cell; computes nothing."""
+def load_results(study: Study, store: str | Path | Store | None = None, *, begun: bool = False) -> list[Result]:
+    """What the store holds of a study, a result a planned cell; computes nothing.
+
+    With `begun` a begun cell is told as one, with the rounds that it has finished; otherwise it is missing.
+    """
     home = store if isinstance(store, Store) else Store(study.store_folder(store), create=False)
-    return [_result(home, planned) for planned in settled(study, home).planned]
+    return [_result(home, planned, begun) for planned in settled(study, home).planned]
 
 
-def _result(home: Store, planned: Planned) -> Result:
+def _result(home: Store, planned: Planned, begun: bool) -> Result:
     kept = home.look(planned.id)
+    state = home.load_state(planned.id) if begun and kept.status == "begun" else None
     found, error = kept.result, "\n".join(map(str, kept.damage)) or (kept.failure or {}).get("error")
     return {
         "id": planned.id, "cell": msgspec.to_builtins(planned.cell), "labels": planned.labels, "seed": planned.cell.seed,
-        "status": "missing" if kept.status == "begun" else kept.status,
-        "rounds": found["rounds"] if found else [], "error": None if found else error,
+        "status": "missing" if kept.status == "begun" and not state else kept.status,
+        "rounds": found["rounds"] if found else state[0] if state else [], "error": None if found else error,
         "provenance": found["provenance"] if found else {},
     }
 

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep
 from sweepstake.base.errors import UserError, unknown
-from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs
+from sweepstake.base.specs import ClaimSpec, FigureSpec, check_name, check_specs
 from sweepstake.base.text import hidden_in, hidden_texts, label_problem, visible
 from sweepstake.base.values import LARGEST, convert, description, is_list, is_table, read_table, shown
 from sweepstake.pieces import REGISTRIES, cell_id, load_plugin
@@ -372,8 +372,12 @@ def _tables(given: Any, place: str, problems: list[str]) -> list[tuple[str, dict
 
 
 def _specs(given: Any, type_: type[Spec], place: str, problems: list[str]) -> list[Spec]:
-    made = [read_table(table, type_, where, problems) for where, table in _tables(given, place, problems)]
-    return [each for each in made if each is not None]
+    made = list[Spec]()
+    for where, table in _tables(given, place, problems):
+        problems += check_name(where, type_, table)
+        if (each := read_table(table, type_, where, problems)) is not None:
+            made.append(each)
+    return made
 
 
 def _seeds(given: Any, place: str, problems: list[str]) -> list[int]:

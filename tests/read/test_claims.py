@@ -247,6 +247,11 @@ def test_a_claim_at_early_stop_without_a_validation_split_says_what_it_needs():
     assert verdict.verdict == "undecided" and verdict.reason.endswith("It needs a validation split.")
 
 
+def test_a_claim_without_a_name_is_called_by_its_number():
+    claims = [ClaimSpec(says="x", test="matches_dense", name=name) for name in ("", "b", "")]
+    assert [verdict.claim for verdict in judge(FakeStudy(axes=AXES, claims=claims), [])] == ["1", "b", "3"]
+
+
 def test_nothing_run_yet_is_undecided():
     assert judge(FakeStudy(axes=AXES, claims=[ClaimSpec(says="x", test="matches_dense")]), [])[0].verdict == "undecided"
 

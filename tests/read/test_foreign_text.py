@@ -19,6 +19,7 @@ from markdown_it import MarkdownIt
 from sweepstake.base.errors import UserError
 from sweepstake.base.text import HIDDEN
 from sweepstake.read import analysis, claims, figures, findings, publish, report
+from sweepstake.read.page import told
 from sweepstake.run.progress import LineDisplay, NotebookDisplay, Tally, Terminal
 from sweepstake.study.study import Study, read_study
 from tests.read.fakes import fake_results
@@ -106,7 +107,7 @@ def test_any_text_is_refused_or_is_text_in_the_terminal_in_markdown_and_in_table
     for row in rows:
         assert not re.match(r"\s*[=+@-](?![0-9.inf])", row["init"] + row["case"])
 
-    judged = [report.told(verdict) for verdict in claims.verdicts(study, results)]
+    judged = [told(verdict) for verdict in claims.verdicts(study, results)]
     table = publish.verdict_table(judged)
     page = f"# {publish.cell(study.title)}\n\n{table}\n{publish.reasons(judged)}\n{publish.lines(study.about)}\n"
     assert not HIDDEN.search(page)

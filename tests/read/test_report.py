@@ -5,12 +5,17 @@ import io
 import re
 
 import pytest
+import torch
 from rich.console import Console
 
 from sweepstake.base.specs import ClaimSpec, FigureSpec
 from sweepstake.read import analysis
+from sweepstake.read.page import page as page_of
 from sweepstake.read.report import terminal_table, write_report
+from sweepstake.run import run
+from sweepstake.run.store import Store
 from tests.read.fakes import FakeStudy, fake_results, scheduled
+from tests.small import small_study
 
 CLAIM = ClaimSpec(says="Winning tickets exist at 51 %.", test="matches_dense", kept=0.51, margin=0.02, source="par. 2")
 
@@ -222,3 +227,27 @@ def test_a_kept_fraction_says_of_what_and_of_whom_where_networks_differ(tmp_path
     assert "Weights remaining (xavier_normal) are of the 266,200 weights in linear and conv layers." in said
     assert ("Weights remaining (kaiming_normal) are of the 266,200 weights in linear and conv layers; neither counted nor pruned: "
             "mix.weight 1,024 (Scaled).") in said
+
+
+def test_a_page_is_made_of_a_study_and_its_results_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = FakeStudy(claims=[CLAIM], figures=ONE)
+    results = fake_results(study.axes, seeds=3, rounds=4)
+    alone = page_of(study, results)
+    assert list(tmp_path.iterdir()) == []
+    assert write_report(study, results, tmp_path / "r").read_text() == alone
+
+
+def test_a_page_of_begun_cells_shows_the_rounds_that_they_have_finished(tmp_path):
+    """Of the small study's four cells one has finished two rounds of three; a report, which waits for whole cells, has none of it."""
+    study = small_study(init=["xavier_normal", "kaiming_normal"], figure=[{"kind": "accuracy_by_kept"}])
+    whole = run.run_study(study, tmp_path / "whole", workers=1)
+    store, first = Store(tmp_path / "begun"), whole[0]
+    store.begin(first["id"], study.cells[0])
+    store.save_state(first["id"], first["rounds"][:2], {"w": torch.zeros(1)}, {})
+    live, waiting = run.load_results(study, store, begun=True), run.load_results(study, store)
+    assert [(one["status"], one["rounds"]) for one in live] == [("begun", first["rounds"][:2])] + [("missing", [])] * 3
+    assert [(one["status"], one["rounds"]) for one in waiting] == [("missing", [])] * 4
+    assert run.load_results(study, tmp_path / "whole", begun=True) == whole
+    assert "accuracy against weights remaining" in page_of(study, live).split('<section id="figures"')[1]
+    assert "No round has finished yet" in page_of(study, waiting)

@@ -277,3 +277,13 @@ def test_friedman_of_known_ranks_is_that_of_all_their_orders():
 def test_friedman_finds_a_difference_that_is_not_there_in_1_of_20_studies():
     draw, draws = np.random.default_rng(31), 1000
     assert 0.025 <= sum(statistics.friedman(table.tolist()) < 0.05 for table in draw.normal(size=(draws, 5, 8))) / draws <= 0.07
+
+
+@pytest.mark.parametrize(("curve", "back"), [
+    ([0.0, 5.0, 3.0, 10.0, 9.0, 9.5, 2.0], 2.0),  # It falls from 5 to 3 before its peak.
+    ([0.0, 5.0, 4.5, 10.0, 2.0, 6.0, 1.0], 4.0),  # It rises from 2 to 6 after it.
+    ([0.0, 5.0, 10.0, 9.0, 1.0], -1.0)])  # It goes back nowhere: its least step on is from 10 to 9.
+def test_the_worst_step_back_is_a_fall_before_the_peak_or_a_rise_after_it(curve, back):
+    shape = statistics.one_peak([[value + 0.01 * seed for value in curve] for seed in range(4)])
+    assert shape.back.effect == pytest.approx(back)
+    assert shape.rise.effect == pytest.approx(10.0) and shape.fall.effect == pytest.approx(10.0 - curve[-1])
