@@ -28,7 +28,8 @@ from sweepstake.run.settings import Asked, Settings
 from sweepstake.study.study import Study, load_study
 
 
-def run(study: str, overrides: Sequence[str] = (), quick: bool = False, out: str | None = None, **asked: Unpack[Asked]) -> int:
+def run(study: str, overrides: Sequence[str] = (), quick: bool = False, *, out: str | None = None,
+        **asked: Unpack[Asked]) -> int:
     """Compute what a study lacks, then write its report."""
     return _run(_load(study, overrides, quick), out, asked)
 
@@ -38,8 +39,8 @@ def demo(out: str | None = None, **asked: Unpack[Asked]) -> int:
     return _run(load_study("demo"), out, asked)
 
 
-def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None, data: str | None = None,
-         workers: int | None = None, cells: bool = False) -> int:
+def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
+         data: str | None = None, workers: int | None = None, cells: bool = False) -> int:
     """Print a study's cells and stacks, and what it will cost."""
     from sweepstake.run.check import check_study  # With PyTorch, which commands that only read do without.
     from sweepstake.run.estimate import estimate
@@ -53,7 +54,8 @@ def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, stor
     terminal.tell_cost(estimate(planned, settings.workers, opened and opened.store), settings, console)
     if cells:
         for each in planned.planned:
-            print(each.id, f"seed={each.cell.seed}", *(f"{key}={label}" for key, label in each.labels.items()), sep="\t")
+            labels = [f"{key}={label}" for key, label in each.labels.items()]
+            print(each.id, f"seed={each.cell.seed}", *labels, sep="\t")
     return 0
 
 
@@ -72,13 +74,14 @@ def status(study: str, overrides: Sequence[str] = (), quick: bool = False, store
     return 0
 
 
-def report(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None, out: str | None = None) -> int:
+def report(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
+           out: str | None = None) -> int:
     """Write the report of what is there."""
     return _report(open_study(_load(study, overrides, quick), store), out, Terminal())
 
 
-def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None, form: str = "csv",
-            out: str | None = None, timing: bool = False) -> int:
+def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
+            form: str = "csv", out: str | None = None, timing: bool = False) -> int:
     """Print the tidy table."""
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
     terminal.tell_damaged(opened, console)
@@ -101,8 +104,8 @@ def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
     return 0
 
 
-def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None, out: str | None = None,
-            partial: bool = False) -> int:
+def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
+            out: str | None = None, partial: bool = False) -> int:
     """Write a study's table, figures, verdicts and provenance as files to keep."""
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
     terminal.tell_damaged(opened, console)
@@ -120,7 +123,8 @@ def pieces(open_set: str | None = None, plugins: Sequence[str] = ()) -> int:
     for path in paths:
         load_plugin(path)
     if open_set and open_set not in REGISTRIES:
-        raise UserError(unknown(f"pieces {open_set}", "open set", open_set, REGISTRIES, "`sweepstake pieces` lists all."))
+        then = "`sweepstake pieces` lists all."
+        raise UserError(unknown(f"pieces {open_set}", "open set", open_set, REGISTRIES, then))
     for name, registry in REGISTRIES.items():
         if open_set in (None, name):
             print(f"{name}:")
@@ -133,11 +137,13 @@ def pieces(open_set: str | None = None, plugins: Sequence[str] = ()) -> int:
     return 0
 
 
-def data(action: str | None = None, name: str | None = None, data: str | None = None, mirrors: Sequence[str] = ()) -> int:
+def data(action: str | None = None, name: str | None = None, data: str | None = None,
+         mirrors: Sequence[str] = ()) -> int:
     """Say which data sets are here, or fetch one."""
     if action == "fetch":
         if not name:
-            raise UserError("data fetch: say which, as in `sweepstake data fetch mnist`. `sweepstake data` lists them.")
+            raise UserError("data fetch: say which, as in `sweepstake data fetch mnist`. "
+                            "`sweepstake data` lists them.")
         with Downloads(Terminal()) as bars:
             paths = fetch(name, Path(data) if data else fetched_data(), list(mirrors) or None, bars)
         print(*paths, sep="\n")
@@ -172,12 +178,14 @@ def _run(study: Study, out: str | None, asked: Asked) -> int:
 
 
 def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = False) -> int:
-    """The table and the verdicts to people, the report to a file, its path to stdout. After a run nothing may be missing."""
+    """The table and the verdicts to people, the report to a file, its path to stdout; after a run nothing may miss."""
     statuses = Counter(result["status"] for result in opened.results)
-    whole, bad = any(result["rounds"] for result in opened.results), bool(statuses["failed"] or statuses["damaged"])
+    whole = any(result["rounds"] for result in opened.results)
+    bad = bool(statuses["failed"] or statuses["damaged"])
     terminal.tell_results(opened, console, ran=ran)
     if not whole:
-        console.print("Nothing is finished yet, so there is no report." if ran or bad else nothing(opened.study, opened.store))
+        console.print("Nothing is finished yet, so there is no report." if ran or bad
+                      else nothing(opened.study, opened.store))
         return 1 if ran or bad else 3
     page = write_report(opened.study, opened.results, out)
     console.print("report:", end=" ")
@@ -192,7 +200,8 @@ def _load(study: str, overrides: Sequence[str], quick: bool) -> Study:
 
 def _tell_plugins(paths: Sequence[Path]) -> None:
     """Said before any of it runs: whose code that is, somebody must have looked."""
-    named = [f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})" for path in paths if path.is_file()]
+    files = [path for path in paths if path.is_file()]
+    named = [f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})" for path in files]
     if named:
-        Terminal().print(f"Plug-ins are Python code that runs with your rights: {', '.join(named)}. Use only those that you have read, or "
-                         "whose author you trust.", style="dim", soft_wrap=True)
+        Terminal().print(f"Plug-ins are Python code that runs with your rights: {', '.join(named)}. Use only those that you "
+                         "have read, or whose author you trust.", style="dim", soft_wrap=True)

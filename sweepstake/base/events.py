@@ -47,7 +47,7 @@ class Compiling(Event, frozen=True):
 
 
 class Damaged(Event, frozen=True):
-    """A file of the store is not as it was written, and what is done about it. `id` is the cell's, where it is a cell's."""
+    """A file of the store is not as it was written, and what is done about it; of a cell, its `id`."""
 
     error: str
     then: str

@@ -52,12 +52,13 @@ class Results:
         return report.write_report(self.study, self.cells, folder)
 
 
-def run_study(study: Study | str | Path, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
-              device: str | None = None, stack: int | None = None, engine: str | None = None, retry: bool = False,
-              progress: bool = True) -> Results:
+def run_study(study: Study | str | Path, store: str | Path | None = None, *, data: str | Path | None = None,
+              workers: int | None = None, device: str | None = None, stack: int | None = None,
+              engine: str | None = None, retry: bool = False, progress: bool = True) -> Results:
     """Compute what the store lacks of a study, with a progress bar, and read all of it back."""
     study = study if isinstance(study, Study) else load_study(study)
-    settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine, retry=retry)
+    settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine,
+                           retry=retry)
     shown = display() if progress else Quiet()
 
     def on_event(event: Event) -> None:

@@ -43,15 +43,17 @@ def tell_outline(study: Study, foreseen: Mapping[str, Outlook], warned: Sequence
     for number, stack in enumerate(stack_cells(study.planned), 1):
         cell = stack.planned[0].cell
         long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
-        console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {told('model', cell.model)} on {cell.dataset.name}, "
+        model = told("model", cell.model)
+        console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {model} on {cell.dataset.name}, "
                       f"{_count(cell.rounds, 'round')} after the first, {long} each")
         known = [foreseen[each.id] for each in stack.planned if each.id in foreseen]
         for line in dict.fromkeys(counted.told((each.weights, each.unpruned)) for each in known):
             console.print(f"  kept fractions are {line}")
     if study.search:
         spec = study.search.spec
-        console.print(f"search: {spec.trials} trials of {_count(len(spec.seeds), 'seed')} each, for {spec.field} \"{spec.name}\"; "
-                      + (in_words(study.searched) if study.searched else "not begun."))
+        so_far = in_words(study.searched) if study.searched else "not begun."
+        console.print(f"search: {spec.trials} trials of {_count(len(spec.seeds), 'seed')} each, "
+                      f"for {spec.field} \"{spec.name}\"; {so_far}")
 
 
 def tell_cost(cost: "Estimate", settings: Settings, console: Terminal) -> None:
@@ -61,8 +63,8 @@ def tell_cost(cost: "Estimate", settings: Settings, console: Terminal) -> None:
     if cost.seconds is None:
         console.print(f"No estimate: {cost.how}.")
     elif cost.missing:
-        console.print(f"About {clock(cost.seconds)} on {_count(settings.workers, 'worker')} ({cost.steps:,} steps; {cost.how}) "
-                      f"and {(cost.bytes or 0) / 1e6:.1f} MB of disk.")
+        console.print(f"About {clock(cost.seconds)} on {_count(settings.workers, 'worker')} "
+                      f"({cost.steps:,} steps; {cost.how}) and {(cost.bytes or 0) / 1e6:.1f} MB of disk.")
 
 
 def tell_changes(study: Study, console: Terminal) -> None:
@@ -93,10 +95,11 @@ def tell_results(opened: Opened, console: Terminal, *, ran: bool) -> None:
     missing = sum(result["status"] == "missing" for result in results)
     if missing and (rows or ran):
         then = "was it removed meanwhile? The same command computes them" if ran else "`sweepstake run` computes them"
-        console.print(f"{missing} of {len(results)} cells are missing from {opened.store.folder}; {then}.", style="yellow", soft_wrap=True)
-    if all(result["status"] == "diverged" for result in results):
-        console.print("Every cell diverged: a loss or weights are not numbers. Lower lr, or look at the curves in the report.",
+        console.print(f"{missing} of {len(results)} cells are missing from {opened.store.folder}; {then}.",
                       style="yellow", soft_wrap=True)
+    if all(result["status"] == "diverged" for result in results):
+        console.print("Every cell diverged: a loss or weights are not numbers. Lower lr, or look at the curves in the "
+                      "report.", style="yellow", soft_wrap=True)
     tell_other_text(opened, console)
 
 
@@ -154,8 +157,8 @@ def tell_failed(opened: Opened, console: Terminal) -> None:
         console.print(f"... and {len(failed) - SHOWN} more.", style="red")
     if failed:
         where, several = opened.store.folder / "cells" / failed[0]["id"] / "failure.json", len(failed) > 1
-        console.print(f"The whole story: {where}{' and its neighbours' if several else ''}. `sweepstake run ... --retry` computes "
-                      f"{'them' if several else 'it'} again.", soft_wrap=True)
+        console.print(f"The whole story: {where}{' and its neighbours' if several else ''}. "
+                      f"`sweepstake run ... --retry` computes {'them' if several else 'it'} again.", soft_wrap=True)
 
 
 def _count(number: int, what: str) -> str:

@@ -24,17 +24,18 @@ from sweepstake.study.study import Planned, Study
 
 IMAGES = ("dataset", "normalise", "subset", "validation")
 CHECKED = (*IMAGES, "model", "init", "bias_init", "criterion", "prune_layers", "keep", "output_keep", "remove",
-           "granularity", "allocation", "reset", "lr_schedule", "prune_biases", "prune_when", "control", "donor", "rounds", "epochs", "steps",
-           "batch_size")
+           "granularity", "allocation", "reset", "lr_schedule", "prune_biases", "prune_when", "control", "donor",
+           "rounds", "epochs", "steps", "batch_size")
 """The fields of a cell that can be wrong only once its images and its network are known."""
 
 
 def check_study(study: Study, wanted: list[Planned], directories: list[Path] | None) -> dict[str, Outlook]:
-    """Everything that would fail in a worker for the study's own fault, told at once before anything runs; and, by id, what is foreseen.
+    """Every mistake of the study that a worker would meet, told at once; or, by id, what is foreseen of each cell.
 
     Without directories nothing is read: a data set is what its spec says, and one without a spec is passed over.
     """
-    place, problems, known, foreseen = study.path or study.name, dict[str, None](), dict[bytes, Any](), dict[str, Outlook]()
+    place = study.path or study.name
+    problems, known, foreseen = dict[str, None](), dict[bytes, Any](), dict[str, Outlook]()
     for planned in wanted:
         cell = planned.cell
         program = msgspec.json.encode([*(getattr(cell, name) for name in CHECKED), cell.seed if cell.donor else None])
@@ -76,8 +77,9 @@ def _images(cell: Cell, directories: list[Path], known: dict[bytes, Any]) -> tup
 
 def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: int) -> Outlook:
     net = build_net(cell, inputs, classes)
-    if problems := [f'model = "{cell.model.name}": layer {visible(layer)}: {problem}.' for layer in dict.fromkeys(slot.layer for slot in net.slots)
-                    if (problem := hidden_in(layer))]:
+    layers = dict.fromkeys(slot.layer for slot in net.slots)
+    if problems := [f'model = "{cell.model.name}": layer {visible(layer)}: {problem}.'
+                    for layer in layers if (problem := hidden_in(layer))]:
         raise UserError(*problems)
     check_pruning(net, cell)
     steps, rewind_to = steps_in_round(cell, train_count), cell.reset.options.get("step", 0)

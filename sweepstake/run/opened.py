@@ -65,7 +65,8 @@ def _result(planned: Planned, kept: Kept) -> Result:
 def damaged(study: Study, results: Sequence[Result]) -> list[str]:
     """Every damaged file of a study, a line each: whose it is, and what to do."""
     again = "It is not read; `sweepstake run` computes its cell again."
-    lines = [f"{file}. {again}" for each in results if each["status"] == "damaged" for file in (each["error"] or "").splitlines()]
+    errors = [each["error"] or "" for each in results if each["status"] == "damaged"]
+    lines = [f"{file}. {again}" for error in errors for file in error.splitlines()]
     if searched := (study.searched or {}).get("damaged"):
         lines.append(f"{searched}. Its trials are found again from their cells; `sweepstake run` writes it again.")
     return lines

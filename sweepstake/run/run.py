@@ -17,15 +17,17 @@ from sweepstake.run.store import Store
 from sweepstake.study.study import Planned, Study
 
 
-def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
-              device: str | None = None, stack: int | None = None, engine: str | None = None, retry: bool = False,
-              on_event: OnEvent = ignore) -> list[Result]:
+def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None,
+              workers: int | None = None, device: str | None = None, stack: int | None = None,
+              engine: str | None = None, retry: bool = False, on_event: OnEvent = ignore) -> list[Result]:
     """Compute every cell the store lacks, and return the result of each cell of the study.
 
-    On the CPU a process a core takes one cell after another; with a `device`, or a `stack` size, cells train side by side.
-    A failed cell is a result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round kept.
+    On the CPU a process a core takes one cell after another; with a `device`, or a `stack` size, cells train side by
+    side. A failed cell is a result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round
+    kept.
     """
-    settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine, retry=retry)
+    settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine,
+                           retry=retry)
     return compute(study, settings, on_event).results
 
 
@@ -64,7 +66,8 @@ def _store_of(study: Study, settings: Settings, on_event: OnEvent) -> Store:
     return store
 
 
-def _wanted(planned: Sequence[Planned], store: Store, settings: Settings, stage: str, on_event: OnEvent) -> list[Planned]:
+def _wanted(planned: Sequence[Planned], store: Store, settings: Settings, stage: str,
+            on_event: OnEvent) -> list[Planned]:
     """The cells that the store lacks, with the plan of them told; a damaged one is computed again."""
     kept = {each.id: store.look(each.id) for each in planned}
     for id_, each in kept.items():

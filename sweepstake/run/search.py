@@ -1,6 +1,6 @@
 """A search: trials are proposed, trained as cells of their own, and what came out is kept beside them as plain JSON.
 
-It stays inside its study: a value that a command had written into a file could be edited apart from the trials that found it.
+It stays inside its study: a value that a command had written into a file could be edited apart from its trials.
 """
 
 import dataclasses

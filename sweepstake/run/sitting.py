@@ -1,4 +1,4 @@
-"""A cell at work, however it is computed: opened in the store, each round put there, and its end; every step of it told."""
+"""A cell at work, however it is computed: opened in the store, each round put there, and its end; each step told."""
 
 import time
 import traceback

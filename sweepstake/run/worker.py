@@ -30,7 +30,7 @@ from sweepstake.run.store import Store
 
 
 def work(task_json: bytes, pipe: Connection) -> None:
-    """The worker's main: computes one cell; its last event is done, busy, failed, or stopped: the machine's fault, not the cell's."""
+    """The worker's main: computes one cell. It ends with done, busy, failed, or stopped (the machine's fault)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides.
     _die_with_parent()
     torch.set_num_threads(1)
@@ -70,7 +70,8 @@ def compute(task: Task, store: Store, tell: OnEvent = ignore) -> str:
         load_plugin(Path(path))
     images = images_of(task)
     trainer = trainer_for(task.cell, images, watch_with(tell), task.engine)
-    bench = Bench(store, tell, trainer, lambda donor: trainer_for(donor, images, engine=task.engine), {"engine": trainer.name}, began)
+    bench = Bench(store, tell, trainer, lambda donor: trainer_for(donor, images, engine=task.engine),
+                  {"engine": trainer.name}, began)
     sitting = Sitting.open(task, bench)
     for record, state in run_rounds(trainer, task.cell, sitting.state, task.id, sitting.donor_masks):
         sitting.add(record, state)

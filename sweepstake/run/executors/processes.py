@@ -47,7 +47,8 @@ def execute(tasks: Sequence[Task], settings: Settings, on_event: OnEvent) -> Non
             case events.Stopped():
                 raise UserError(event.error)
             case events.Died(again=False):
-                store.fail(event.id, f"its worker died three times (exit code {event.code}): killed, or out of memory", "", {})
+                error = f"its worker died three times (exit code {event.code}): killed, or out of memory"
+                store.fail(event.id, error, "", {})
             case events.Failed(killed=True):
                 store.fail(event.id, event.error, "", {})
             case _:
@@ -63,8 +64,8 @@ def in_processes(tasks: Sequence[tuple[str, bytes]], work: Work, workers: int, o
                  timeout_seconds: float | None = None) -> None:
     """Compute every task (its id, and what `work` takes), `workers` at a time; events arrive as they happen."""
     if multiprocessing.current_process().daemon:
-        raise UserError("run_study: was called in a daemonic process (a worker of ours, or of a Pool), which may start none. Call it in the "
-                        "main process, under `if __name__ == \"__main__\":`.")
+        raise UserError("run_study: was called in a daemonic process (a worker of ours, or of a Pool), which may start none. "
+                        "Call it in the main process, under `if __name__ == \"__main__\":`.")
     context = multiprocessing.get_context(START)
     if START == "forkserver":
         _start_server(context)
@@ -124,7 +125,8 @@ class Pool:
 
     def _start(self, id_: str) -> None:
         ours, theirs = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=self.work, args=(self.tasks[id_], theirs), daemon=True, name=f"sweepstake {id_}")
+        process = self.context.Process(target=self.work, args=(self.tasks[id_], theirs), daemon=True,
+                                       name=f"sweepstake {id_}")
         with _quiet_environment(PYTHONPATH=os.pathsep.join(_python_path())), _installed_first(), _no_main():
             process.start()
         theirs.close()
@@ -136,7 +138,8 @@ class Pool:
         self._read(worker)
         if worker.is_over(self.limit_seconds, time.monotonic()) and worker.process.is_alive():
             worker.process.kill()
-            self._hear(worker, events.Failed(worker.id, f"over its limit of {(self.limit_seconds or 0) / 60:g} minutes", killed=True))
+            error = f"over its limit of {(self.limit_seconds or 0) / 60:g} minutes"
+            self._hear(worker, events.Failed(worker.id, error, killed=True))
         if worker.process.is_alive():
             return
         worker.process.join()

@@ -25,7 +25,8 @@ from sweepstake.study.study import Planned
 def check_device(device: str) -> None:
     """The device is there, or one line that says what to do."""
     if device != "cpu" and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: PyTorch sees no CUDA device here. Leave it out to train on this machine's cores.")
+        raise UserError(f"--device {device}: PyTorch sees no CUDA device here. "
+                        "Leave it out to train on this machine's cores.")
 
 
 def execute(tasks: Sequence[Task], settings: Settings, on_event: OnEvent) -> None:
@@ -42,7 +43,8 @@ def execute(tasks: Sequence[Task], settings: Settings, on_event: OnEvent) -> Non
 
 def _stacks(tasks: Sequence[Task]) -> list[list[Task]]:
     by_id = {task.id: task for task in tasks}
-    stacks = [[by_id[each.id] for each in stack.planned] for stack in stack_cells([Planned(task.id, task.cell, {}) for task in tasks])]
+    planned = [Planned(task.id, task.cell, {}) for task in tasks]
+    stacks = [[by_id[each.id] for each in stack.planned] for stack in stack_cells(planned)]
     return [part for last in (False, True) for stack in stacks
             if (part := [task for task in stack if (task.cell.control == "transplant") == last])]
 
