@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -281,12 +282,12 @@ def test_a_run_whose_cells_are_gone_at_its_end_is_exit_1(call, elsewhere: Path, 
 
     honest, done = LineDisplay.__call__, 0
 
-    def removed_meanwhile(self: LineDisplay, event: dict) -> None:
+    def removed_meanwhile(self: LineDisplay, event: Any) -> None:
         nonlocal done
         honest(self, event)
-        done += event["kind"] == "done"
-        if event["kind"] == "done" and done == (1 if what == "a cell" else 4):
-            shutil.rmtree(elsewhere / "runs" / ("cells" if what == "the store" else Path("cells", event["id"])))
+        done += event.kind == "done"
+        if event.kind == "done" and done == (1 if what == "a cell" else 4):
+            shutil.rmtree(elsewhere / "runs" / ("cells" if what == "the store" else Path("cells", event.id)))
 
     monkeypatch.setattr(LineDisplay, "__call__", removed_meanwhile)
     code, _, err = call("run", write_small(elsewhere), "--workers", 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "sweepstake"
 FLOORS = {"base": 0, "pieces": 1, "study": 2, "engine": 3, "run": 4, "tickets": 4, "read": 5}
-DOORS = {"__init__", "__main__", "cli"}
+DOORS = {"__init__", "__main__", "cli", "commands"}
 
 
 def modules_imported(source: str, package: str) -> set[str]:
@@ -71,6 +71,40 @@ def test_import_sweepstake_and_its_help_reach_no_heavy_library():
                         f"try:\n    main(['run', '-h'])\nexcept SystemExit:\n    {HEAVY}")
     assert said.splitlines()[0] == "[]"
     assert said.splitlines()[-1] == "[]"
+
+
+def test_help_takes_under_0_3_seconds_and_reaches_no_library_of_the_commands():
+    """Of processor time, as the command itself; the fastest of three, for the machine may be busy."""
+    times = []
+    for _ in range(3):
+        out = fresh_python("import sys, time\nfrom sweepstake.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+                           "print(sorted({'torch', 'numpy', 'scipy', 'pandas', 'rich', 'sweepstake.commands'} & set(sys.modules)))\n"
+                           "print(time.process_time())")
+        assert "first steps:" in out
+        assert out.splitlines()[-2] == "[]"
+        times.append(float(out.splitlines()[-1]))
+    assert min(times) < 0.3
+
+
+def test_a_command_that_only_reads_reaches_no_torch():
+    said = fresh_python("import sys\nfrom sweepstake.cli import main\nmain(['pieces', 'reset'])\nprint('torch' in sys.modules)")
+    assert said.splitlines()[-1] == "False"
+
+
+def test_every_command_is_a_function_that_takes_what_the_command_line_gives():
+    import argparse
+    import inspect
+
+    from sweepstake import commands
+    from sweepstake.cli import build_parser
+    from sweepstake.run.settings import Asked
+
+    parser = build_parser()
+    choices = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction)).choices
+    for name, each in choices.items():
+        given = {action.dest for action in each._actions} - {"help"}
+        takes = inspect.signature(getattr(commands, name)).parameters
+        assert given == (set(takes) - {"asked"}) | (set(Asked.__annotations__) if "asked" in takes else set()), name
 
 
 def test_reading_a_study_reaches_no_torch():

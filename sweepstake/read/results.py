@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweepstake.base.events import Event, Foreseen
+from sweepstake.base.records import Result
 from sweepstake.read import ahead, analysis, claims, origins, report, summary
-from sweepstake.run import run
-from sweepstake.run.search import settled
-from sweepstake.run.store import Store
+from sweepstake.run.opened import damaged, open_study
+from sweepstake.run.progress import Quiet, display
+from sweepstake.run.run import compute
+from sweepstake.run.settings import Settings
 from sweepstake.study.study import Study, load_study
 
 
@@ -18,7 +21,7 @@ class Results:
     """Every cell of a study, read back."""
 
     study: Study
-    cells: list[dict[str, Any]]
+    cells: list[Result]
 
     def __post_init__(self):
         for line in origins.warnings(self.cells):
@@ -49,31 +52,30 @@ class Results:
         return report.write_report(self.study, self.cells, folder)
 
 
-def run_study(study: Study | str | Path, store: str | Path | None = None, *, data: str | Path | None = None, workers: int | None = None,
-              device: str | None = None, stack: int | None = None, engine: str | None = None, retry: bool = False,
-              progress: bool = True) -> Results:
+def run_study(study: Study | str | Path, store: str | Path | None = None, *, data: str | Path | None = None,
+              workers: int | None = None, device: str | None = None, stack: int | None = None,
+              engine: str | None = None, retry: bool = False, progress: bool = True) -> Results:
     """Compute what the store lacks of a study, with a progress bar, and read all of it back."""
-    from sweepstake.run.progress import Quiet, display
-
     study = study if isinstance(study, Study) else load_study(study)
+    settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine,
+                           retry=retry)
     shown = display() if progress else Quiet()
 
-    def heard(event: dict[str, Any]) -> None:
-        if event["kind"] == "foreseen":
-            for line in ahead.heed(study, event["cells"]):
+    def on_event(event: Event) -> None:
+        if isinstance(event, Foreseen):
+            for line in ahead.heed(study, event.cells):
                 print(line, file=sys.stderr)
         shown(event)
 
     with shown:
-        cells = run.run_study(study, store, data=data, workers=workers, device=device, stack=stack, engine=engine, retry=retry, on_event=heard)
-    return Results(settled(study, Store(study.store_folder(store))), cells)
+        opened = compute(study, settings, on_event)
+    return Results(opened.study, opened.results)
 
 
 def load_results(study: Study | str | Path, store: str | Path | None = None) -> Results:
     """Read what a store (else the study's own, else `runs`) holds of a study; computes nothing."""
-    study = study if isinstance(study, Study) else load_study(study)
-    home = Store(study.store_folder(store), create=False)
-    found = Results(settled(study, home), run.load_results(study, home))
-    for told in run.damaged(found.study, found.cells):
-        warnings.warn(told, stacklevel=2)
+    opened = open_study(study if isinstance(study, Study) else load_study(study), store)
+    found = Results(opened.study, opened.results)
+    for line in damaged(opened.study, opened.results):
+        warnings.warn(line, stacklevel=2)
     return found

@@ -5,11 +5,17 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+import torch
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
-from sweepstake.pieces.datasets import spec_of
-from sweepstake.run.run import cannot_be_made
+from sweepstake.engine.choose import trainer_for
+from sweepstake.engine.images import prepare
+from sweepstake.engine.masks import pruned_slots, without_units
+from sweepstake.engine.train import Start, Trainer, steps_in_round
+from sweepstake.pieces.datasets import Data, spec_of
+from sweepstake.run.check import cannot_be_made
+from sweepstake.run.search import with_search
 from sweepstake.run.store import Store
 from sweepstake.study.plan import stack_cells
 from sweepstake.study.study import Planned, Study
@@ -34,8 +40,12 @@ class Estimate:
 
 
 def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate:
-    """Steps are counted; seconds come from timing some steps of every program here, at several kept fractions; disk from masks and
-    curves."""
+    """Of the cells of a study, and of the trials that its search has yet to run.
+
+    Steps are counted; seconds come from timing some steps of every program here, at several kept fractions; disk from
+    masks and curves.
+    """
+    study = with_search(study)
     missing = [p for p in study.planned if store is None or store.status(p.id) not in ("done", "diverged")]
     stacks = stack_cells(study.planned)
     todo = {p.id for p in missing}
@@ -73,14 +83,6 @@ def _kept(cell: Cell, round_: int) -> float:
 
 def _cost(planned: Planned) -> tuple[int, tuple[list[float], list[float]], float, int] | None:
     """Steps a round, seconds a step at each kept fraction, seconds a measurement, and parameters, of one cell."""
-    import torch
-
-    from sweepstake.engine.choose import trainer_for
-    from sweepstake.engine.images import prepare
-    from sweepstake.engine.masks import pruned_slots, without_units
-    from sweepstake.engine.train import Start, Trainer, steps_in_round
-    from sweepstake.pieces.datasets import Data
-
     cell = planned.cell
     spec = spec_of(cell.dataset)
     if spec is None:

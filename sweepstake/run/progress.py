@@ -7,12 +7,14 @@ from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweepstake.base import events
+from sweepstake.base.events import Event
 from sweepstake.base.text import visible
-from sweepstake.run.executors import Event
 
 
 class Terminal(Console):
@@ -39,37 +41,47 @@ class Tally:
         self.compiling, self.stage = False, ""
 
     def hear(self, event: Event) -> None:
-        kind, id_ = event["kind"], event.get("id", "")
-        if kind == "plan":
-            self.labels |= event.get("labels", {})
-            self.stage, self.training, self.done, self.failed, self.diverged = event.get("stage", ""), False, 0, 0, 0
-            self.cells, self.kept = event["cells"], event["cells"] - event["missing"]
-            self.rounds = event["rounds"]
-            self.rounds_total = sum(self.rounds.values())
-            self.finished = dict(event["begun"])
-            self.rounds_before = self.rounds_done
-        elif kind == "compiling":
-            self.compiling = True
-        elif kind == "began":
-            self.running[id_] = (self.finished.get(id_, 0), 0.0)
-        elif kind == "resumed":
-            if not self.training:
-                self.training, self.compiling, self.began = True, False, time.monotonic()  # Loading libraries is no part of the rate.
-            self.finished[id_] = event["round"]
-            self.running[id_] = (event["round"], 0.0)
-        elif kind == "step":
-            self.running[id_] = (event["round"], event["share"])
-        elif kind == "round":
-            self.finished[id_] = event["round"] + 1
-            self.running[id_] = (event["round"] + 1, 0.0)
-        elif kind in ("busy", "died") and event.get("again", True):
-            self.running.pop(id_, None)
-        elif kind in ("done", "failed", "died"):
-            self.running.pop(id_, None)
-            self.finished[id_] = self.rounds.get(id_, 0)  # What a diverged or failed cell leaves out will not be run.
-            self.done += kind == "done"
-            self.failed += kind != "done"
-            self.diverged += event.get("status") == "diverged"
+        match event:
+            case events.Plan():
+                self._plan(event)
+            case events.Compiling():
+                self.compiling = True
+            case events.Began(id_):
+                self.running[id_] = (self.finished.get(id_, 0), 0.0)
+            case events.Resumed(id_, round_):
+                if not self.training:
+                    self.training, self.compiling, self.began = True, False, time.monotonic()  # Loading libraries is no part of the rate.
+                self.finished[id_] = round_
+                self.running[id_] = (round_, 0.0)
+            case events.Step(id_, round_, share):
+                self.running[id_] = (round_, share)
+            case events.Round(id_, round_):
+                self.finished[id_] = round_ + 1
+                self.running[id_] = (round_ + 1, 0.0)
+            case events.Busy(id_) | events.Died(id_, again=True):
+                self.running.pop(id_, None)
+            case events.Done(id_, status):
+                self._end(id_)
+                self.done += 1
+                self.diverged += status == "diverged"
+            case events.Failed(id_) | events.Died(id_):
+                self._end(id_)
+                self.failed += 1
+            case _:
+                pass
+
+    def _plan(self, plan: events.Plan) -> None:
+        self.labels |= plan.labels
+        self.stage, self.training, self.done, self.failed, self.diverged = plan.stage, False, 0, 0, 0
+        self.cells, self.kept = plan.cells, plan.cells - plan.missing
+        self.rounds = dict(plan.rounds)
+        self.rounds_total = sum(self.rounds.values())
+        self.finished = dict(plan.begun)
+        self.rounds_before = self.rounds_done
+
+    def _end(self, id_: str) -> None:
+        self.running.pop(id_, None)
+        self.finished[id_] = self.rounds.get(id_, 0)  # What a diverged or failed cell leaves out will not be run.
 
     @property
     def rounds_done(self) -> int:
@@ -110,9 +122,9 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-def damage_told(event: Event) -> str:
+def damage_told(event: events.Damaged) -> str:
     """A damaged file in one line, and what is done about it."""
-    return f"{event['error']}; {event['then']}."
+    return f"{event.error}; {event.then}."
 
 
 class Quiet:
@@ -144,7 +156,7 @@ class TerminalDisplay:
 
     def __call__(self, event: Event) -> None:
         self.tally.hear(event)
-        if event["kind"] == "damaged":
+        if isinstance(event, events.Damaged):
             self.console.print(Text(damage_told(event), style="yellow"), soft_wrap=True)
 
     def _draw(self) -> RenderableType:
@@ -174,14 +186,22 @@ class LineDisplay:
 
     def __call__(self, event: Event) -> None:
         self.tally.hear(event)
-        if event["kind"] in ("failed", "died"):
-            said = event.get("error") or f"its worker died (exit code {event['code']}); {'again' if event['again'] else 'given up'}"
-            self._say(f"{'failed' if not event.get('again') else 'died'}: {self.tally.labels.get(event['id'], event['id'])}: {said}")
-        elif event["kind"] == "damaged":
-            self._say(damage_told(event))
-        elif event["kind"] in ("round", "done") and time.monotonic() - self.last > self.seconds:
-            self.last = time.monotonic()
-            self._say(self.tally.line())
+        match event:
+            case events.Failed(id_, error):
+                self._say(f"failed: {self._label(id_)}: {error}")
+            case events.Died(id_, code, again):
+                then = "again" if again else "given up"
+                self._say(f"{'died' if again else 'failed'}: {self._label(id_)}: its worker died (exit code {code}); {then}")
+            case events.Damaged():
+                self._say(damage_told(event))
+            case events.Round() | events.Done() if time.monotonic() - self.last > self.seconds:
+                self.last = time.monotonic()
+                self._say(self.tally.line())
+            case _:
+                pass
+
+    def _label(self, id_: str) -> str:
+        return self.tally.labels.get(id_, id_)
 
     def _say(self, line: str) -> None:
         line = visible(line)
@@ -207,7 +227,7 @@ class NotebookDisplay:
 
     def __call__(self, event: Event) -> None:
         self.tally.hear(event)
-        if event["kind"] == "damaged":
+        if isinstance(event, events.Damaged):
             print(damage_told(event), file=sys.stderr)
         if time.monotonic() - self.last > 0.3:
             self._show()
@@ -221,6 +241,26 @@ class NotebookDisplay:
         tally = self.tally
         return (f'<progress style="width:24em" max="{max(1, tally.rounds_total)}" value="{tally.rounds_now:.2f}"></progress> '
                 f"<span>{escape(visible(tally.line()))}</span>")
+
+
+class Downloads:
+    """A bar for every file that is fetched."""
+
+    def __init__(self, console: Console):
+        self.bars = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console)
+        self.of_file: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "Downloads":
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def __call__(self, file: str, done: int, total: int) -> None:
+        if file not in self.of_file:
+            self.of_file[file] = self.bars.add_task(file, total=total)
+        self.bars.update(self.of_file[file], completed=done)
 
 
 def display(console: Console | None = None) -> Any:

@@ -1,4 +1,7 @@
-"""A search: trials are proposed, trained as cells of their own, and what came out is kept beside them as plain JSON."""
+"""A search: trials are proposed, trained as cells of their own, and what came out is kept beside them as plain JSON.
+
+It stays inside its study: a value that a command had written into a file could be edited apart from its trials.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -6,7 +9,9 @@ from contextlib import suppress
 from math import log
 from typing import Any
 
+from sweepstake.base import events
 from sweepstake.base.errors import UserError
+from sweepstake.base.events import OnEvent
 from sweepstake.pieces import cell_id
 from sweepstake.run.sealed import Damaged
 from sweepstake.run.store import Store
@@ -73,7 +78,7 @@ def settled(study: Study, home: Store) -> Study:
 
 
 def search_first(study: Study, home: Store, compute: Callable[[list[Planned], str], None], again: bool,
-                 on_event: Callable[[dict[str, Any]], None]) -> Study:
+                 on_event: OnEvent) -> Study:
     """Run the trials that the store lacks, and return the study with what they found. With `again` failed cells are tried again.
 
     A batch is proposed from the batches before it and from nothing else, so a search that was stopped goes on as if it had not been.
@@ -83,7 +88,7 @@ def search_first(study: Study, home: Store, compute: Callable[[list[Planned], st
         return study
     trials, damage = trials_of(search, home)
     if damage:
-        on_event({"kind": "damaged", "error": damage, "then": "its trials are found again from their cells"})
+        on_event(events.Damaged(damage, "its trials are found again from their cells"))
         if trials:
             _put(study, search, trials, home)
     if again:

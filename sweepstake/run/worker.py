@@ -4,126 +4,78 @@ Imported by the fork server before any work, so that a worker starts in hundredt
 the processes is JSON bytes.
 """
 
-import json
 import os
 import signal
 import threading
 import time
-import traceback
-from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
 import torch._dynamo
 
-from sweepstake.base.cell import Cell
-from sweepstake.base.errors import BrokenControl, UserError
+from sweepstake.base import events
+from sweepstake.base.errors import UserError
+from sweepstake.base.events import OnEvent, ignore
 from sweepstake.engine.choose import trainer_for
-from sweepstake.engine.images import Images, prepare
-from sweepstake.engine.rounds import masks_of, run_rounds
-from sweepstake.engine.train import Trainer, keep_freed_memory
-from sweepstake.pieces import cell_id, load_plugin
-from sweepstake.pieces.donors import donor_of
-from sweepstake.run import provenance
-from sweepstake.run.data import decoded_cache, load_data
+from sweepstake.engine.rounds import run_rounds
+from sweepstake.engine.train import keep_freed_memory
+from sweepstake.pieces import load_plugin
 from sweepstake.run.files import CannotWrite
-from sweepstake.run.journal import Journal, whole
+from sweepstake.run.settings import Task
+from sweepstake.run.sitting import Bench, Sitting, fail, images_of, watch_with
 from sweepstake.run.store import Store
 
 
-class Task(msgspec.Struct):
-    """A cell to compute and all a worker needs to know for it."""
-
-    id: str
-    cell: Cell
-    store: str
-    data: list[str]
-    plugins: list[str]
-    study: str
-    text: str
-    engine: str = "fast"
-
-
 def work(task_json: bytes, pipe: Connection) -> None:
-    """The worker's main: computes one cell; its last message is done, busy, failed, or stopped: the machine's fault, not the cell's."""
+    """The worker's main: computes one cell. It ends with done, busy, failed, or stopped (the machine's fault)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides.
     _die_with_parent()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Pruned networks drift into denormals, which are a hundred times slower.
     keep_freed_memory()
 
-    def tell(kind: str, **said: Any) -> None:
-        pipe.send_bytes(json.dumps({"kind": kind, **said}).encode())
+    def tell(event: events.Event) -> None:
+        pipe.send_bytes(events.encode(event))
 
     task = msgspec.json.decode(task_json, type=Task)
     try:
-        _sit(task, Store(task.store), tell)
+        _claim_and_compute(task, Store(task.store), tell)
     except UserError as error:
-        tell("stopped", error=str(error))
+        tell(events.Stopped(task.id, str(error)))
 
 
-def _sit(task: Task, store: Store, tell: Callable[..., None]) -> None:
+def _claim_and_compute(task: Task, store: Store, tell: OnEvent) -> None:
+    began = time.perf_counter()
     with store.claim(task.id) as ours:
         if not ours:
-            tell("busy")
+            tell(events.Busy(task.id))
         elif store.get(task.id) is not None:
-            tell("done", status=store.status(task.id), computed=False)
+            tell(events.Done(task.id, store.status(task.id), computed=False))
         else:
             try:
-                tell("done", status=compute(task, store, tell), computed=True)
+                compute(task, store, tell)
             except CannotWrite:
                 raise
             except Exception as error:
-                said = said_of(error)
-                store.fail(task.id, said, traceback.format_exc(), provenance_of(task, 0.0))
-                tell("failed", error=said)
+                fail(task, error, store, time.perf_counter() - began, tell)
 
 
-def said_of(error: Exception) -> str:
-    """A failure in one phrase: a broken control by its name, a mistake in its own words, anything else by its type."""
-    if isinstance(error, BrokenControl):
-        return f"broken control: {error}"
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def compute(task: Task, store: Store, tell: Any = lambda *_, **__: None) -> str:
+def compute(task: Task, store: Store, tell: OnEvent = ignore) -> str:
     """Run a cell from its last finished round to its end; the store holds every step of it. Returns its status."""
     began = time.perf_counter()
     for path in task.plugins:
         load_plugin(Path(path))
-    cell = task.cell
-    images = prepare(cell, load_data(cell.dataset, [Path(d) for d in task.data], decoded_cache()))
-    trainer = trainer_for(cell, images, lambda _, round_, step, steps: tell("step", round=round_, share=step / max(steps, 1)), task.engine)
-    store.begin(task.id, cell)
-    donor = donor_masks(store, task, trainer.net.size, lambda donor: trainer_for(donor, images, engine=task.engine), tell)
-    journal = Journal.open(store, task.id, cell, trainer, donor)
-    tell("resumed", round=journal.state.round)
-    for record, state in run_rounds(trainer, cell, journal.state, task.id, whole(donor, trainer.net.size)):
-        journal.add(record, state, time.perf_counter() - began)
-        tell("round", round=record["round"])
-    said = provenance_of(task, journal.spent + time.perf_counter() - began, images)
-    return journal.finish(trainer.net.size, {**said, "engine": trainer.name})
-
-
-def donor_masks(store: Store, task: Task, size: int, trainer_of: Callable[[Cell], Trainer],
-                tell: Callable[..., None]) -> dict[int, torch.Tensor] | None:
-    """What a transplant takes, packed: its donor is trained once at most, however often the cell is resumed."""
-    if task.cell.control != "transplant":
-        return None
-    donor = donor_of(task.cell)
-    return store.donor_masks(task.id, cell_id(donor), size, lambda: masks_of(trainer_of(donor), donor),
-                             lambda damage: tell("damaged", error=str(damage), then="the donor's masks are not taken from it"))
-
-
-def provenance_of(task: Task, seconds: float, images: Images | None = None) -> dict[str, Any]:
-    scaling = {"shift": images.shift.flatten().tolist(), "scale": images.scale.flatten().tolist(),
-               "train": len(images.train.y), "test": len(images.test.y)} if images is not None else {}
-    return {"study": task.study, "study_text": task.text, "seconds": seconds, "finished": provenance.now(), "versions": provenance.versions(),
-            "machine": provenance.machine(), "plugins": provenance.file_hashes(task.plugins), "images": scaling}
+    images = images_of(task)
+    trainer = trainer_for(task.cell, images, watch_with(tell), task.engine)
+    bench = Bench(store, tell, trainer, lambda donor: trainer_for(donor, images, engine=task.engine),
+                  {"engine": trainer.name}, began)
+    sitting = Sitting.open(task, bench)
+    for record, state in run_rounds(trainer, task.cell, sitting.state, task.id, sitting.donor_masks):
+        sitting.add(record, state)
+    return sitting.finish()
 
 
 def _die_with_parent() -> None:

@@ -5,7 +5,7 @@ import pytest
 from sweepstake.base.errors import UserError
 from sweepstake.read.ahead import heed, unanswerable
 from sweepstake.read.results import run_study
-from sweepstake.run.run import check_study
+from sweepstake.run.check import check_study
 from sweepstake.study.study import load_study, read_study, shipped_studies
 from tests.small import SMALL, small_study
 

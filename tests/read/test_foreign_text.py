@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from markdown_it import MarkdownIt
 
+from sweepstake.base import events
 from sweepstake.base.errors import UserError
 from sweepstake.base.text import HIDDEN
 from sweepstake.read import analysis, claims, figures, findings, publish, report
@@ -194,8 +195,8 @@ def test_what_only_a_store_or_a_plug_in_says_is_shown_as_text():
 def test_an_event_is_shown_as_text():
     stream = io.StringIO()
     lines = LineDisplay(Tally(), stream)
-    lines({"kind": "plan", "cells": 1, "missing": 1, "rounds": {"a": 1}, "begun": {}, "labels": {"a": "[/x]"}, "stage": "<b>\x1b"})
-    lines({"kind": "failed", "id": "a", "error": "\x1b[2J[/red]"})
+    lines(events.Plan(cells=1, missing=1, rounds={"a": 1}, begun={}, labels={"a": "[/x]"}, stage="<b>\x1b"))
+    lines(events.Failed("a", "\x1b[2J[/red]"))
     with lines:
         pass
     assert stream.getvalue().startswith("failed: [/x]: \\u001b[2J[/red]\n<b>\\u001b · ")

@@ -12,7 +12,7 @@ from sweepstake.base.specs import ClaimSpec, FigureSpec
 from sweepstake.read import analysis
 from sweepstake.read.page import page as page_of
 from sweepstake.read.report import terminal_table, write_report
-from sweepstake.run import run
+from sweepstake.run import opened, run
 from sweepstake.run.store import Store
 from tests.read.fakes import FakeStudy, fake_results, scheduled
 from tests.small import small_study
@@ -245,9 +245,9 @@ def test_a_page_of_begun_cells_shows_the_rounds_that_they_have_finished(tmp_path
     store, first = Store(tmp_path / "begun"), whole[0]
     store.begin(first["id"], study.cells[0])
     store.save_state(first["id"], first["rounds"][:2], {"w": torch.zeros(1)}, {})
-    live, waiting = run.load_results(study, store, begun=True), run.load_results(study, store)
+    live, waiting = opened.load_results(study, store, begun=True), opened.load_results(study, store)
     assert [(one["status"], one["rounds"]) for one in live] == [("begun", first["rounds"][:2])] + [("missing", [])] * 3
     assert [(one["status"], one["rounds"]) for one in waiting] == [("missing", [])] * 4
-    assert run.load_results(study, tmp_path / "whole", begun=True) == whole
+    assert opened.load_results(study, tmp_path / "whole", begun=True) == whole
     assert "accuracy against weights remaining" in page_of(study, live).split('<section id="figures"')[1]
     assert "No round has finished yet" in page_of(study, waiting)

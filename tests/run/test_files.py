@@ -118,9 +118,9 @@ def test_a_disk_that_is_full_at_the_result_keeps_every_round(tmp_path: Path, mon
         run_study(study, tmp_path, stack=1)
     monkeypatch.setattr(files.os, "replace", honest)
     assert (Store(tmp_path).status(study.planned[0].id), Store(tmp_path).rounds_done(study.planned[0].id)) == ("begun", 3)
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     assert run_study(study, tmp_path, stack=1, on_event=events.append)[0]["status"] == "done"
-    assert "round" not in [event["kind"] for event in events]
+    assert "round" not in [event.kind for event in events]
 
 
 @pytest.mark.parametrize("more", [["--workers", "2"], ["--stack", "2"]])
@@ -139,12 +139,12 @@ def test_a_store_in_which_no_folder_can_be_made_is_one_line(tmp_path: Path, more
 
 
 def test_a_failure_that_cannot_be_kept_is_one_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from sweepstake.run import stacks
+    from sweepstake.run.executors import stacked
 
     def broken(*_: object) -> None:
         monkeypatch.setattr(files.os, "fsync", full)
         raise RuntimeError("no")
 
-    monkeypatch.setattr(stacks, "run_stack", broken)
+    monkeypatch.setattr(stacked, "run_stack", broken)
     with pytest.raises(UserError, match="failure.json: No space left on device"):
         run_study(small_study(), tmp_path, stack=2)

@@ -4,17 +4,18 @@ import io
 import re
 import sys
 import types
-from typing import Any
 
 import pytest
 from rich.console import Console
 
+from sweepstake.base import events
+from sweepstake.base.events import Event
 from sweepstake.run import progress
 from sweepstake.run.progress import LineDisplay, NotebookDisplay, Quiet, Tally, TerminalDisplay, clock, display
 
 LABELS = {"a" * 16: "init = xavier · seed 0", "b" * 16: "x" * 200}
 A, B = LABELS
-PLAN = {"kind": "plan", "cells": 5, "missing": 2, "rounds": {A: 4, B: 4}, "begun": {A: 0, B: 2}, "labels": LABELS}
+PLAN = events.Plan(cells=5, missing=2, rounds={A: 4, B: 4}, begun={A: 0, B: 2}, labels=LABELS)
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def tally(monkeypatch: pytest.MonkeyPatch) -> Tally:
     return made
 
 
-def hear(tally: Tally, *events: dict[str, Any]) -> Tally:
-    for event in events:
+def hear(tally: Tally, *heard: Event) -> Tally:
+    for event in heard:
         tally.hear(event)
     return tally
 
@@ -39,8 +40,8 @@ def test_a_plan_counts_what_is_kept_and_what_is_begun(tally: Tally):
 
 
 def test_rounds_add_up_and_half_a_round_counts_half(tally: Tally):
-    hear(tally, {"kind": "began", "id": A}, {"kind": "resumed", "id": A, "round": 0}, {"kind": "round", "id": A, "round": 0},
-         {"kind": "step", "id": A, "round": 1, "share": 0.5})
+    hear(tally, events.Began(A), events.Resumed(A, round=0), events.Round(A, round=0),
+         events.Step(A, round=1, share=0.5))
     assert (tally.rounds_done, tally.rounds_now) == (3, 3.5)
     tally.began = -58.0  # 60 seconds at the next look.
     assert tally.seconds == pytest.approx(60, abs=2)
@@ -49,21 +50,21 @@ def test_rounds_add_up_and_half_a_round_counts_half(tally: Tally):
 
 
 def test_a_round_told_twice_after_a_death_counts_once(tally: Tally):
-    hear(tally, {"kind": "began", "id": A}, {"kind": "round", "id": A, "round": 0}, {"kind": "died", "id": A, "code": -9, "again": True},
-         {"kind": "began", "id": A}, {"kind": "resumed", "id": A, "round": 1}, {"kind": "round", "id": A, "round": 1})
+    hear(tally, events.Began(A), events.Round(A, round=0), events.Died(A, code=-9, again=True),
+         events.Began(A), events.Resumed(A, round=1), events.Round(A, round=1))
     assert (tally.rounds_done, tally.failed) == (4, 0)
 
 
 def test_ends_add_up_to_all(tally: Tally):
-    hear(tally, {"kind": "began", "id": A}, {"kind": "round", "id": A, "round": 0}, {"kind": "done", "id": A, "status": "diverged", "computed": True},
-         {"kind": "began", "id": B}, {"kind": "died", "id": B, "code": -9, "again": False})
+    hear(tally, events.Began(A), events.Round(A, round=0), events.Done(A, status="diverged", computed=True),
+         events.Began(B), events.Died(B, code=-9, again=False))
     assert (tally.done, tally.diverged, tally.failed, tally.running) == (1, 1, 1, {})
     assert tally.line().startswith("5 of 5 cells · 8 of 8 rounds")
     assert tally.line().endswith("0:00 left · 1 failed · 1 diverged")
 
 
 def test_a_busy_cell_is_not_running_here(tally: Tally):
-    assert hear(tally, {"kind": "began", "id": A}, {"kind": "busy", "id": A}).running == {}
+    assert hear(tally, events.Began(A), events.Busy(A)).running == {}
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (5.4, "0:05"), (65, "1:05"), (3600, "1:00:00"), (7384, "2:03:04"), (59.6, "1:00")])
@@ -75,8 +76,8 @@ def test_lines_are_few_and_tell_every_failure(tally: Tally):
     stream = io.StringIO()
     with LineDisplay(tally, stream, seconds=1000) as shown:
         tally.began, shown.last = 0.0, 0.0
-        for event in ({"kind": "began", "id": A}, {"kind": "round", "id": A, "round": 0}, {"kind": "failed", "id": A, "error": "ValueError: no"},
-                      {"kind": "died", "id": B, "code": -9, "again": True}, {"kind": "died", "id": B, "code": -9, "again": False}):
+        for event in (events.Began(A), events.Round(A, round=0), events.Failed(A, error="ValueError: no"),
+                      events.Died(B, code=-9, again=True), events.Died(B, code=-9, again=False)):
             shown(event)
     lines = stream.getvalue().splitlines()
     assert lines[:3] == ["failed: init = xavier · seed 0: ValueError: no", f"died: {'x' * 200}: its worker died (exit code -9); again",
@@ -88,7 +89,7 @@ def test_lines_are_few_and_tell_every_failure(tally: Tally):
 def test_nothing_to_do_says_nothing():
     stream = io.StringIO()
     with LineDisplay(Tally(), stream) as shown:
-        shown({"kind": "plan", "cells": 3, "missing": 0, "rounds": {}, "begun": {}})
+        shown(events.Plan(cells=3, missing=0, rounds={}, begun={}))
     assert stream.getvalue() == ""
 
 
@@ -96,8 +97,8 @@ def test_nothing_to_do_says_nothing():
 def test_the_terminal_display_fits_its_terminal(tally: Tally, width: int):
     console = Console(width=width, force_terminal=True, record=True, file=io.StringIO(), legacy_windows=False)
     shown = TerminalDisplay(tally, console)
-    hear(tally, {"kind": "began", "id": A}, {"kind": "step", "id": A, "round": 1, "share": 0.5}, {"kind": "began", "id": B},
-         {"kind": "failed", "id": "c", "error": "x"}, {"kind": "done", "id": "d", "status": "diverged"})
+    hear(tally, events.Began(A), events.Step(A, round=1, share=0.5), events.Began(B),
+         events.Failed("c", error="x"), events.Done("d", status="diverged"))
     console.print(shown._draw())
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= width
@@ -109,7 +110,7 @@ def test_the_terminal_display_fits_its_terminal(tally: Tally, width: int):
 def test_the_terminal_is_clean_afterwards(tally: Tally):
     out = io.StringIO()
     with TerminalDisplay(tally, Console(width=80, force_terminal=True, file=out)) as shown:
-        shown({"kind": "began", "id": A})
+        shown(events.Began(A))
     assert out.getvalue().endswith(("\x1b[2K", "\x1b[?25h\x1b[1A\x1b[2K")) or "\x1b[?25h" in out.getvalue()
 
 
@@ -134,7 +135,7 @@ def test_a_notebook_gets_a_bar_that_is_redrawn(tally: Tally, monkeypatch: pytest
     assert isinstance(shown, NotebookDisplay)
     with shown:
         shown(PLAN)
-        shown({"kind": "round", "id": A, "round": 0})
+        shown(events.Round(A, round=0))
     assert len(drawn) >= 2
     assert re.search(r'max="8" value="3\.00"', drawn[-1])
     assert "3 of 5 cells" in drawn[-1]

@@ -17,30 +17,32 @@ from sweepstake.engine.numerics import VERSIONS
 from sweepstake.pieces import REGISTRIES, cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.read.analysis import tidy, to_csv
-from sweepstake.run import worker
-from sweepstake.run.run import check_study, load_results, run_study
+from sweepstake.run import sitting, worker
+from sweepstake.run.check import check_study
+from sweepstake.run.opened import load_results
+from sweepstake.run.run import run_study
+from sweepstake.run.settings import Task
 from sweepstake.run.store import Store
-from sweepstake.run.worker import Task
 from sweepstake.study.study import Study, load_study
 from tests.small import SMALL_TOML, small_study, write_small
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(study: Study, store: Path, **how: Any) -> tuple[str, list[dict[str, Any]]]:
+def run(study: Study, store: Path, **how: Any) -> tuple[str, list[Any]]:
     """The table, and the events of the run."""
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     heard = how.pop("on_event", lambda event: None)
 
-    def hear(event: dict[str, Any]) -> None:
+    def hear(event: Any) -> None:
         events.append(event)
         heard(event)
 
     return to_csv(tidy(run_study(study, store, on_event=hear, **how))), events
 
 
-def kinds(events: list[dict[str, Any]]) -> Counter[str]:
-    return Counter(event["kind"] for event in events)
+def kinds(events: list[Any]) -> Counter[str]:
+    return Counter(event.kind for event in events)
 
 
 def python(code: str, *arguments: object, **how: Any) -> subprocess.Popen[str]:
@@ -115,7 +117,7 @@ from tests.small import small_study
 from sweepstake.run.run import run_study
 seen = []
 run_study(small_study(rounds=12, steps=150, seeds=2, eval_every=10), sys.argv[1], workers=int(sys.argv[2]), on_event=seen.append)
-print(*[event["id"] for event in seen if event["kind"] == "done" and event["computed"]])
+print(*[event.id for event in seen if event.kind == "done" and event.computed])
 """
 
 
@@ -136,9 +138,9 @@ def test_kill_9_of_the_whole_run_then_again_gives_the_same_table_and_no_round_tw
     table, events = run(study, store)
     assert table == long_table
     for event in events:
-        if event["kind"] == "round":
-            assert event["round"] >= before.get(event["id"], 0)
-    assert {e["id"]: e["round"] for e in events if e["kind"] == "resumed" and e["id"] in before} == before
+        if event.kind == "round":
+            assert event.round >= before.get(event.id, 0)
+    assert {e.id: e.round for e in events if e.kind == "resumed" and e.id in before} == before
     assert kinds(events)["round"] == sum(13 - before.get(p.id, 0) for p in study.planned)
 
 
@@ -160,16 +162,16 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
 def test_kill_9_of_one_worker_costs_nothing_but_time(tmp_path: Path, long_table: str):
     killed: list[str] = []
 
-    def kill_once(event: dict[str, Any]) -> None:
-        if event["kind"] == "round" and event["round"] == 3 and not killed:
-            killed.append(event["id"])
-            _kill_worker(event["id"])
+    def kill_once(event: Any) -> None:
+        if event.kind == "round" and event.round == 3 and not killed:
+            killed.append(event.id)
+            _kill_worker(event.id)
 
     table, events = run(small_study(**LONG), tmp_path, on_event=kill_once)
     assert table == long_table
-    died = [event for event in events if event["kind"] == "died"]
-    assert [(event["id"], event["code"], event["again"]) for event in died] == [(killed[0], -9, True)]
-    assert [event["round"] for event in events if event["kind"] == "resumed" and event["id"] == killed[0]][-1] >= 4
+    died = [event for event in events if event.kind == "died"]
+    assert [(event.id, event.code, event.again) for event in died] == [(killed[0], -9, True)]
+    assert [event.round for event in events if event.kind == "resumed" and event.id == killed[0]][-1] >= 4
 
 
 def _kill_worker(id_: str) -> None:
@@ -182,8 +184,8 @@ def test_a_worker_that_always_dies_is_a_recorded_failure_and_the_rest_is_done(tm
     study = small_study(**LONG)
     bad, good = (planned.id for planned in study.planned)
 
-    def kill_always(event: dict[str, Any]) -> None:
-        if event["kind"] == "resumed" and event["id"] == bad:
+    def kill_always(event: Any) -> None:
+        if event.kind == "resumed" and event.id == bad:
             _kill_worker(bad)
 
     _, events = run(study, tmp_path, on_event=kill_always)
@@ -219,7 +221,7 @@ def test_two_runs_on_one_store_compute_each_cell_once_and_agree(tmp_path: Path, 
     table, events = run(study, store, workers=1)  # The first cell is busy there: here the second is computed.
     out, err = other.communicate(timeout=60)
     assert (table, err) == (long_table, "")
-    computed_here = [event["id"] for event in events if event["kind"] == "done" and event["computed"]]
+    computed_here = [event.id for event in events if event.kind == "done" and event.computed]
     assert first in out.split()
     assert sorted(out.split() + computed_here) == sorted([first, second])
 
@@ -467,8 +469,8 @@ class Killed(Exception):
 
 def sit(task: Task, store: Store) -> bool:
     """One sitting of a worker that dies after each round; whether it came to the end."""
-    def tell(kind: str, **_: Any) -> None:
-        if kind == "round":
+    def tell(event: Any) -> None:
+        if event.kind == "round":
             raise Killed
 
     try:
@@ -486,8 +488,8 @@ def transplanted(store: Path) -> tuple[Task, Task]:
 
 def test_a_donor_is_trained_once_however_often_its_cell_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     trained: list[int] = []
-    honest = worker.masks_of
-    monkeypatch.setattr(worker, "masks_of", lambda trainer, donor: trained.append(donor.seed) or honest(trainer, donor))
+    honest = sitting.masks_of
+    monkeypatch.setattr(sitting, "masks_of", lambda trainer, donor: trained.append(donor.seed) or honest(trainer, donor))
     store = Store(tmp_path)
     task, donor = transplanted(tmp_path)
 
@@ -503,6 +505,6 @@ def test_a_donor_whose_own_result_is_in_the_store_is_not_trained_again(tmp_path:
     store = Store(tmp_path)
     task, donor = transplanted(tmp_path)
     worker.compute(donor, store)
-    monkeypatch.setattr(worker, "masks_of", lambda *_: pytest.fail("the donor was trained again"))
+    monkeypatch.setattr(sitting, "masks_of", lambda *_: pytest.fail("the donor was trained again"))
     assert worker.compute(task, store) == "done"
     assert [mask.tolist() for mask in store.masks(task.id)] == [mask.tolist() for mask in store.masks(donor.id)]

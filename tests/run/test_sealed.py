@@ -20,10 +20,11 @@ from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.read.analysis import curves, tidy, to_csv
 from sweepstake.run import worker
-from sweepstake.run.run import damaged, load_results, run_study
+from sweepstake.run.opened import damaged, load_results
+from sweepstake.run.run import run_study
 from sweepstake.run.sealed import Damaged, read
+from sweepstake.run.settings import Task
 from sweepstake.run.store import Store
-from sweepstake.run.worker import Task
 from tests.small import small_study, write_small
 
 ENDED = ["cell.json", "masks.safetensors", "result.json"]
@@ -117,14 +118,14 @@ def test_masks_of_the_same_cell_that_are_not_the_results_are_damage(store: Path,
 def test_a_run_names_what_is_damaged_and_computes_it_again(ran: tuple[Path, str], store: Path):
     flip(folder_of(store) / "masks.safetensors", 12345)
     shutil.copy(folder_of(store) / "result.json", folder_of(store, 1) / "result.json")
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     assert to_csv(tidy(run_study(small_study(), store, workers=1, on_event=events.append))) == ran[1]
-    said = [event for event in events if event["kind"] == "damaged"]
-    assert [event["error"].partition(":")[0] for event in said] == [
+    said = [event for event in events if event.kind == "damaged"]
+    assert [event.error.partition(":")[0] for event in said] == [
         str(folder_of(store) / "masks.safetensors"), str(folder_of(store, 1) / "result.json")]
-    assert {event["then"] for event in said} == {"its cell is computed again"}
+    assert {event.then for event in said} == {"its cell is computed again"}
     assert [Store(store).status(each.id) for each in small_study().planned] == ["done", "done"]
-    assert next(event for event in events if event["kind"] == "plan")["missing"] == 2
+    assert next(event for event in events if event.kind == "plan").missing == 2
 
 
 def test_a_cell_that_is_begun_again_is_no_more_done(store: Path):
@@ -195,14 +196,14 @@ def test_a_store_without_seals_opens_and_reads_the_same_and_nothing_is_computed(
     unseal(store)
     assert to_csv(tidy(load_results(small_study(), store))) == ran[1]
     assert [mask.tolist() for mask in Store(store).masks(folder_of(store).name)] == masks
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     assert to_csv(tidy(run_study(small_study(), store, workers=1, on_event=events.append))) == ran[1]
-    assert [event["kind"] for event in events] == ["plan"]
+    assert [event.kind for event in events] == ["plan"]
 
 
 def test_a_cell_begun_without_seals_goes_on_where_it_was(ran: tuple[Path, str], tmp_path: Path):
-    def stop(event: dict[str, Any]) -> None:
-        if event["kind"] == "round" and event["round"] == 1:
+    def stop(event: Any) -> None:
+        if event.kind == "round" and event.round == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -210,9 +211,9 @@ def test_a_cell_begun_without_seals_goes_on_where_it_was(ran: tuple[Path, str], 
     unseal(tmp_path / "runs")
     first = small_study().planned[0].id
     assert Store(tmp_path / "runs").status(first) == "begun"
-    resumed: list[dict[str, Any]] = []
+    resumed: list[Any] = []
     run_study(small_study(), tmp_path / "runs", stack=1, on_event=resumed.append)
-    assert [event["round"] for event in resumed if event["kind"] == "resumed" and event["id"] == first] == [2]
+    assert [event.round for event in resumed if event.kind == "resumed" and event.id == first] == [2]
 
 
 def test_what_cannot_be_read_of_a_file_without_a_seal_is_named_and_never_an_exception(store: Path):
@@ -266,9 +267,9 @@ def test_a_damaged_marker_is_told_with_what_mends_it(store: Path):
 def test_a_damaged_study_text_is_named_and_written_again(store: Path):
     (text,) = (store / "studies").iterdir()
     flip(text, 17)
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     run_study(small_study(), store, workers=1, on_event=events.append)
-    assert [event["error"] for event in events if event["kind"] == "damaged"] == [
+    assert [event.error for event in events if event.kind == "damaged"] == [
         f"{text}: damaged (its content is not what the hash in its name says)"]
     assert text.read_text() == "# small\n"
 
@@ -315,7 +316,7 @@ def test_a_transplant_takes_no_damaged_masks_and_its_donor_is_trained_again(tmp_
         shutil.copy(tmp_path / "other" / "cells" / other.id / "masks.safetensors", path)
     told: list[str] = []
     assert store.look(path.parent.name).status == "damaged"
-    assert worker.compute(task, store, lambda kind, **said: told.append(said["error"]) if kind == "damaged" else None) == "done"
+    assert worker.compute(task, store, lambda event: told.append(event.error) if event.kind == "damaged" else None) == "done"
     assert masks_in(store, task) == honest
     if whose == "its own result":  # What lies beside the cell itself is told by the run, before the cell is begun.
         assert [each.partition(":")[0] for each in told] == [str(path)]

@@ -12,7 +12,8 @@ import sweepstake as ss
 from sweepstake.base.errors import UserError
 from sweepstake.cli import main
 from sweepstake.read.analysis import tidy, to_csv
-from sweepstake.run.run import load_results, run_study
+from sweepstake.run.opened import load_results
+from sweepstake.run.run import run_study
 from sweepstake.run.search import found_in, propose, settled, worth
 from sweepstake.run.store import Store
 from sweepstake.study.search import Search
@@ -60,18 +61,18 @@ def test_a_trial_is_worth_the_mean_over_its_seeds(whole: tuple[Path, str]):
 
 
 def test_run_again_trains_nothing_and_gives_the_same_table(whole: tuple[Path, str]):
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     assert to_csv(tidy(run_study(searching()[0], whole[0], workers=1, on_event=events.append))) == whole[1]
-    assert [event["missing"] for event in events if event["kind"] == "plan"] == [0]
+    assert [event.missing for event in events if event.kind == "plan"] == [0]
 
 
 def test_a_search_stopped_in_a_batch_goes_on_and_finds_the_same(whole: tuple[Path, str], tmp_path: Path):
     made, search = searching()
     done = 0
 
-    def stop(event: dict[str, Any]) -> None:
+    def stop(event: Any) -> None:
         nonlocal done
-        done += event["kind"] == "done"
+        done += event.kind == "done"
         if done == 6:  # Two cells into the second batch of four.
             raise KeyboardInterrupt
 
@@ -82,7 +83,7 @@ def test_a_search_stopped_in_a_batch_goes_on_and_finds_the_same(whole: tuple[Pat
     assert settled(made, home).searched == {**(settled(made, home).searched or {}), "found": None}
     assert [result["status"] for result in load_results(made, home)] == ["missing", "missing"]
     fresh: list[str] = []
-    again = run_study(made, home.folder, workers=2, on_event=lambda event: fresh.append(event["id"]) if event["kind"] == "began" else None)
+    again = run_study(made, home.folder, workers=2, on_event=lambda event: fresh.append(event.id) if event.kind == "began" else None)
     assert to_csv(tidy(again)) == whole[1]
     assert len(fresh) == 10 + 2 - 6
 
@@ -93,10 +94,10 @@ def test_without_its_account_the_search_is_told_again_from_its_cells(whole: tupl
     kept = home.folder / "searches" / f"{search.id}.json"
     before = json.loads(kept.read_text())
     kept.unlink()
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     run_study(made, home.folder, workers=1, on_event=events.append)
     assert json.loads(kept.read_text()) == before
-    assert {event["missing"] for event in events if event["kind"] == "plan"} == {0}
+    assert {event.missing for event in events if event.kind == "plan"} == {0}
 
 
 def damage(kept: Path, how: str) -> None:
@@ -119,10 +120,10 @@ def test_of_a_damaged_account_the_trials_are_found_again_from_their_cells(whole:
     assert to_csv(tidy(load_results(made, home))) == whole[1]
     with pytest.warns(UserWarning, match="Its trials are found again from their cells"):
         ss.load_results(made, home.folder)
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     assert to_csv(tidy(run_study(made, home.folder, workers=1, on_event=events.append))) == whole[1]
-    assert [event["error"] for event in events if event["kind"] == "damaged"] == [read["damaged"]]
-    assert {event["missing"] for event in events if event["kind"] == "plan"} == {0}
+    assert [event.error for event in events if event.kind == "damaged"] == [read["damaged"]]
+    assert {event.missing for event in events if event.kind == "plan"} == {0}
     assert kept.read_bytes() == before
 
 
@@ -133,10 +134,10 @@ def test_a_damaged_account_and_a_damaged_cell_are_both_told_and_only_the_cell_is
     damage(account, "cut")
     damage(home.folder / "cells" / cell / "result.json", "cut")
     assert len((settled(made, home).searched or {})["trials"]) == 2  # Up to the batch that lacks it.
-    events: list[dict[str, Any]] = []
+    events: list[Any] = []
     run_study(made, home.folder, workers=1, on_event=events.append)
-    assert [event["kind"] for event in events if event["kind"] == "damaged"] == ["damaged"] * 2
-    assert [event["id"] for event in events if event["kind"] == "began"] == [cell]
+    assert [event.kind for event in events if event.kind == "damaged"] == ["damaged"] * 2
+    assert [event.id for event in events if event.kind == "began"] == [cell]
     assert (settled(made, home).searched or {}).get("found")
 
 

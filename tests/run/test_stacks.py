@@ -4,7 +4,7 @@ import pytest
 
 from sweepstake.base.errors import UserError
 from sweepstake.engine.numerics import VERSIONS
-from sweepstake.run import stacks
+from sweepstake.run.executors import stacked
 from sweepstake.run.run import run_study
 from sweepstake.run.store import Store
 from tests.small import small_study
@@ -29,7 +29,7 @@ def test_a_stack_that_stops_goes_on_at_the_last_finished_round(tmp_path):
     study, heard = small_study(), []
 
     def stop_after_three(event):
-        heard.append(event["kind"])
+        heard.append(event.kind)
         if heard.count("round") == 3:
             raise KeyboardInterrupt
 
@@ -38,7 +38,7 @@ def test_a_stack_that_stops_goes_on_at_the_last_finished_round(tmp_path):
     assert [Store(tmp_path / "a").rounds_done(p.id) for p in study.planned] == [2, 1]
 
     again: list[str] = []
-    found = run_study(study, tmp_path / "a", stack=2, on_event=lambda event: again.append(event["kind"]))
+    found = run_study(study, tmp_path / "a", stack=2, on_event=lambda event: again.append(event.kind))
     assert again.count("round") == 3
     assert kept(found) == kept(run_study(study, tmp_path / "b", stack=2))
 
@@ -48,7 +48,7 @@ def test_a_cell_resumed_under_another_numerics_names_both(tmp_path, monkeypatch,
     study, heard = small_study(seeds=1), []
 
     def stop_after_a_round(event):
-        heard.append(event["kind"])
+        heard.append(event.kind)
         if heard.count("round") == 1:
             raise KeyboardInterrupt
 
@@ -76,7 +76,7 @@ def test_what_breaks_the_program_fails_its_cells_with_a_traceback(tmp_path, monk
     def broken(*_):
         raise RuntimeError("the card fell off")
 
-    monkeypatch.setattr(stacks, "run_stack", broken)
+    monkeypatch.setattr(stacked, "run_stack", broken)
     found = run_study(small_study(), tmp_path / "a", stack=2)
 
     assert [cell["error"] for cell in found] == ["RuntimeError: the card fell off"] * 2
@@ -136,12 +136,13 @@ def test_a_piece_that_fails_one_cell_leaves_its_neighbours_done(tmp_path, monkey
 
 
 def test_a_donor_of_the_study_is_there_before_those_who_take_its_masks_and_is_not_trained_again(tmp_path, monkeypatch):
-    from sweepstake.run import worker
+
+    from sweepstake.run import sitting
 
     study = small_study(case=[{"label": "given", "init": "kaiming_normal", "control": "transplant", "donor": {"init": "xavier_normal"}},
                               {"label": "own", "init": "xavier_normal"}])
     assert [p.cell.control for p in study.planned] == ["transplant", "transplant", "none", "none"]
-    monkeypatch.setattr(worker, "masks_of", lambda *_: pytest.fail("the donor was trained again"))
+    monkeypatch.setattr(sitting, "masks_of", lambda *_: pytest.fail("the donor was trained again"))
     found = run_study(study, tmp_path / "a", stack=4)
 
     assert [cell["status"] for cell in found] == ["done"] * 4

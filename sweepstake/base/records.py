@@ -1,0 +1,28 @@
+"""What is read of a cell, before it trains and after."""
+
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of a cell before it trains: its weights, those never pruned, and what each round keeps, if known."""
+
+    weights: int
+    unpruned: dict[str, dict[str, Any]]
+    kept: list[float] | None
+
+
+class Result(TypedDict):
+    """A planned cell as a store holds it; a cell that is not whole has no rounds."""
+
+    id: str
+    cell: dict[str, Any]
+    labels: dict[str, str]
+    seed: int
+    status: str
+    """done, diverged, failed, damaged or missing."""
+    rounds: list[dict[str, Any]]
+    """A record a round: counts, losses and accuracies, the curve, seconds, proofs."""
+    error: str | None
+    provenance: dict[str, Any]

@@ -1,0 +1,208 @@
+"""The commands, a function each: it calls what does the work, tells people what came out, and returns the exit code."""
+
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Unpack
+
+from sweepstake.base.errors import UserError, unknown
+from sweepstake.base.events import Event, Foreseen
+from sweepstake.base.text import visible
+from sweepstake.base.values import shown
+from sweepstake.pieces import REGISTRIES, load_plugin
+from sweepstake.read import terminal
+from sweepstake.read.ahead import heed
+from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
+from sweepstake.read.publish import publish as write_publication
+from sweepstake.read.report import folder_name, write_report
+from sweepstake.run.data import data_directories, data_status, fetched_data
+from sweepstake.run.fetch import fetch
+from sweepstake.run.files import write_text
+from sweepstake.run.kin import nothing
+from sweepstake.run.opened import Opened, open_if_there, open_study
+from sweepstake.run.progress import Downloads, Terminal, display
+from sweepstake.run.run import compute
+from sweepstake.run.settings import Asked, Settings
+from sweepstake.study.study import Study, load_study
+
+
+def run(study: str, overrides: Sequence[str] = (), quick: bool = False, *, out: str | None = None,
+        **asked: Unpack[Asked]) -> int:
+    """Compute what a study lacks, then write its report."""
+    return _run(_load(study, overrides, quick), out, asked)
+
+
+def demo(out: str | None = None, **asked: Unpack[Asked]) -> int:
+    """Run the study that needs nothing but the package."""
+    return _run(load_study("demo"), out, asked)
+
+
+def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
+         data: str | None = None, workers: int | None = None, cells: bool = False) -> int:
+    """Print a study's cells and stacks, and what it will cost."""
+    from sweepstake.run.check import check_study  # With PyTorch, which commands that only read do without.
+    from sweepstake.run.estimate import estimate
+
+    planned, console = _load(study, overrides, quick), Terminal()
+    opened = open_if_there(planned, store)
+    planned = opened.study if opened else planned
+    settings = Settings.of(planned, store=store, workers=workers)
+    foreseen = check_study(planned, list(planned.planned), data_directories(data) if data else None)
+    terminal.tell_outline(planned, foreseen, heed(planned, foreseen), console)
+    terminal.tell_cost(estimate(planned, settings.workers, opened and opened.store), settings, console)
+    if cells:
+        for each in planned.planned:
+            labels = [f"{key}={label}" for key, label in each.labels.items()]
+            print(each.id, f"seed={each.cell.seed}", *labels, sep="\t")
+    return 0
+
+
+def status(study: str, overrides: Sequence[str] = (), quick: bool = False, store: str | None = None) -> int:
+    """Say which cells of a study are done, begun, failed or missing."""
+    opened, console = open_study(_load(study, overrides, quick), store), Terminal()
+    counts = Counter(each.status for each in opened.kept.values())
+    for word in ("done", "diverged", "damaged", "begun", "failed", "missing"):
+        if counts[word]:
+            print(f"{word}\t{counts[word]}")
+    terminal.tell_begun(opened, console)
+    terminal.tell_search(opened.study, console)
+    terminal.tell_other_text(opened, console)
+    terminal.tell_damaged(opened, console)
+    terminal.tell_failed(opened, console)
+    return 0
+
+
+def report(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
+           out: str | None = None) -> int:
+    """Write the report of what is there."""
+    return _report(open_study(_load(study, overrides, quick), store), out, Terminal())
+
+
+def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
+            form: str = "csv", out: str | None = None, timing: bool = False) -> int:
+    """Print the tidy table."""
+    opened, console = open_study(_load(study, overrides, quick), store), Terminal()
+    terminal.tell_damaged(opened, console)
+    terminal.tell_origins(opened, console)
+    terminal.tell_other_text(opened, console)
+    rows = tidy(opened.results, timing=timing)
+    if not rows:
+        print(nothing(opened.study, opened.store), file=sys.stderr)
+        return 3
+    if form == "parquet":
+        if not out:
+            raise UserError("--format parquet: is not text. Say where with --out FILE.")
+        to_parquet(rows, Path(out))
+        return 0
+    text = to_csv(rows) if form == "csv" else to_json(rows)
+    if out:
+        write_text(Path(out), text)
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
+            out: str | None = None, partial: bool = False) -> int:
+    """Write a study's table, figures, verdicts and provenance as files to keep."""
+    opened, console = open_study(_load(study, overrides, quick), store), Terminal()
+    terminal.tell_damaged(opened, console)
+    folder = Path(out or "results") / folder_name(opened.study)
+    folder = write_publication(opened.study, opened.results, folder, partial=partial)
+    terminal.tell_origins(opened, console)
+    print(folder)
+    return 0
+
+
+def pieces(open_set: str | None = None, plugins: Sequence[str] = ()) -> int:
+    """List what a study can name, with options and sources."""
+    paths = [Path(path) for path in plugins]
+    _tell_plugins(paths)
+    for path in paths:
+        load_plugin(path)
+    if open_set and open_set not in REGISTRIES:
+        then = "`sweepstake pieces` lists all."
+        raise UserError(unknown(f"pieces {open_set}", "open set", open_set, REGISTRIES, then))
+    for name, registry in REGISTRIES.items():
+        if open_set in (None, name):
+            print(f"{name}:")
+            for each, piece in sorted(registry.pieces.items()):
+                options = ", ".join(f"{key} = {'(required)' if option.required else shown(option.default)}"
+                                    for key, option in piece.options.items())
+                names = ", ".join((each, *piece.aliases))
+                print(visible(f"  {names}{f'  [{options}]' if options else ''}\n      {piece.claim}"))
+            if open_set:
+                print("takes by name:", *(f"  {key}: {says}" for key, says in registry.offers.items()), sep="\n")
+    return 0
+
+
+def data(action: str | None = None, name: str | None = None, data: str | None = None,
+         mirrors: Sequence[str] = ()) -> int:
+    """Say which data sets are here, or fetch one."""
+    if action == "fetch":
+        if not name:
+            raise UserError("data fetch: say which, as in `sweepstake data fetch mnist`. "
+                            "`sweepstake data` lists them.")
+        with Downloads(Terminal()) as bars:
+            paths = fetch(name, Path(data) if data else fetched_data(), list(mirrors) or None, bars)
+        print(*paths, sep="\n")
+        return 0
+    directories = data_directories(data)
+    for row in data_status(directories):
+        print(row.name, row.state, row.where or row.how, f"{row.size / 1e6:.1f} MB" if row.size else "", sep="\t")
+    Terminal().print("looked in: " + ", ".join(map(str, directories)), style="dim")
+    return 0
+
+
+def _run(study: Study, out: str | None, asked: Asked) -> int:
+    settings, console = Settings.of(study, **asked), Terminal()
+    terminal.tell_changes(study, console)
+    if there := open_if_there(study, settings.store):
+        terminal.tell_other_text(there, console)
+    progress = display(console)
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Foreseen):
+            for line in heed(study, event.cells):
+                console.print(line, style="yellow")
+        progress(event)
+
+    try:
+        with progress:
+            opened = compute(study, settings, on_event)
+    except KeyboardInterrupt:
+        terminal.tell_stopped(open_study(study, settings.store), sys.argv[1:], console)
+        return 130
+    return _report(opened, out, console, ran=True)
+
+
+def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = False) -> int:
+    """The table and the verdicts to people, the report to a file, its path to stdout; after a run nothing may miss."""
+    statuses = Counter(result["status"] for result in opened.results)
+    whole = any(result["rounds"] for result in opened.results)
+    bad = bool(statuses["failed"] or statuses["damaged"])
+    terminal.tell_results(opened, console, ran=ran)
+    if not whole:
+        console.print("Nothing is finished yet, so there is no report." if ran or bad
+                      else nothing(opened.study, opened.store))
+        return 1 if ran or bad else 3
+    page = write_report(opened.study, opened.results, out)
+    console.print("report:", end=" ")
+    console.file.flush()
+    print(page, flush=True)
+    return int(bad or statuses["diverged"] == len(opened.results) or (ran and statuses["missing"] > 0))
+
+
+def _load(study: str, overrides: Sequence[str], quick: bool) -> Study:
+    return load_study(study, overrides=overrides, quick=quick, before_plugins=_tell_plugins)
+
+
+def _tell_plugins(paths: Sequence[Path]) -> None:
+    """Said before any of it runs: whose code that is, somebody must have looked."""
+    files = [path for path in paths if path.is_file()]
+    named = [f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})" for path in files]
+    if named:
+        Terminal().print(f"Plug-ins are Python code that runs with your rights: {', '.join(named)}. Use only those that you "
+                         "have read, or whose author you trust.", style="dim", soft_wrap=True)

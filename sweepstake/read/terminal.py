@@ -1,0 +1,165 @@
+"""What people are told of a study in a terminal, line by line."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from sweepstake.base.records import Outlook
+from sweepstake.pieces import told
+from sweepstake.read import counted
+from sweepstake.read.analysis import tidy
+from sweepstake.read.claims import sentence, verdicts
+from sweepstake.read.origins import warnings
+from sweepstake.read.report import terminal_table
+from sweepstake.run.kin import other_text
+from sweepstake.run.opened import Opened, damaged
+from sweepstake.run.progress import Terminal, clock
+from sweepstake.run.settings import Settings
+from sweepstake.study.plan import stack_cells
+from sweepstake.study.search import in_words
+from sweepstake.study.study import Study
+
+if TYPE_CHECKING:
+    from sweepstake.run.estimate import Estimate
+
+SHOWN = 5
+"""Failed cells that are named."""
+
+
+# Before a run
+
+def tell_outline(study: Study, foreseen: Mapping[str, Outlook], warned: Sequence[str], console: Terminal) -> None:
+    """The study's title, its axes, its stacks and its search; of what a kept fraction is, where that is foreseen."""
+    console.print(study.title, style="bold")
+    for line in warned:
+        console.print(line, style="yellow")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for axis, labels in study.axes.items():
+        table.add_row(axis, ", ".join(labels))
+    table.add_row("seeds", ", ".join(map(str, study.seeds)))
+    console.print(table)
+    for number, stack in enumerate(stack_cells(study.planned), 1):
+        cell = stack.planned[0].cell
+        long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
+        model = told("model", cell.model)
+        console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {model} on {cell.dataset.name}, "
+                      f"{_count(cell.rounds, 'round')} after the first, {long} each")
+        known = [foreseen[each.id] for each in stack.planned if each.id in foreseen]
+        for line in dict.fromkeys(counted.told((each.weights, each.unpruned)) for each in known):
+            console.print(f"  kept fractions are {line}")
+    if study.search:
+        spec = study.search.spec
+        so_far = in_words(study.searched) if study.searched else "not begun."
+        console.print(f"search: {spec.trials} trials of {_count(len(spec.seeds), 'seed')} each, "
+                      f"for {spec.field} \"{spec.name}\"; {so_far}")
+
+
+def tell_cost(cost: "Estimate", settings: Settings, console: Terminal) -> None:
+    """How much there is to do, and for how long."""
+    console.print(f"{_count(cost.cells, 'cell')} in {_count(cost.stacks, 'stack')}; "
+                  f"{cost.cells - cost.missing} are in {settings.store} already.")
+    if cost.seconds is None:
+        console.print(f"No estimate: {cost.how}.")
+    elif cost.missing:
+        console.print(f"About {clock(cost.seconds)} on {_count(settings.workers, 'worker')} "
+                      f"({cost.steps:,} steps; {cost.how}) and {(cost.bytes or 0) / 1e6:.1f} MB of disk.")
+
+
+def tell_changes(study: Study, console: Terminal) -> None:
+    """That the study is not as it is written."""
+    changes = [*(["--quick"] if study.quick else []), *(f"--set {each}" for each in study.overrides)]
+    if changes:
+        console.print(f"{study.name}: not the study as written, but with {' and '.join(changes)}.", style="yellow")
+
+
+# What is there
+
+def tell_results(opened: Opened, console: Terminal, *, ran: bool) -> None:
+    """The table and the verdicts, then all that is wrong with what they are of."""
+    study, results = opened.study, opened.results
+    rows = tidy(results)
+    if rows:
+        console.print(terminal_table(study, rows))
+        for line in counted.lines(results, list(study.axes), every=False):
+            console.print(line)
+        for verdict in verdicts(study, results):
+            colour = {"supported": "green", "contradicted": "red"}.get(verdict.verdict, "yellow")
+            console.print(f"{verdict.verdict:>12}", style=colour, end="  ")
+            console.print(f"{sentence(verdict)}  ({verdict.reason})")
+    tell_search(study, console)
+    tell_origins(opened, console)
+    tell_damaged(opened, console)
+    tell_failed(opened, console)
+    missing = sum(result["status"] == "missing" for result in results)
+    if missing and (rows or ran):
+        then = "was it removed meanwhile? The same command computes them" if ran else "`sweepstake run` computes them"
+        console.print(f"{missing} of {len(results)} cells are missing from {opened.store.folder}; {then}.",
+                      style="yellow", soft_wrap=True)
+    if all(result["status"] == "diverged" for result in results):
+        console.print("Every cell diverged: a loss or weights are not numbers. Lower lr, or look at the curves in the "
+                      "report.", style="yellow", soft_wrap=True)
+    tell_other_text(opened, console)
+
+
+def tell_stopped(opened: Opened, arguments: Sequence[str], console: Terminal) -> None:
+    """What is kept after Ctrl-C, and how to go on."""
+    tell_search(opened.study, console)
+    kept = opened.kept.values()
+    begun = [each.rounds_done for each in kept if each.status == "begun"]
+    whole = sum(each.status in ("done", "diverged") for each in kept)
+    more = f", and {sum(begun)} finished rounds of {len(begun)} more" if begun else ""
+    console.print(f"stopped. Kept in {opened.store.folder}: {whole} of {len(kept)} cells whole{more}.")
+    console.print(f"Go on with: sweepstake {shlex.join(arguments)}", soft_wrap=True)
+
+
+def tell_begun(opened: Opened, console: Terminal) -> None:
+    """How far each begun cell is."""
+    for planned in opened.study.planned:
+        kept = opened.kept[planned.id]
+        if kept.status == "begun":
+            console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
+                          f"{kept.rounds_done} of {planned.cell.rounds + 1} rounds")
+
+
+def tell_search(study: Study, console: Terminal) -> None:
+    """What a search has found, or how far it is."""
+    if study.searched:
+        console.print(f"search: {in_words(study.searched)}", soft_wrap=True)
+
+
+def tell_origins(opened: Opened, console: Terminal) -> None:
+    """That the numbers are of several numerics or builds, where they are."""
+    for line in warnings(opened.results):
+        console.print(line, style="yellow", soft_wrap=True)
+
+
+def tell_other_text(opened: Opened, console: Terminal) -> None:
+    """What is missing only because a plug-in's text has changed."""
+    if line := other_text(opened.study, opened.store):
+        console.print(line, style="yellow")
+
+
+def tell_damaged(opened: Opened, console: Terminal) -> None:
+    """Every damaged file."""
+    for line in damaged(opened.study, opened.results):
+        console.print(line, style="yellow", soft_wrap=True)
+
+
+def tell_failed(opened: Opened, console: Terminal) -> None:
+    """The first failed cells, and where the rest of it is told."""
+    failed = [result for result in opened.results if result["status"] == "failed"]
+    for each in failed[:SHOWN]:
+        label = ", ".join([*each["labels"].values(), f"seed {each['seed']}"])
+        console.print(f"failed: {label} ({each['id']}): {(each['error'] or '').splitlines()[0]}", style="red")
+    if len(failed) > SHOWN:
+        console.print(f"... and {len(failed) - SHOWN} more.", style="red")
+    if failed:
+        where, several = opened.store.folder / "cells" / failed[0]["id"] / "failure.json", len(failed) > 1
+        console.print(f"The whole story: {where}{' and its neighbours' if several else ''}. "
+                      f"`sweepstake run ... --retry` computes {'them' if several else 'it'} again.", soft_wrap=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -1,0 +1,83 @@
+"""A study opened in a store: with what its search has found there, and what is there of each cell. Computes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from sweepstake.base.records import Result
+from sweepstake.run.search import settled
+from sweepstake.run.store import MARKER, Kept, Store
+from sweepstake.study.study import Planned, Study
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The study, its search settled, and its store; `open_study` makes one."""
+
+    study: Study
+    store: Store
+
+    @cached_property
+    def kept(self) -> dict[str, Kept]:
+        """All there is of each cell, by id: every file read and proven once."""
+        return {each.id: self.store.look(each.id) for each in self.study.planned}
+
+    @cached_property
+    def results(self) -> list[Result]:
+        """A result a planned cell, in the study's order."""
+        return [_result(planned, self.kept[planned.id]) for planned in self.study.planned]
+
+
+def open_study(study: Study, store: str | Path | Store | None = None) -> Opened:
+    """What a store (else the study's own, else `runs`) holds of a study."""
+    home = store if isinstance(store, Store) else Store(study.store_folder(store), create=False)
+    return Opened(settled(study, home), home)
+
+
+def open_if_there(study: Study, store: str | Path | None = None) -> Opened | None:
+    """The study opened, or None where its store is not made yet."""
+    folder = study.store_folder(store)
+    return open_study(study, folder) if (folder / MARKER).exists() else None
+
+
+def load_results(study: Study, store: str | Path | Store | None = None, *, begun: bool = False) -> list[Result]:
+    """A result a planned cell, as a store holds it.
+
+    With `begun` a begun cell is told as one, with the rounds that it has finished; otherwise it is missing.
+    """
+    opened = open_study(study, store)
+    return [_with_rounds(opened.store, each) if begun and opened.kept[each["id"]].status == "begun" else each
+            for each in opened.results]
+
+
+def _with_rounds(store: Store, missing: Result) -> Result:
+    """A begun cell's result so far; still missing where another process ends or begins it anew meanwhile."""
+    state = store.load_state(missing["id"])
+    return {**missing, "status": "begun", "rounds": state[0]} if state else missing
+
+
+def _result(planned: Planned, kept: Kept) -> Result:
+    found, error = kept.result, "\n".join(map(str, kept.damage)) or (kept.failure or {}).get("error")
+    return {
+        "id": planned.id,
+        "cell": msgspec.to_builtins(planned.cell),
+        "labels": planned.labels,
+        "seed": planned.cell.seed,
+        "status": "missing" if kept.status == "begun" else kept.status,
+        "rounds": found["rounds"] if found else [],
+        "error": None if found else error,
+        "provenance": found["provenance"] if found else {},
+    }
+
+
+def damaged(study: Study, results: Sequence[Result]) -> list[str]:
+    """Every damaged file of a study, a line each: whose it is, and what to do."""
+    again = "It is not read; `sweepstake run` computes its cell again."
+    errors = [each["error"] or "" for each in results if each["status"] == "damaged"]
+    lines = [f"{file}. {again}" for error in errors for file in error.splitlines()]
+    if searched := (study.searched or {}).get("damaged"):
+        lines.append(f"{searched}. Its trials are found again from their cells; `sweepstake run` writes it again.")
+    return lines

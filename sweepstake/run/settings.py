@@ -1,0 +1,98 @@
+"""Where a study's files lie and how its cells run: nothing here changes a number, and nothing here is part of an id."""
+
+import os
+from pathlib import Path
+from typing import Self, TypedDict, Unpack
+
+from msgspec import Struct
+
+from sweepstake.base.cell import Cell
+from sweepstake.base.errors import UserError
+from sweepstake.run.data import data_directories
+from sweepstake.study.study import Study
+
+DEVICES = ("cpu", "cuda")
+ENGINES = ("fast", "reference")
+
+
+class Asked(TypedDict, total=False):
+    """What a caller may ask for. What is left out, or None, is as the study's `[machine]` says, or else the default."""
+
+    store: str | Path | None
+    data: str | Path | None
+    workers: int | None
+    device: str | None
+    stack: int | None
+    engine: str | None
+    retry: bool
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All of it, settled and checked."""
+
+    store: Path
+    data: str | Path | None
+    """The folder to look in first."""
+    workers: int
+    device: str
+    stack: int | None
+    """Cells side by side; None for as many as fit on a card, and on the CPU for a process a cell."""
+    engine: str
+    timeout_seconds: float | None
+    """For a cell in a process."""
+    retry: bool
+    """Whether failed cells are computed again."""
+
+    @classmethod
+    def of(cls, study: Study, **asked: Unpack[Asked]) -> Self:
+        """What the caller asks for, or else the study's `[machine]`, or else the default."""
+        machine, workers, stack = study.machine, asked.get("workers"), asked.get("stack")
+        for name, count in (("workers", workers), ("stack", stack)):
+            if count is not None and count < 1:
+                raise UserError(f"--{name} {count}: at least 1.")
+        for name, choices in (("device", DEVICES), ("engine", ENGINES)):
+            if (choice := asked.get(name)) not in (None, *choices):
+                raise UserError(f"--{name} {choice}: say {' or '.join(choices)}.")
+        return cls(
+            store=study.store_folder(asked.get("store")),
+            data=asked.get("data") or machine.data,
+            workers=workers or machine.workers or _cores(),
+            device=asked.get("device") or machine.device or "cpu",
+            stack=stack or machine.stack,
+            engine=asked.get("engine") or machine.engine or "fast",
+            timeout_seconds=machine.timeout_minutes and machine.timeout_minutes * 60,
+            retry=asked.get("retry", False),
+        )
+
+    @property
+    def directories(self) -> list[Path]:
+        """Where data sets are looked for."""
+        return data_directories(self.data)
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether cells train in stacks, not one a process."""
+        return self.device != "cpu" or self.stack is not None
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The statuses of cells that are computed."""
+        return ("missing", "begun", "damaged", *(["failed"] if self.retry else []))
+
+
+class Task(Struct, frozen=True):
+    """A cell to compute, and all that a process needs to know for it."""
+
+    id: str
+    cell: Cell
+    store: str
+    data: list[str]
+    plugins: list[str]
+    study: str
+    text: str
+    engine: str = "fast"
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,134 @@
+"""A cell at work, however it is computed: opened in the store, each round put there, and its end; each step told."""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor
+
+from sweepstake.base import events
+from sweepstake.base.cell import Cell
+from sweepstake.base.errors import BrokenControl, UserError
+from sweepstake.base.events import OnEvent
+from sweepstake.engine.images import Images, prepare
+from sweepstake.engine.rounds import OfATrainer, State, masks_of
+from sweepstake.engine.train import Trainer, Watch
+from sweepstake.pieces import cell_id
+from sweepstake.pieces.donors import donor_of
+from sweepstake.run import provenance
+from sweepstake.run.data import decoded_cache, load_data
+from sweepstake.run.journal import Journal, whole
+from sweepstake.run.settings import Task
+from sweepstake.run.store import Store
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the cells that train together share."""
+
+    store: Store
+    on_event: OnEvent
+    trainer: OfATrainer
+    """Any trainer of their network."""
+    trainer_of: Callable[[Cell], Trainer]
+    """What trains a donor."""
+    engine: Mapping[str, str]
+    """What computes them, for the provenance."""
+    began: float
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """One cell from its last finished round on."""
+
+    task: Task
+    bench: Bench
+    journal: Journal
+    donor_masks: dict[int, Tensor] | None
+    """Of a transplant, a mask a round."""
+
+    @classmethod
+    def open(cls, task: Task, bench: Bench) -> Self:
+        """Begin, or go on; a donor is trained here where the store lacks its masks."""
+        trainer, size = bench.trainer, bench.trainer.net.size
+        bench.store.begin(task.id, task.cell)
+        packed = _donor_masks(task, bench)
+        sitting = cls(task, bench, Journal.open(bench.store, task.id, task.cell, trainer, packed), whole(packed, size))
+        bench.on_event(events.Resumed(task.id, sitting.state.round))
+        return sitting
+
+    @property
+    def state(self) -> State:
+        """Where its next round begins."""
+        return self.journal.state
+
+    def add(self, record: dict[str, Any], following: State) -> None:
+        """A finished round."""
+        self.journal.add(record, following, self.bench.seconds)
+        self.bench.on_event(events.Round(self.task.id, record["round"]))
+
+    def finish(self) -> str:
+        """The cell is done, or diverged: its status."""
+        made = provenance_of(self.task, self.journal.spent + self.bench.seconds, self.bench.trainer.images)
+        status = self.journal.finish(self.bench.trainer.net.size, {**made, **self.bench.engine})
+        self.bench.on_event(events.Done(self.task.id, status))
+        return status
+
+    def fail(self, error: Exception) -> None:
+        """The cell has failed."""
+        fail(self.task, error, self.bench.store, self.bench.seconds, self.bench.on_event)
+
+
+def fail(task: Task, error: Exception, store: Store, seconds: float, on_event: OnEvent) -> None:
+    """A cell has failed, opened or not: its traceback is kept."""
+    trace = "".join(traceback.format_exception(error))
+    store.fail(task.id, said_of(error), trace, provenance_of(task, seconds))
+    on_event(events.Failed(task.id, said_of(error)))
+
+
+def said_of(error: Exception) -> str:
+    """A failure in one phrase: a broken control by its name, a mistake in its own words, anything else by its type."""
+    if isinstance(error, BrokenControl):
+        return f"broken control: {error}"
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def images_of(task: Task) -> Images:
+    return prepare(task.cell, load_data(task.cell.dataset, [Path(folder) for folder in task.data], decoded_cache()))
+
+
+def watch_with(on_event: OnEvent) -> Watch:
+    """What a trainer calls at each point of a learning curve."""
+    return lambda id_, round_, step, steps: on_event(events.Step(id_, round_, step / max(steps, 1)))
+
+
+def provenance_of(task: Task, seconds: float, images: Images | None = None) -> dict[str, Any]:
+    scaling = {"shift": images.shift.flatten().tolist(), "scale": images.scale.flatten().tolist(),
+               "train": len(images.train.y), "test": len(images.test.y)} if images is not None else {}
+    return {
+        "study": task.study,
+        "study_text": task.text,
+        "seconds": seconds,
+        "finished": provenance.now(),
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+        "plugins": provenance.file_hashes(task.plugins),
+        "images": scaling,
+    }
+
+
+def _donor_masks(task: Task, bench: Bench) -> dict[int, Tensor] | None:
+    """What a transplant takes, packed: its donor is trained once at most, however often the cell is resumed."""
+    if task.cell.control != "transplant":
+        return None
+    donor = donor_of(task.cell)
+    return bench.store.donor_masks(
+        task.id, cell_id(donor), bench.trainer.net.size, lambda: masks_of(bench.trainer_of(donor), donor),
+        lambda damage: bench.on_event(events.Damaged(str(damage), "the donor's masks are not taken from it", task.id)))
