@@ -1,4 +1,4 @@
-"""Open sets of objects: the tests of a claim, the kinds of a figure. Built-ins and a plug-in file use the same decorator.
+"""Open sets of objects: the tests of a claim, the kinds of a figure. Built-ins and plug-ins use the same decorator.
 
     @claim_test("better")
     class Better(LevelTest):
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from sweepstake.base.errors import UserError, one_of
 
@@ -45,10 +45,11 @@ class Named(Generic[One]):
             if not class_.__module__.startswith(self.home):
                 import_module(self.home)  # Ours first: their names are taken.
             if name in self.objects:
-                raise UserError(f"{where}: that name is taken by {type(self.objects[name]).__module__}. Choose another.")
+                taken = type(self.objects[name]).__module__
+                raise UserError(f"{where}: that name is taken by {taken}. Choose another.")
             if not class_.__doc__ or not getattr(class_, "says", ""):
-                raise UserError(f"{where}: has no docstring or no `says`. Say what it does and who proposed it in the first, "
-                                "what a study's author must know in the second.")
+                raise UserError(f"{where}: has no docstring or no `says`. Say what it does and who proposed it "
+                                "in the first, what a study's author must know in the second.")
             made: One = class_()
             made.name = name
             self.objects[name] = made
@@ -93,7 +94,8 @@ class Named(Generic[One]):
         except Exception as error:
             if isinstance(error, UserError) or type(one).__module__.startswith(self.home):
                 raise
-            lines: list[Any] = [each.lineno for each in extract_tb(error.__traceback__) if each.filename == self.files[one.name]]
-            line = f"{Path(self.files[one.name]).name}:{lines[-1]}" if lines else Path(self.files[one.name]).name
-            raise UserError(f'{self.set} = "{one.name}" ({line}) raised {type(error).__name__}: {error}. '
+            file = self.files[one.name]
+            lines = [each.lineno for each in extract_tb(error.__traceback__) if each.filename == file]
+            place = Path(file).name + (f":{lines[-1]}" if lines else "")
+            raise UserError(f'{self.set} = "{one.name}" ({place}) raised {type(error).__name__}: {error}. '
                             "Mend the plug-in.") from error

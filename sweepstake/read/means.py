@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Numbers(NamedTuple):
-    """The table of means: `columns` are kept fractions, or rounds where groups share few kept fractions; a row a group."""
+    """The table of means: `columns` are kept fractions, or rounds where groups share few of them; a row a group."""
 
     by_round: bool
     columns: list[float]
@@ -26,8 +26,8 @@ class Numbers(NamedTuple):
         spread: Iterable[float] = []
         if len(must) < most:
             last = len(self.columns) - 1
-            spread = (self.columns if last < room else [self.columns[round(last * place / (room - 1))] for place in range(room)]) \
-                if self.by_round else analysis.levels(self.columns, room)
+            places = range(last + 1) if last < room else [round(last * place / (room - 1)) for place in range(room)]
+            spread = [self.columns[place] for place in places] if self.by_round else analysis.levels(self.columns, room)
         return [column for column in self.columns if column in {*must, *spread}]
 
     def head(self, column: float) -> str:
@@ -40,12 +40,13 @@ class Numbers(NamedTuple):
 
 
 def _numbers(study: StudyLike, rows: Sequence[Row], metric: str) -> Numbers:
-    """Each group (a setting of all axes) at each kept level it was measured at; by round, if no group has two thirds of the levels."""
+    """Each group (a setting of all axes) at each kept level; by round, if no group has two thirds of the levels."""
     axes, by_group = list(study.axes), dict[str, list[Row]]()
     for one in analysis.summarise(rows, axes, metric):
         by_group.setdefault(", ".join(str(one[axis]) for axis in axes) or study.name, []).append(one)
     levels = analysis.levels((one["kept_fraction"] for members in by_group.values() for one in members), len(rows))
-    at = {group: {min(level for level in levels if level >= one["kept_fraction"]): one for one in members if one["kept_fraction"] > 0}
+    at = {group: {min(level for level in levels if level >= one["kept_fraction"]): one
+                  for one in members if one["kept_fraction"] > 0}
           for group, members in by_group.items()}
     one_each = all(len(at[group]) == len(members) for group, members in by_group.items())
     if one_each and 3 * max(map(len, at.values()), default=0) >= 2 * len(levels):
@@ -64,18 +65,21 @@ def table(study: StudyLike, rows: Sequence[Row]) -> dict[str, Any]:
     metric = _metric(study)
     numbers = _numbers(study, rows, metric)
     shown = numbers.shown(7)
-    cells = [(group, [_cell(at.get(column), metric, 2, numbers.by_round) for column in shown]) for group, at in numbers.groups.items()]
+    cells = [(group, [_cell(at.get(column), metric, 2, numbers.by_round) for column in shown])
+             for group, at in numbers.groups.items()]
     return {"metric": metric_told(metric), "columns": [numbers.head(column) for column in shown], "groups": cells,
             "by_round": numbers.by_round, "skipped": numbers.skipped(shown), "axes": ", ".join(study.axes) or "study"}
 
 
 def _cell(one: Row | None, metric: str, digits: int, by_round: bool) -> dict[str, Any]:
     kept = figures.percent(100 * one["kept_fraction"]) if one and by_round else ""
+    note = f"{one['diverged']} diverged" if one and one["diverged"] else ""
     if one is None or one["mean"] is None:
-        return {"kept": kept, "mean": "–", "std": "", "note": f"{one['diverged']} diverged" if one and one["diverged"] else ""}
-    scale, style = (100, f".{digits}f") if metric.endswith("accuracy") else (1, f".{digits + 2}g" if one["mean"] < 1000 else ",.0f")
+        return {"kept": kept, "mean": "–", "std": "", "note": note}
+    scale, style = 1, f".{digits + 2}g" if one["mean"] < 1000 else ",.0f"
+    if metric.endswith("accuracy"):
+        scale, style = 100, f".{digits}f"
     std = "" if one["std"] is None else f"± {one['std'] * scale:{style}}"
-    note = f"{one['diverged']} diverged" if one["diverged"] else ""
     return {"kept": kept, "mean": f"{one['mean'] * scale:{style}}", "std": std, "note": note}
 
 
@@ -91,14 +95,15 @@ def terminal_table(study: StudyLike, rows: Sequence[Row], width: int = 80) -> "T
 
     metric, axes = _metric(study), ", ".join(study.axes) or "study"
     numbers = _numbers(study, rows, metric)
-    told = {group: {column: _in_short(one, metric, numbers.by_round) for column, one in at.items()} for group, at in numbers.groups.items()}
+    told = {group: {column: _in_short(one, metric, numbers.by_round) for column, one in at.items()}
+            for group, at in numbers.groups.items()}
     lines = [line for at in told.values() for text in at.values() for line in text.split("\n")]
     widest = max(map(len, [*lines, *map(numbers.head, numbers.columns)]), default=1)
     longest = min(28, max(map(len, [*told, axes])))
     shown = numbers.shown(max(1, (width - longest - 4) // (widest + 3)))
     by = "by round (with the weights remaining)" if numbers.by_round else "by weights remaining"
-    table = Table(title=f"{metric_told(metric)}, mean ± std over seeds, {by}", title_justify="left", header_style="bold",
-                  caption_justify="left", show_lines=numbers.by_round)
+    table = Table(title=f"{metric_told(metric)}, mean ± std over seeds, {by}", title_justify="left",
+                  header_style="bold", caption_justify="left", show_lines=numbers.by_round)
     table.add_column(axes, max_width=28, overflow="fold")
     for column in shown:
         table.add_column(numbers.head(column), justify="right", no_wrap=True)

@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -57,8 +58,9 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None) -> 
 
     found = reading or read(study, results)
     pictures = [_picture(name, spec) for name, spec in found.drawn]
-    environment = Environment(loader=PackageLoader("sweepstake.read", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value)
+    environment = Environment(loader=PackageLoader("sweepstake.read", "."), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True,
+                              finalize=lambda value: visible(value) if type(value) is str else value)
     environment.filters["code"] = _code
     return environment.get_template("report.html.j2").render(
         study=study, verdicts=[told(verdict) for verdict in found.verdicts], marks=MARKS, ran=_ran(results),
@@ -67,7 +69,8 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None) -> 
         library=Markup(_library() if pictures else ""),
         search=trials.section(searched) if (searched := getattr(study, "searched", None)) else None,
         table=means.table(study, found.rows), counted=counted.lines(results, list(study.axes)),
-        summary=_summary(study, found.groups), checks=_checks(results), provenance=_provenance(results), failures=_failures(results),
+        summary=_summary(study, found.groups), checks=_checks(results),
+        provenance=_provenance(results), failures=_failures(results),
         cells=[{"id": result["id"], "who": _who(result), "status": result["status"]} for result in results])
 
 
@@ -75,22 +78,25 @@ def _picture(name: str, spec: figures.Spec) -> dict[str, Any]:
     """A figure as the page holds it: still, and the spec that makes it live."""
     title = spec["title"]  # The page says the title itself, where it can wrap.
     bare = {key: value for key, value in spec.items() if key not in ("title", "$schema")}
-    return {"name": name, "title": title["text"], "about": " ".join(title["subtitle"]), "svg": figures.to_svg(bare), "spec": _script(bare)}
+    return {"name": name, "title": title["text"], "about": " ".join(title["subtitle"]),
+            "svg": figures.to_svg(bare), "spec": _script(bare)}
 
 
 @cache
 def _library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script; the same program with "</script" said so that it cannot end its element."""
+    """Vega, Vega-Lite and vega-embed as one script, with "</script" said so that it cannot end its element."""
     import vl_convert
 
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=figures.VEGALITE).replace("</script", "<\\/script")
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=figures.VEGALITE)
+    return script.replace("</script", "<\\/script")
 
 
 def _code(text: str) -> Any:
     """Words in backticks as code, the rest escaped."""
     from markupsafe import Markup
 
-    return Markup("").join(Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(visible(text).split("`")))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if odd % 2 else part
+                           for odd, part in enumerate(visible(text).split("`")))
 
 
 def _ran(results: Results) -> list[tuple[str, str]]:
@@ -98,7 +104,8 @@ def _ran(results: Results) -> list[tuple[str, str]]:
     seconds = sum(map(analysis.spent, results))
     whole = [result for result in results if result["status"] in ("done", "diverged")]
     minutes = seconds / 60
-    spent = f"{seconds:.0f} seconds" if minutes < 2 else f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    spent = f"{seconds:.0f} seconds" if minutes < 2 else f"{minutes:.0f} minutes" if minutes < 120 else \
+        f"{minutes / 60:.1f} hours"
     return [("cells", f"{len(whole)} of {len(results)}" if len(whole) < len(results) else str(len(results))),
             ("seeds", str(len({result["seed"] for result in results}))),
             ("rounds", f"{len(rounds):,}"), ("of training and measuring", spent)]
@@ -111,30 +118,34 @@ def _warnings(study: StudyLike, results: Results) -> list[str]:
         said.append("Quick run: the study's own reduced scale (--quick). These are not the study's numbers.")
     if study.overrides:
         said.append(f"Changed from the study as shipped: {', '.join(study.overrides)}.")
-    count = {status: sum(result["status"] == status for result in results) for status in ("missing", "failed", "damaged", "diverged")}
-    of, again = f"{len(results)} cells", _command(study)
+    count = Counter(result["status"] for result in results)
+    of, again, with_store = f"{len(results)} cells", _command(study), "(with the same --store, if any)"
     if count["missing"]:
-        said.append(f"{count['missing']} of {of} not finished. `{again}` (with the same --store, if any) goes on where it stopped.")
+        said.append(f"{count['missing']} of {of} not finished. `{again}` {with_store} goes on where it stopped.")
     if count["failed"]:
-        said.append(f"{count['failed']} of {of} failed, in no mean. `{again} --retry` (with the same --store, if any) tries again.")
+        said.append(f"{count['failed']} of {of} failed, in no mean. `{again} --retry` {with_store} tries again.")
     if count["damaged"]:
         files = ", ".join(result["error"].replace("\n", ", ") for result in results if result["status"] == "damaged")
-        said.append(f"{count['damaged']} of {of} damaged on disk, in no mean: {files}. `{again}` (with the same --store, if any) computes again.")
+        said.append(f"{count['damaged']} of {of} damaged on disk, in no mean: {files}. `{again}` {with_store} computes "
+                    "again.")
     if count["diverged"]:
-        said.append(f"{count['diverged']} of {of} diverged (a loss that is not a number), in no mean from that round on.")
+        said.append(f"{count['diverged']} of {of} diverged (a loss that is not a number), in no mean from that "
+                    "round on.")
     return said + origins.warnings(results)
 
 
 def _command(study: StudyLike) -> str:
-    """What runs these very cells: the study as it was named, at its scale and with its changes. The store is not known here."""
+    """What runs these very cells: the study as named, at its scale, with its changes. The store is not known here."""
     changes = [word for override in study.overrides for word in ("--set", override)]
-    return shlex.join(["sweepstake", "run", getattr(study, "path", "") or study.name, *(["--quick"] if study.quick else []), *changes])
+    return shlex.join(["sweepstake", "run", getattr(study, "path", "") or study.name,
+                       *(["--quick"] if study.quick else []), *changes])
 
 
 def told(verdict: claims.Verdict) -> dict[str, Any]:
     """A verdict with its numbers as they are shown."""
     effect, span = claims.shown(verdict)
-    return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span, "instead": claims.instead(verdict)}
+    return {**msgspec.to_builtins(verdict), "mark": MARKS[verdict.verdict], "shown": effect, "range": span,
+            "instead": claims.instead(verdict)}
 
 
 def _who(result: Mapping[str, Any]) -> str:
@@ -142,7 +153,8 @@ def _who(result: Mapping[str, Any]) -> str:
 
 
 def _failures(results: Results) -> list[tuple[str, str]]:
-    return [(_who(result), result["error"] or "no reason was kept") for result in results if result["status"] == "failed"]
+    return [(_who(result), result["error"] or "no reason was kept") for result in results
+            if result["status"] == "failed"]
 
 
 def _summary(study: StudyLike, groups: Sequence[Row]) -> dict[str, Any]:
@@ -158,14 +170,16 @@ def _summary(study: StudyLike, groups: Sequence[Row]) -> dict[str, Any]:
             **summary.numbers_told(one)} for one in told]}
 
 
-CHECKS = {"counts": "every layer kept exactly the count it was asked to", "dead_weights": "pruned weights were exactly 0 after training",
+CHECKS = {"counts": "every layer kept exactly the count it was asked to",
+          "dead_weights": "pruned weights were exactly 0 after training",
           "reset": "survivors were what the reset says", "shuffle": "a shuffled mask moved and kept its counts"}
 
 
 def _checks(results: Results) -> list[tuple[str, int]]:
-    """Each self-check and in how many rounds it passed. A round that breaks one fails its cell, so it is never among these."""
+    """Each self-check and in how many rounds it passed. A round that breaks one fails its cell and is not here."""
     proofs = [record["proofs"] for result in results for record in result["rounds"]]
-    said = [(told, sum(proof.get(name) is not None and proof[name] != "unchecked" for proof in proofs)) for name, told in CHECKS.items()]
+    said = [(told, sum(proof.get(name) not in (None, "unchecked") for proof in proofs))
+            for name, told in CHECKS.items()]
     far = [abs(value) for proof in proofs for name, value in proof.items() if name.startswith("correlation.")
            and isinstance(value, float) and math.isfinite(value)]
     if far:
@@ -174,7 +188,7 @@ def _checks(results: Results) -> list[tuple[str, int]]:
 
 
 def _provenance(results: Results) -> list[tuple[str, str]]:
-    """Which numerics made how many cells; then every other fact kept beside the results, with all the values it took."""
+    """Which numerics made how many cells; then every other fact kept beside the results, with its values."""
     facts: dict[str, dict[str, int]] = {}
     for result in results:
         for name, value in _flat(result.get("provenance") or {}):
@@ -183,8 +197,8 @@ def _provenance(results: Results) -> list[tuple[str, str]]:
     facts.pop("numerics", None)
     made = origins.numerics(results)
     first = [("numerics", origins.counted(made))] if made else []
-    return first + [(name, " · ".join([*list(values)[:4], *([f"and {len(values) - 4} more"] if len(values) > 4 else [])])) for name,
-            values in facts.items()]
+    return first + [(name, " · ".join([*list(values)[:4], *[f"and {len(values) - 4} more"] * (len(values) > 4)]))
+                    for name, values in facts.items()]
 
 
 def _flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:

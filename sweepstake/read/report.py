@@ -18,7 +18,7 @@ def folder_name(study: StudyLike) -> str:
 
 
 def write_report(study: StudyLike, results: Results, folder: Path | str | None = None) -> Path:
-    """report.html, figures/*.svg and *.pdf, rows.csv, summary.csv and verdicts.json in the folder (else reports/STUDY); the page's path."""
+    """The page, figures, rows, summary and verdicts in the folder (else reports/STUDY); returns the page's path."""
     folder = Path(folder or Path("reports") / folder_name(study))
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     clear_abandoned(folder)

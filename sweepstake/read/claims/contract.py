@@ -18,10 +18,10 @@ Sides = Sequence[list[Row]]
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What our runs say about a sentence. `effect` is what `unit` says, with its 95 % interval, uncorrected.
 
-    gain, relative: in favour of the sentence when positive; level: the mean itself; ratio: of standard deviations, below 1
-    in favour; kept: a fraction of the weights. `p` belongs to that interval; `p_holm` is corrected for its family, and
-    decides. `diverged` cells have no number where the claim asks for one; where they count against it there is no effect,
-    only a verdict.
+    gain, relative: in favour of the sentence when positive; level: the mean itself; ratio: of standard deviations,
+    below 1 in favour; kept: a fraction of the weights. `p` belongs to that interval; `p_holm` is corrected for its
+    family, and decides. `diverged` cells have no number where the claim asks for one; where they count against it
+    there is no effect, only a verdict.
     """
 
     claim: str
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 
 class ClaimTest:
-    """A claim's test. A subclass says below what it asks of a claim, and how it decides; `@claim_test` gives it its name."""
+    """A claim's test. A subclass says below what it asks of a claim, and how it decides; `@claim_test` names it."""
 
     name: str = ""
     says: str = ""
@@ -80,7 +80,8 @@ class ClaimTest:
 
     def check(self, claim: ClaimSpec) -> list[str]:
         """What is wrong with the claim as it is written; nothing when all is well."""
-        return [*self._check_sides(claim), *self._check_value(claim), *self._check_margin(claim), *self._check_rounds(claim)]
+        return [*self._check_sides(claim), *self._check_value(claim), *self._check_margin(claim),
+                *self._check_rounds(claim)]
 
     @property
     def said(self) -> str:
@@ -89,8 +90,8 @@ class ClaimTest:
     def _check_sides(self, claim: ClaimSpec) -> list[str]:
         problems, by_value = list[str](), self.value == "instead" and claim.value is not None
         if self.sides == "two" and not paired(claim) and not by_value:
-            problems.append(f"{self.said} compares two groups. Say this = {{axis = label}} and than = {{axis = label}}, "
-                            "or kept_than for the same cells at another level.")
+            problems.append(f"{self.said} compares two groups. Say this = {{axis = label}} and "
+                            "than = {axis = label}, or kept_than for the same cells at another level.")
         if claim.than and not claim.this:
             problems.append("than needs a this to be compared with. Say this = {axis = label}.")
         same_cells = claim.kept_than is not None if not claim.than else claim.this == claim.than
@@ -126,8 +127,8 @@ class ClaimTest:
     def _check_rounds(self, claim: ClaimSpec) -> list[str]:
         problems = list[str]()
         if claim.metric in ("early_step", "train_seconds") and claim.at == "early":
-            problems.append('metric = "early_step" is the early stop itself. Leave at out.' if claim.metric == "early_step"
-                            else 'metric = "train_seconds" is of a whole round. Leave at out.')
+            what = "the early stop itself" if claim.metric == "early_step" else "of a whole round"
+            problems.append(f'metric = "{claim.metric}" is {what}. Leave at out.')
         smallest = claim.metric == "smallest_winning"
         whole = 'metric = "smallest_winning"' if smallest else self.said if self.all_rounds else ""
         if whole:

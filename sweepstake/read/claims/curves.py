@@ -26,7 +26,8 @@ class CurveTest(ClaimTest):
 
     def decide(self, claim: ClaimSpec, axes: list[str], sides: Sides) -> Found:
         rows, name = sides[0], column(claim)
-        cells = [[row for row in rounds if row.get(name) is not None and row["kept_fraction"] > 0] for rounds in finished(rows)]
+        cells = [[row for row in rounds if row.get(name) is not None and row["kept_fraction"] > 0]
+                 for rounds in finished(rows)]
         curves = [rounds for rounds in cells if len(rounds) > 1]
         if curves:
             return self.of_curves(claim, curves)
@@ -37,7 +38,7 @@ class CurveTest(ClaimTest):
 
 @claim_test("peaks_at")
 class PeaksAt(CurveTest):
-    """The mean over seeds of the log level with the best metric lies about log `value` (Student 1908), half a level included."""
+    """The mean over seeds of the log of the best level, half a level either way, lies about `value` (Student 1908)."""
 
     says = "over the rounds the metric is best at the kept fraction `value`, within a factor of 1 + `margin`"
     value, needs_margin = "needed", True
@@ -53,7 +54,8 @@ class PeaksAt(CurveTest):
         peaks = [_peak(rounds, column(claim), sign(claim)) for rounds in curves]
         by_seed = mean_by_seed([(rounds[0]["seed"], peak) for rounds, (peak, _) in zip(curves, peaks, strict=True)])
         slack = statistics.mean([half for _, half in peaks])
-        return Found(statistics.about(list(by_seed.values()), math.log(claim.value or 1.0), math.log1p(claim.margin), slack))
+        value, margin = math.log(claim.value or 1.0), math.log1p(claim.margin)
+        return Found(statistics.about(list(by_seed.values()), value, margin, slack))
 
     def unit(self, claim: ClaimSpec) -> Unit:
         return "kept"
@@ -64,7 +66,8 @@ class PeaksAt(CurveTest):
         ends = (decision.effect, decision.low, decision.high)
         effect, low, high = (100 * min(1.0, math.exp(number)) for number in ends)
         span = f"95 % interval {low:.3g} to {high:.3g}, half a level included, " if decision.n > 1 else ""
-        return (f"{names(claim.this)}: {best(claim)} {claim.metric} at {effect:.3g} % of the weights ({span}{over(decision)}); "
+        return (f"{names(claim.this)}: {best(claim)} {claim.metric} at {effect:.3g} % of the weights "
+                f"({span}{over(decision)}); "
                 f"{100 * (claim.value or 1.0):.3g} % within a factor of {1 + claim.margin:g} was said.")
 
 
@@ -87,7 +90,7 @@ class Seen(NamedTuple):
 
 @claim_test("unimodal")
 class Unimodal(CurveTest):
-    """A rise to one peak, which the other seeds choose, and a fall; as wide as what chooses itself is (Nadeau & Bengio 2003)."""
+    """A rise to a peak that the other seeds choose, and a fall, with their intervals (Nadeau & Bengio 2003)."""
 
     says = "as weights go it gets better to one peak and then worse, each by more than `margin`"
     instead = "no such peak"
@@ -97,7 +100,8 @@ class Unimodal(CurveTest):
         if any(not _same_levels(kept, [row["kept_fraction"] for row in rounds]) for rounds in curves):
             return Found(why="The cells were not measured at the same levels, so there is no mean curve. "
                              "Name fewer cells with this or where.", n=len({rounds[0]["seed"] for rounds in curves}))
-        steps = [mean_by_seed([(rounds[place]["seed"], sign(claim) * rounds[place][column(claim)]) for rounds in curves])
+        name = column(claim)
+        steps = [mean_by_seed([(rounds[place]["seed"], sign(claim) * rounds[place][name]) for rounds in curves])
                  for place in range(len(kept))]
         shape = statistics.one_peak([[step[seed] for step in steps] for seed in steps[0]], claim.margin)
         means = [statistics.mean(list(step.values())) for step in steps]
@@ -115,8 +119,9 @@ class Unimodal(CurveTest):
         above = amount_of(claim, claim.margin) if claim.margin else "0"
         return (f"{names(claim.this)}: {best(claim)} mean {claim.metric} at {100 * peak:.3g} % of the weights; "
                 f"{gain(shape.rise)} from {100 * first:.3g} % to the peak, {gain(shape.fall)} at the peak over "
-                f"{100 * last:.3g} %, worst step back {gain(shape.back)} (95 % intervals, {over(shape.decision)}; each seed at "
-                f"the places that the others choose); a rise and a fall above {above} and no such step back were claimed.{less}")
+                f"{100 * last:.3g} %, worst step back {gain(shape.back)} (95 % intervals, {over(shape.decision)}; "
+                "each seed at the places that the others choose); "
+                f"a rise and a fall above {above} and no such step back were claimed.{less}")
 
 
 def _same_levels(these: list[float], those: list[float]) -> bool:

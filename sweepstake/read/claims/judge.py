@@ -30,7 +30,8 @@ def judge(study: StudyLike, rows: Sequence[Row]) -> list[Verdict]:
             families.setdefault(claim.family, []).append(place)
     holm = {place: p for places in families.values()
             for place, p in zip(places, statistics.holm([_p(weighed[place]) for place in places]), strict=True)}
-    return [_verdict(claim, claim.name or str(place + 1), weighed[place], holm.get(place), len(families.get(claim.family, [])))
+    return [_verdict(claim, claim.name or str(place + 1), weighed[place], holm.get(place),
+                     len(families.get(claim.family, [])))
             for place, claim in enumerate(study.claims)]
 
 
@@ -60,8 +61,8 @@ def _verdict(claim: ClaimSpec, name: str, weighed: Weighed, p_holm: float | None
     more = statistics.more_seeds(decision, 1 - ALPHA / max(together, 1)) if decision and forecast else None
     with claim_test.blamed(test):
         unit, why = test.unit(claim), reason(test, claim, weighed, word, p_holm, together, more)
-    verdict = Verdict(claim=name, says=claim.says, test=claim.test, metric=claim.metric, verdict=word, reason=why, unit=unit,
-                      diverged=weighed.lost.cells, source=claim.source)
+    verdict = Verdict(claim=name, says=claim.says, test=claim.test, metric=claim.metric, verdict=word, reason=why,
+                      unit=unit, diverged=weighed.lost.cells, source=claim.source)
     if decision is None:
         return verdict
     enough = decision.n >= statistics.MIN_SEEDS

@@ -1,4 +1,4 @@
-"""Tests of one number a seed: a gain over another side, over the dense network or over a number, or the metric itself."""
+"""Tests of one number a seed: a gain (over another side, the dense network or a number), or the metric itself."""
 
 from typing import NamedTuple
 
@@ -39,8 +39,8 @@ class LevelTest(ClaimTest):
             return Found(why=nothing(self, claim, sides))
         late = _late(claim, cells)
         if late and all(late):
-            return Found(why="Every training ended at its lowest validation loss, so its early stop lies beyond its end. "
-                             "Train longer.", n=len(values))
+            return Found(why="Every training ended at its lowest validation loss, so its early stop lies beyond "
+                             "its end. Train longer.", n=len(values))
         return Found(self.decision(claim, values), Seen(cells, late))
 
     def tell(self, claim: ClaimSpec, found: Found) -> str:
@@ -48,9 +48,10 @@ class LevelTest(ClaimTest):
         assert decision is not None
         level = self.unit(claim) == "level"
         amount = amounts(claim.metric, signed=not level, relative=claim.relative)
-        span = f"95 % interval {amount(decision.low, False)} to {amount(decision.high, False)}, " if decision.n > 1 else ""
-        parts = [f"{names(claim.this)}{against(self, claim)}: {amount(decision.effect, True)} ({span}{over(decision)}); "
-                 f"{self.asked(claim)}.", measured_at(claim, seen.cells)]
+        low, high = (amount(end, False) for end in (decision.low, decision.high))
+        span = f"95 % interval {low} to {high}, " if decision.n > 1 else ""
+        parts = [f"{names(claim.this)}{against(self, claim)}: {amount(decision.effect, True)} "
+                 f"({span}{over(decision)}); {self.asked(claim)}.", measured_at(claim, seen.cells)]
         if claim.metric in LOWER_IS_BETTER and not level:
             parts.append("Less is better, so + means less.")
         if any(seen.late):
@@ -66,7 +67,7 @@ def _late(claim: ClaimSpec, cells: Cells) -> list[bool]:
 
 @claim_test("matches_dense")
 class MatchesDense(LevelTest):
-    """A winning ticket (Frankle & Carbin 2019): the interval of its gains over its own dense network lies above -`margin`."""
+    """A winning ticket (Frankle & Carbin 2019): its gains over its own dense network lie above -`margin`."""
 
     says = "not worse by more than `margin` than the same cell's round 0"
     than_dense = True

@@ -48,7 +48,7 @@ class Weighed(NamedTuple):
 
 
 def lost_seeds(test: ClaimTest, claim: ClaimSpec, sides: Sides) -> tuple[Lost, set[int]]:
-    """The seeds without a number because a cell diverged, and how they count: a seed whose other side has not run yet does not."""
+    """The seeds that a diverged cell left without a number, and how they count: not before their other side has run."""
     cells = [_lost_cells(test, claim, side, kept) for side, kept in zip(sides, asked(claim), strict=False)]
     if test.than_dense:
         sound = {row["id"] for row in sides[0] if not row["diverged"]}

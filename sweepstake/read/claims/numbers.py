@@ -41,7 +41,10 @@ def is_dense(row: Row) -> bool:
 
 
 def smallest_winning(rounds: Sequence[Row], accuracy: str = "test_accuracy") -> float | None:
-    """The smallest kept fraction that ends at or above its own dense network; 1 where only that itself does. None: not to be told."""
+    """The smallest kept fraction that ends at or above its own dense network; 1 where only that itself does.
+
+    None where it cannot be told.
+    """
     dense = rounds[0]
     if not is_dense(dense) or dense["status"] != "done" or dense[accuracy] is None or len(rounds) < 2:
         return None

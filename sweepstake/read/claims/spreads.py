@@ -20,7 +20,7 @@ class Seen(NamedTuple):
 
 @claim_test("more_stable")
 class MoreStable(ClaimTest):
-    """The spread over seeds within each setting of all axes, pooled on each side, by a jackknife of their ratio (Miller 1968)."""
+    """The spread over seeds within each setting of the axes, pooled a side: a jackknife of the ratio (Miller 1968)."""
 
     says = "over seeds `this` varies less than `than`, its standard deviation by more than the fraction `margin`"
     sides, takes_relative, needs_seeds = "two", False, True
@@ -42,7 +42,8 @@ class MoreStable(ClaimTest):
                              f"Below {statistics.MIN_SEEDS} seeds nothing is decided.", n=len(seeds))
         values = statistics.spread_ratio(this, than)
         if values is None:
-            return Found(why=f"A side does not vary over {len(seeds)} seeds, so there is no ratio to judge.", n=len(seeds))
+            return Found(why=f"A side does not vary over {len(seeds)} seeds, so there is no ratio to judge.",
+                         n=len(seeds))
         decision = statistics.superior(values, -math.log1p(-claim.margin))
         return Found(decision, Seen(cells, [statistics.pooled_std(side) for side in (this, than)]))
 
@@ -56,6 +57,7 @@ class MoreStable(ClaimTest):
         this, than = (amounts(claim.metric, signed=False, difference=True)(spread, True) for spread in seen.spreads)
         told = "no ratio can be told" if untold(low, high) else f"ratio {ratio(effect)}"
         return " ".join(filter(None, [
-            f"{names(claim.this)}{against(self, claim)}: standard deviation {this} against {than}, {told} (95 % interval "
-            f"{ratio(low)} to {ratio(high)}, over {decision.n} seeds); a ratio below {1 - claim.margin:g} was claimed.",
+            f"{names(claim.this)}{against(self, claim)}: standard deviation {this} against {than}, {told} "
+            f"(95 % interval {ratio(low)} to {ratio(high)}, over {decision.n} seeds); "
+            f"a ratio below {1 - claim.margin:g} was claimed.",
             measured_at(claim, seen.cells)]))

@@ -17,13 +17,13 @@ UNITS = {
     "smallest_winning": (100.0, ".2f", " % of the weights", " % of the weights"),
     "alive_units": (100.0, ".2f", " % of the units", " % of the units"),
     "early_step": (1.0, ",.0f", " steps", " steps"), "train_seconds": (1.0, ",.4g", " s", " s")}
-"""What a metric is told in: a factor, its digits, and the unit of itself and of a difference (1 point is 0.01). A loss has none."""
+"""What a metric is told in: a factor, its digits, the unit of itself and of a difference (1 point is 0.01)."""
 
 
 # Amounts
 
 def amounts(metric: str, signed: bool, relative: bool = False, difference: bool | None = None) -> Amount:
-    """How a metric is told, with its unit where that is asked for; what has a sign is a difference, if nothing else is said."""
+    """How a metric is told, with its unit where asked for; what has a sign is a difference, unless it is said."""
     sign, apart = "+" if signed else "", signed if difference is None else difference
     if relative:
         return lambda value, unit: f"{100 * value:{sign}.1f}{' %' * unit}"
@@ -60,7 +60,7 @@ def with_range(effect: str, span: str) -> str:
 # A verdict
 
 def shown(verdict: Verdict) -> tuple[str, str]:
-    """The effect and its interval as people read them: "+0.38 points" and "+0.30, +0.46"; "–" and "" where there is none."""
+    """The effect and its interval as people read them: "+0.38 points" and "+0.30, +0.46"; else "–" and ""."""
     low, high = verdict.low, verdict.high
     if verdict.effect is None:
         lost = f"{verdict.diverged} cell{'s' * (verdict.diverged != 1)} diverged"
@@ -78,7 +78,7 @@ def shown(verdict: Verdict) -> tuple[str, str]:
 
 
 def instead(verdict: Verdict) -> str:
-    """Of a contradicted claim, what its effect is in the place of what was claimed; nothing where the number says it alone."""
+    """Of a contradicted claim, what its effect is called; nothing where the number says it alone."""
     if verdict.verdict != "contradicted" or verdict.low is None or verdict.high is None:
         return ""
     test: ClaimTest = claim_test.get(verdict.test)  # pyright: ignore[reportAssignmentType]
@@ -105,7 +105,8 @@ def reason(test: ClaimTest, claim: ClaimSpec, weighed: Weighed, word: Word, p_ho
     parts = [found_told(test, claim, weighed), lost]
     if p_holm is not None and decision.n >= statistics.MIN_SEEDS:
         alone = decision.verdict
-        parts.append(f"Holm over {together} comparison{'s' * (together != 1)}: p {'' if p_holm < 0.0001 else '= '}{p_value(p_holm)}"
+        p = f"p {'' if p_holm < 0.0001 else '= '}{p_value(p_holm)}"
+        parts.append(f"Holm over {together} comparison{'s' * (together != 1)}: {p}"
                      + (f"; alone it would be {alone}." if alone != word else "."))
     if word == "undecided" and (weighed.whole or decision.n < statistics.MIN_SEEDS):
         parts.append(_undecided(decision, more))
@@ -122,8 +123,10 @@ def found_told(test: ClaimTest, claim: ClaimSpec, weighed: Weighed) -> str:
 def _undecided(decision: Decision, more: int | None) -> str:
     if decision.n < statistics.MIN_SEEDS:
         return f"Below {statistics.MIN_SEEDS} seeds nothing is decided."
-    return (f"About {more:,} more seed{'s' * (more != 1)} would decide it, a forecast that comes true 6 times in 10." if more
-            else "Not even 1,000 more seeds would decide it.")
+    if not more:
+        return "Not even 1,000 more seeds would decide it."
+    seeds = f"{more:,} more seed{'s' * (more != 1)}"
+    return f"About {seeds} would decide it, a forecast that comes true 6 times in 10."
 
 
 def lost_told(test: ClaimTest, claim: ClaimSpec, weighed: Weighed) -> str:
@@ -165,7 +168,8 @@ def nothing(test: ClaimTest, claim: ClaimSpec, sides: Sides) -> str:
     if claim.metric == "smallest_winning":
         return "No cell has finished with a dense network to match and a round below it."
     if test.than_dense and sides[0]:
-        return "There is no dense network to match: round 0 was pruned before it was trained, or is the round asked for."
+        return ("There is no dense network to match: round 0 was pruned before it was trained, "
+                "or is the round asked for.")
     return "No seed has finished on both sides." if len(sides) > 1 else "No cell has finished."
 
 

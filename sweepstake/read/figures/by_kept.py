@@ -25,12 +25,14 @@ class ByKept(FigureKind):
         _dodge(points, data.axes[data.by] if data.by else ["all"], figure.x)
         low, high = min(point["lo"] for point in points), max(point["hi"] for point in points)
         pad = max((high - low) * 0.04, 1e-9)
-        y = {"field": "mean", "type": "quantitative", "title": f"{told}{unit_}" + (" at early stop" if figure.at == "early" else ""),
+        at = " at early stop" if figure.at == "early" else ""
+        y = {"field": "mean", "type": "quantitative", "title": f"{told}{unit_}{at}",
              "scale": {"zero": False, "domain": [low - pad, high + pad]}, "axis": {"tickCount": 6}}
         lost = max(one["diverged"] for one in every)  # A group that diverged whole has no point.
         bars = f"; bars: {ERRORS[figure.error]}" if points[0]["n"] > 1 else ""
         left_out = f" Diverged cells are left out (up to {lost} a point)." if lost else ""
-        dense = "; dashed: the dense network" if any(point["round"] == 0 and point["kept"] >= 100 for point in points) else ""
+        whole = any(point["round"] == 0 and point["kept"] >= 100 for point in points)
+        dense = "; dashed: the dense network" if whole else ""
         return Drawn(points, _marks(points, y, data), f"{told[0].upper()}{told[1:]} against weights remaining",
                      f"{seeds(points)}{bars}{dense}.{left_out}", data.panels)
 
@@ -53,11 +55,13 @@ def _marks(points: list[Row], y: Spec, data: Data) -> list[Spec]:
     """Lines with bars and points, and the dense network as a dashed line."""
     x = kept_axis([point["kept"] for point in points], data.figure.x)
     colour, shape = colours(data.by, points, data.axes)
-    tips = [{"field": key, "title": title} for key, title in TIPS if (data.by or key != "group") and (data.panel or key != "panel")]
+    tips = [{"field": key, "title": title} for key, title in TIPS
+            if (data.by or key != "group") and (data.panel or key != "panel")]
     return [
         {"transform": [{"filter": "datum.round === 0 && datum.kept >= 100"}],
          "mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1, "aria": False},
-         "encoding": {"y": y, "color": colour, "opacity": {"condition": {"param": "picked", "value": 0.65}, "value": 0.05}}},
+         "encoding": {"y": y, "color": colour,
+                      "opacity": {"condition": {"param": "picked", "value": 0.65}, "value": 0.05}}},
         {"mark": {"type": "rule", "strokeWidth": 1.2, "aria": False},
          "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": colour, "opacity": FADED}},
         *[{"mark": {"type": "tick", "orient": "horizontal", "size": 6, "thickness": 1.2, "aria": False},
@@ -66,13 +70,14 @@ def _marks(points: list[Row], y: Spec, data: Data) -> list[Spec]:
          "encoding": {"x": x, "y": y, "color": colour, "opacity": FADED}},
         {"params": [PICKED],
          "mark": {"type": "point", "filled": True, "size": 55}, "encoding": {
-             "x": x, "y": y, "color": colour, "shape": shape, "opacity": FADED, "description": {"field": "told"}, "tooltip": tips}},
+             "x": x, "y": y, "color": colour, "shape": shape, "opacity": FADED, "description": {"field": "told"},
+             "tooltip": tips}},
     ]
 
 
-TIPS = (("group", "group"), ("panel", "panel"), ("kept_told", "weights remaining"), ("round", "round"), ("mean_told", "mean"),
-        ("std_told", "standard deviation"), ("interval_told", "95 % interval"), ("range_told", "minimum to maximum"),
-        ("n", "seeds"), ("diverged", "diverged"))
+TIPS = (("group", "group"), ("panel", "panel"), ("kept_told", "weights remaining"), ("round", "round"),
+        ("mean_told", "mean"), ("std_told", "standard deviation"), ("interval_told", "95 % interval"),
+        ("range_told", "minimum to maximum"), ("n", "seeds"), ("diverged", "diverged"))
 """What a point says of itself when it is pointed at."""
 
 
@@ -86,9 +91,9 @@ def _point(one: Row, data: Data, scale: float, told: str) -> Row:
     kept = 100 * one["kept_fraction"]
     group = one[by] if by else "all"
     return {
-        "group": group, **({"panel": one[panel]} if panel else {}), "round": one["round"], "kept": kept, "mean": middle * scale,
-        "lo": (middle if low is None else low) * scale, "hi": (middle if high is None else high) * scale, "n": one["n"],
-        "diverged": one["diverged"],
+        "group": group, **({"panel": one[panel]} if panel else {}), "round": one["round"], "kept": kept,
+        "mean": middle * scale, "lo": (middle if low is None else low) * scale,
+        "hi": (middle if high is None else high) * scale, "n": one["n"], "diverged": one["diverged"],
         "kept_told": percent(kept), "mean_told": show(middle), "std_told": show(one["std"]),
         "interval_told": f"{show(one['low'])} to {show(one['high'])}",
         "range_told": f"{show(one['min'])} to {show(one['max'])}",

@@ -9,7 +9,7 @@ from sweepstake.read.figures.style import Spec, settings
 
 
 class Data(NamedTuple):
-    """All that a figure may be drawn from. Rows and curves are of the cells that the figure names, without failed ones."""
+    """All that a figure may be drawn from. Rows and curves are of the cells that it names, without failed ones."""
 
     figure: FigureSpec
     rows: list[Row]

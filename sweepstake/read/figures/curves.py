@@ -40,8 +40,8 @@ class LearningCurves(FigureKind):
         band = "; band: standard deviation over seeds" if points[0]["n"] > 1 else ""
         out = any(point["mean"] < low or point["mean"] > high for point in points)
         begin = f" Parts of the first {100 * EARLY:.0f} % of the steps lie outside." if out else ""
-        return Drawn(points, _marks(points, y, told, data.over), f"Learning curves: {told}", f"{seeds(points)}{band}.{begin}",
-                     settings(data.over, data.axes))
+        return Drawn(points, _marks(points, y, told, data.over), f"Learning curves: {told}",
+                     f"{seeds(points)}{band}.{begin}", settings(data.over, data.axes))
 
 
 def _points(data: Data) -> list[Row]:
@@ -90,7 +90,8 @@ def _marks(points: list[Row], y: Spec, told: str, panels: list[str]) -> list[Spe
                       "opacity": {"condition": {"param": "picked", "value": 0.14}, "value": 0.02}}},
         {"mark": {"type": "line", "strokeWidth": 1.8, "aria": False, "clip": True},
          "encoding": {"x": x, "y": y, "color": colour, "opacity": FADED}},
-        {"params": [PICKED], "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0, "clip": True}, "encoding": {
+        {"params": [PICKED], "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0, "clip": True},
+         "encoding": {
             "x": x, "y": y, "color": colour, "opacity": {"value": 0}, "description": {"field": "told"}, "tooltip": [
                 *([{"field": "panel", "title": ", ".join(panels)}] if panels else []),
                 {"field": "group", "title": "weights remaining"}, {"field": "step", "title": "step", "format": ","},

@@ -1,4 +1,4 @@
-"""Rows become pictures: Vega-Lite specs as plain dicts, the same one for the page (interactive) and for papers (SVG, PDF)."""
+"""Rows become pictures: a Vega-Lite spec is a plain dict, the same one for the page (live) and for papers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,9 +21,10 @@ def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: M
     """The Vega-Lite spec of one figure; None when there is nothing to draw yet."""
     kind = kind_of(figure)
     by, panel = _axes_of(figure, axes)
-    kept, points = ([row for row in analysis.chosen(all_, figure.where) if row["status"] != "failed"] for all_ in (rows, curves))
+    kept, steps = ([row for row in analysis.chosen(every, figure.where) if row["status"] != "failed"]
+                   for every in (rows, curves))
     with figure_kind.blamed(kind):
-        drawn = kind.draw(Data(figure, kept, points, axes, planned, by, panel))
+        drawn = kind.draw(Data(figure, kept, steps, axes, planned, by, panel))
     if drawn is None:
         return None
     pooled = [axis for axis in axes if axis not in (by, panel) and len({row[axis] for row in kept}) > 1]

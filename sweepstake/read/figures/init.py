@@ -18,7 +18,8 @@ class InitDensity(FigureKind):
         by = data.figure.by or ("init" if "init" in data.axes else next(iter(data.axes), None))
         cells = {row[by] if by else "all": row["cell"] for row in reversed(
             analysis.chosen([{**one.labels, "cell": one.cell} for one in data.planned], data.figure.where))}
-        points = [{"group": group, "panel": layer, "place": place, "weight": weight, "density": density, "told": f"{group}, {layer}"}
+        points = [{"group": group, "panel": layer, "place": place, "weight": weight, "density": density,
+                   "told": f"{group}, {layer}"}
                   for group, cell in reversed(cells.items()) for layer, found in densities(cell).items()
                   for place, (weight, density) in enumerate(found)]
         if not points:
@@ -29,9 +30,11 @@ class InitDensity(FigureKind):
         x = {"field": "weight", "type": "quantitative", "title": "initial weight", "scale": {"nice": False},
              "axis": {"tickCount": 3, "grid": False}}
         y = {"field": "density", "type": "quantitative", "title": "density", "axis": {"tickCount": 4}}
-        line: Spec = {"params": [PICKED], "mark": {"type": "line", "strokeWidth": 1.6, "strokeJoin": "round"}, "encoding": {
-            "x": x, "y": y, "order": {"field": "place"}, "color": colour, "opacity": FADED, "description": {"field": "told"}}}
+        mark = {"type": "line", "strokeWidth": 1.6, "strokeJoin": "round"}
+        line: Spec = {"params": [PICKED], "mark": mark, "encoding": {
+            "x": x, "y": y, "order": {"field": "place"}, "color": colour, "opacity": FADED,
+            "description": {"field": "told"}}}
         layers = list(dict.fromkeys(point["panel"] for point in points))
         return Drawn(points, [line], "How initial weights are distributed in each layer",
-                     "The density of a weight before training; its outermost thousandth is not drawn.", layers, columns=3,
-                     shared=False, averaged=False)
+                     "The density of a weight before training; its outermost thousandth is not drawn.", layers,
+                     columns=3, shared=False, averaged=False)

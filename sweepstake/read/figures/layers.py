@@ -8,7 +8,18 @@ from sweepstake.base.specs import figure_kind
 from sweepstake.read import analysis, statistics
 from sweepstake.read.analysis import Row
 from sweepstake.read.figures.contract import Data, Drawn, FigureKind
-from sweepstake.read.figures.style import ERRORS, GREY, SHORT, banded, colours, kept_axis, keyed, percent, seeds, settings
+from sweepstake.read.figures.style import (
+    ERRORS,
+    GREY,
+    SHORT,
+    banded,
+    colours,
+    kept_axis,
+    keyed,
+    percent,
+    seeds,
+    settings,
+)
 
 WHOLE = "whole network"
 Value = Callable[[Row], float | None]
@@ -32,13 +43,15 @@ class LayerDensity(FigureKind):
                 points.append({**at, "group": layer, "mean": mean, "lo": max(low, mean / 10), "hi": high,
                                "mean_told": percent(mean),
                                **({"panel": ", ".join(at[axis] for axis in data.over)} if data.over else {}),
-                               "told": f"{layer}, {at['kept_told']} of all weights remaining: {percent(mean)} of its own"})
+                               "told": f"{layer}, {at['kept_told']} of all weights remaining: "
+                                       f"{percent(mean)} of its own"})
         if not points:
             return None
         colour, shape = keyed([*layers, WHOLE], None)
         colour["scale"]["range"][-1] = GREY
         ticks = [level * 100 for level in analysis.levels((point["mean"] / 100 for point in points), 8)]
-        y = {"field": "mean", "type": "quantitative", "title": "kept of the layer (%)", "scale": {"type": "log", "nice": False},
+        y = {"field": "mean", "type": "quantitative", "title": "kept of the layer (%)",
+             "scale": {"type": "log", "nice": False},
              "axis": {"values": ticks, "labelExpr": SHORT, "labelOverlap": "greedy"}}
         return Drawn(points, banded(points, _x(points, data), y, colour, shape, [("mean_told", "of its own")]),
                      "What each layer keeps against weights remaining",
@@ -47,7 +60,7 @@ class LayerDensity(FigureKind):
 
 @figure_kind("unit_degrees")
 class UnitDegrees(FigureKind):
-    """Live weights into a unit and out of what a layer reads: the median unit, and the band of the middle half (ours)."""
+    """Live weights into a unit and out of what a layer reads: the median unit and the middle half (ours)."""
 
     says = "live weights into and out of a unit, by layer"
 
@@ -59,20 +72,23 @@ class UnitDegrees(FigureKind):
             low, median, high = ([(at, statistics.mean(values)) for at, values in _each(
                 data, lambda row, key=f"{way}_degree.{layer}.{what}": row[key])] for what in ("q1", "median", "q3"))
             points += [{**at, "group": layer, "mean": middle, "lo": lo, "hi": hi, "mean_told": f"{middle:.4g}",
-                        "half_told": f"{lo:.4g} to {hi:.4g}", "panel": ", ".join([*(at[axis] for axis in data.over), told]),
-                        "told": f"{layer}, {at['kept_told']} of weights remaining: median {middle:.4g} live weights {told}"}
+                        "half_told": f"{lo:.4g} to {hi:.4g}",
+                        "panel": ", ".join([*(at[axis] for axis in data.over), told]),
+                        "told": f"{layer}, {at['kept_told']} of weights remaining: "
+                                f"median {middle:.4g} live weights {told}"}
                        for (at, middle), (_, lo), (_, hi) in zip(median, low, high, strict=True)]
         if not points:
             return None
         colour, shape = keyed(layers, "layer")
         most = max(point["hi"] for point in points)
         ticks = [0, *(base * 10**power for power in range(9) for base in (1, 3) if base * 10**power <= most)]
-        y = {"field": "mean", "type": "quantitative", "title": "live weights", "scale": {"type": "symlog", "nice": False},
-             "axis": {"values": ticks, "format": "~s"}}
+        y = {"field": "mean", "type": "quantitative", "title": "live weights",
+             "scale": {"type": "symlog", "nice": False}, "axis": {"values": ticks, "format": "~s"}}
         tips = [("mean_told", "median"), ("half_told", "quartiles")]
         return Drawn(points, banded(points, _x(points, data), y, colour, shape, tips),
                      "In- and out-degree of units against weights remaining",
-                     f"{seeds(points)}; the median over a layer's units, or over its inputs, the dead too; band: the quartiles.",
+                     f"{seeds(points)}; the median over a layer's units, or over its inputs, the dead too; "
+                     "band: the quartiles.",
                      _joined(settings(data.over, data.axes), list(ways.values())))
 
 
@@ -87,7 +103,8 @@ class AliveUnits(FigureKind):
         for layer in layers:
             hidden = [row for row in data.rows if layer in _layers([row], "units.")[:-1]]
             for at, values in _each(data._replace(rows=hidden), _share(f"alive_units.{layer}", f"units.{layer}")):
-                (low, high), mean, group = _bar(values, data.figure.error), statistics.mean(values), at[by] if by else "all"
+                (low, high), mean = _bar(values, data.figure.error), statistics.mean(values)
+                group = at[by] if by else "all"
                 points.append({**at, "group": group, "mean": mean, "lo": max(0.0, low), "hi": min(100.0, high),
                                "mean_told": percent(mean), "panel": ", ".join([*([at[panel]] if panel else []), layer]),
                                "told": f"{f'{group}, ' if by else ''}{layer}, {at['kept_told']} of weights remaining: "
@@ -95,8 +112,8 @@ class AliveUnits(FigureKind):
         if not points:
             return None
         colour, shape = colours(by, points, data.axes)
-        y = {"field": "mean", "type": "quantitative", "title": "units alive (%)", "scale": {"domain": [0, 104], "nice": False},
-             "axis": {"values": [0, 20, 40, 60, 80, 100]}}
+        y = {"field": "mean", "type": "quantitative", "title": "units alive (%)",
+             "scale": {"domain": [0, 104], "nice": False}, "axis": {"values": [0, 20, 40, 60, 80, 100]}}
         return Drawn(points, banded(points, _x(points, data), y, colour, shape, [("mean_told", "units alive")]),
                      "Units alive against weights remaining", f"{seeds(points)}{_band(points, data)}.",
                      _joined(data.panels, layers))

@@ -38,7 +38,8 @@ def _by_layer(rounds: list[Row]) -> list[Row]:
     first = rounds[0]
     layers = [key for key in first if key.startswith("kept.") and first[key]]
     return [{"group": name, "round": row["round"], "kept": kept} for row in rounds for name, kept in
-            [("whole network", 100 * row["kept_fraction"]), *((key[5:], 100 * row[key] / first[key]) for key in layers)]]
+            [("whole network", 100 * row["kept_fraction"]),
+             *((key.removeprefix("kept."), 100 * row[key] / first[key]) for key in layers)]]
 
 
 def _merged(points: list[Row]) -> dict[str, list[str]]:
@@ -56,16 +57,18 @@ def _merged(points: list[Row]) -> dict[str, list[str]]:
 
 def _marks(points: list[Row], lines: list[str]) -> list[Spec]:
     legend = {"title": None, "columns": 4, "symbolOpacity": 1} if len(lines) > 1 else None
-    colour, shape = ({"field": "group", "type": "nominal", "scale": {"domain": lines, "range": cycle(values, len(lines))},
-                      "legend": legend} for values in (PALETTE, SHAPES))
+    colour, shape = ({"field": "group", "type": "nominal",
+                      "scale": {"domain": lines, "range": cycle(values, len(lines))}, "legend": legend}
+                     for values in (PALETTE, SHAPES))
     ticks = [level * 100 for level in analysis.levels((point["kept"] / 100 for point in points), 8)]
     x = {"field": "round", "type": "quantitative", "title": "round",
          "axis": {"tickMinStep": 1, "format": "d", "grid": False}, "scale": {"nice": False}}
-    y = {"field": "kept", "type": "quantitative", "title": "weights remaining (%)", "scale": {"type": "log", "nice": False},
-         "axis": {"values": ticks, "labelExpr": SHORT}}
+    y = {"field": "kept", "type": "quantitative", "title": "weights remaining (%)",
+         "scale": {"type": "log", "nice": False}, "axis": {"values": ticks, "labelExpr": SHORT}}
     return [{"mark": {"type": "line", "strokeWidth": 1.8, "aria": False},
              "encoding": {"x": x, "y": y, "color": colour, "opacity": FADED}},
             {"params": [PICKED], "mark": {"type": "point", "filled": True, "size": 45}, "encoding": {
-                "x": x, "y": y, "color": colour, "shape": shape, "opacity": FADED, "description": {"field": "told"}, "tooltip": [
+                "x": x, "y": y, "color": colour, "shape": shape, "opacity": FADED, "description": {"field": "told"},
+                "tooltip": [
                     {"field": "group", "title": "of"}, {"field": "round", "title": "round"},
                     {"field": "kept_told", "title": "weights remaining"}]}}]
