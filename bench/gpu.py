@@ -25,9 +25,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from sweepstake.base.cell import Cell
 from sweepstake.engine.images import Images, prepare
+from sweepstake.engine.memory import stack_limit
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state
-from sweepstake.engine.stacked import StackTrainer, run_stack, stack_limit, train_in_stacks
+from sweepstake.engine.side_by_side import run_stack, train_in_stacks
+from sweepstake.engine.stacked import StackTrainer
 from sweepstake.engine.train import Start, steps_in_round
 from sweepstake.pieces.datasets import Data
 from sweepstake.study.study import load_study

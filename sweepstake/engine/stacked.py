@@ -5,17 +5,13 @@ On CUDA it is recorded once as a graph and replayed; on the CPU it runs as it is
 to rounding, not to the bit; dropout, which draws its own, in distribution. Not yet measured on a GPU.
 """
 
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from copy import deepcopy
 from dataclasses import replace
-from functools import partial
-from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
@@ -24,8 +20,9 @@ from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
 from sweepstake.engine.build import build_net
 from sweepstake.engine.images import Images, Split
-from sweepstake.engine.network import Net, Slot
-from sweepstake.engine.rounds import Setting, State, finish_round
+from sweepstake.engine.memory import copies, kept_an_image, out_of_memory
+from sweepstake.engine.network import Slot
+from sweepstake.engine.stand_ins import GOLDEN, for_stacks, mixed
 from sweepstake.engine.train import (
     Measured,
     Start,
@@ -39,101 +36,9 @@ from sweepstake.engine.train import (
     train_round,
 )
 from sweepstake.pieces import lr_schedule
-from sweepstake.pieces.networks import Dropout
 
 ALIGNED = 64
 """A cell's row is padded to a multiple of this: vector loads and GEMMs are fast from such boundaries."""
-COPIES = 8
-"""Vectors of a cell's size: weights, gradient (twice), two moments, the best and the rewound weights, one to spare."""
-
-
-# Modules that replace PyTorch's inside a stack
-
-class Linear(nn.Linear):
-    """nn.Linear as W X^T. The gradient of a mapped X W^T is transposed: turning it costs a pass over all weights."""
-
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if x.dim() != 2:
-            return super().forward(x)
-        z = (self.weight @ x.T).T
-        return z if self.bias is None else z + self.bias  # pyright: ignore[reportUnnecessaryComparison]
-
-
-class Conv2d(nn.Conv2d):
-    """nn.Conv2d in autocast's precision. On a CPU, autocast overlooks a mapped convolution."""
-
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        device = input.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            kind = torch.get_autocast_dtype(device)
-            input, weight, bias = input.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
-        return super()._conv_forward(input, weight, bias)
-
-
-class Whole(nn.Module):
-    """A norm in float32 at least. In a lower precision, mapped, CUDA's kernel refuses its float32 statistics."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.to(torch.promote_types(input.dtype, torch.float32))).to(input.dtype)
-
-
-class BatchNorm1d(Whole, nn.BatchNorm1d):
-    pass
-
-
-class BatchNorm2d(Whole, nn.BatchNorm2d):
-    pass
-
-
-STAND_INS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Linear: Linear, nn.Conv2d: Conv2d, nn.BatchNorm1d: BatchNorm1d, nn.BatchNorm2d: BatchNorm2d}
-
-
-class KeyedDropout(nn.Module):
-    """Dropout whose draw depends on (key, call, place): a cell draws the same alone, in a stack, on any device."""
-
-    key: Tensor
-
-    def __init__(self, p: float, kept_dims: int | None):
-        super().__init__()
-        self.p, self.kept_dims, self.calls = p, kept_dims, 0
-        self.register_buffer("key", torch.zeros((), dtype=torch.int64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        self.calls += 1
-        shape = x.shape if self.kept_dims is None else (*x.shape[:self.kept_dims], *[1] * (x.dim() - self.kept_dims))
-        place = torch.arange(prod(shape), device=x.device).view(shape)
-        drawn = _mixed(_mixed(self.key + self.calls) + place * GOLDEN) >> 33 & 0x7FFFFFFF
-        return x * (drawn >= int(self.p * 2**31)) / (1 - self.p)
-
-
-GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-
-
-def _mixed(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser (Steele et al. 2014) on int64, which wraps. Shifts copy the sign, which is masked off."""
-    z = (z ^ (z >> 30 & (1 << 34) - 1)) * (0xBF58476D1CE4E5B9 - 2**64)
-    z = (z ^ (z >> 27 & (1 << 37) - 1)) * (0x94D049BB133111EB - 2**64)
-    return z ^ (z >> 31 & (1 << 33) - 1)
-
-
-KEPT_DIMS: dict[type[nn.Module], int | None] = {
-    Dropout: None, nn.Dropout: None, nn.Dropout1d: 2, nn.Dropout2d: 2, nn.Dropout3d: 2}
-"""Modules that KeyedDropout replaces, and over how many dimensions each draws (None: all)."""
-
-
-def for_stacks(module: nn.Module) -> tuple[nn.Module, list[str]]:
-    """A copy of the module with the replacements in it, and the names of the dropouts, which take a key."""
-    module, keyed = deepcopy(module), list[str]()
-    for name, old in list(module.named_modules(remove_duplicate=False)):
-        if type(old) in STAND_INS:
-            old.__class__ = STAND_INS[type(old)]  # All it has besides stays, for code that asks it for its in_features.
-        elif name and type(old) in KEPT_DIMS:
-            module.set_submodule(name, KeyedDropout(old.p, KEPT_DIMS[type(old)]))  # pyright: ignore[reportArgumentType]
-            keyed.append(name)
-    return module, keyed
 
 
 # Optimisers
@@ -310,7 +215,7 @@ class StackTrainer:
                   for leaf in self._leaves]
         values += [value for _, value in self.statistics]
         mapped = vmap(self._logits, in_dims=(0, 0, 0 if of_each else None))
-        return mapped(values, _mixed(self.keys_CD + self.t * GOLDEN), x)
+        return mapped(values, mixed(self.keys_CD + self.t * GOLDEN), x)
 
     def _step(self) -> None:
         """One step of every cell. Its number `t` is on the device, so that every step is the same program."""
@@ -474,137 +379,3 @@ def _to(images: Images, device: torch.device) -> Images:
     validation = moved(images.validation) if images.validation else None
     return replace(images, train=moved(images.train), validation=validation, test=moved(images.test),
                    shift=images.shift.to(device), scale=images.scale.to(device))
-
-
-# Rounds
-
-Finished = tuple[int, dict[str, Any] | Exception, State | None]
-"""A cell's number, its round's record and the state of its next round; or the error that ended it, and None."""
-
-
-def run_stack(trainer: StackTrainer, cells: Sequence[Cell], states: Sequence[State], names: Sequence[str] | None = None,
-              donors: Sequence[Mapping[int, Tensor] | None] | None = None) -> Iterator[Finished]:
-    """`rounds.run_rounds` of many cells side by side. Yields a finished round of one cell at a time.
-
-    Cells that are rounds behind the others (after a resume) catch up first. A cell that ends leaves the stack, and the
-    rest go on. A transplant takes its masks from `donors`.
-    """
-    states, names, donors = list(states), names or [""] * len(cells), donors or [None] * len(cells)
-    settings = [Setting.of(trainer, cell, masks) for cell, masks in zip(cells, donors, strict=True)]
-    while unfinished := [i for i, cell in enumerate(cells) if states[i].round <= cell.rounds]:
-        round_ = min(states[i].round for i in unfinished)
-        here = [i for i in unfinished if states[i].round == round_]
-        if trainer.cells != [cells[i] for i in here]:
-            images, device, watch = trainer.images, trainer.device, trainer.watch
-            del trainer  # Its memory is free before the next one is made.
-            trainer = StackTrainer([cells[i] for i in here], images, device, watch)
-        trained = trainer.train([states[i].start for i in here], round_, [names[i] for i in here])
-        for i, each, measured in zip(here, trained, _measured(trainer, trained), strict=True):
-            try:
-                record, states[i] = finish_round(settings[i], states[i], each, measured)
-            except Exception as error:  # An error of one cell (of its plug-in, say) must not end its neighbours.
-                if out_of_memory(error):
-                    raise
-                states[i] = State(cells[i].rounds + 1, states[i].start)
-                yield i, error, None
-            else:
-                yield i, record, states[i]
-
-
-def _measured(trainer: StackTrainer, trained: Sequence[Trained]) -> list[Callable[[Tensor], Measured]]:
-    """A `measure` for each cell that knows its last and its best weights, measured by the whole stack at once."""
-    measured = [trainer.measure([each.w_final for each in trained])]
-    if any(each.w_early is not None and each.early_step != each.steps for each in trained):
-        measured.append(trainer.measure([each.w_final if each.w_early is None else each.w_early for each in trained]))
-
-    def measure(seat: int, w: Tensor) -> Measured:
-        return measured[w is not trained[seat].w_final][seat]
-
-    return [partial(measure, seat) for seat in range(len(trained))]
-
-
-# Memory
-
-def stack_limit(cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu",
-                budget: int | None = None) -> int:
-    """How many such cells fit side by side, in `budget` bytes or in 80 % of what the card has free; at least one."""
-    cell = cells[0]
-    net = build_net(cell, images.inputs, images.classes)
-    if budget is None:
-        if torch.device(device).type != "cuda":
-            return len(cells)
-        give_back()  # What an earlier stack had counts as free.
-        budget = int(0.8 * torch.cuda.mem_get_info(torch.device(device))[0])
-    splits = [images.train, images.test, *([images.validation] if images.validation else [])]
-    seeds = len({order_seed(each) for each in cells})
-    shared = sum(split.x.nbytes + split.y.nbytes for split in splits)
-    shared += 4 * cell.batch_size * steps_in_round(cell, len(images.train.y)) * seeds
-    # A step's activations and their gradients, and as much again for a piece of a measurement.
-    each = 2 * copies(net) + 4 * cell.batch_size * kept_an_image(net, images.inputs)
-    return max(1, min(len(cells), (budget - shared) // each))
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether the card was full. CUDA's libraries and graphs say so in other words than PyTorch."""
-    words = "out of memory", "ALLOC_FAILED"
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(each in str(error) for each in words)
-
-
-def give_back() -> None:
-    """Free the card's memory that nothing refers to."""
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
-def copies(net: Net) -> int:
-    """Bytes of all vectors of a cell's size, while it trains in a stack."""
-    return net.size * (COPIES * net.w.element_size() + 1)
-
-
-def kept_an_image(net: Net, inputs: tuple[int, ...], images: int = 2) -> int:
-    """Bytes that autograd keeps for an image, measured in a forward pass of one cell."""
-    module, kept = for_stacks(net.module)[0].train(), 0
-    weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
-
-    def keep(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        kept += 0 if tensor.untyped_storage().data_ptr() in weights else tensor.nbytes
-        return tensor
-
-    with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        module(torch.zeros(images, *inputs, dtype=net.w.dtype))
-    return max(1, kept // images)
-
-
-RunsAStack = Callable[[list[Cell], list[State], list[str]], Iterator[Finished]]
-"""Runs these cells from these states side by side, as `run_stack` does."""
-
-
-def train_in_stacks(cells: Sequence[Cell], states: Sequence[State], names: Sequence[str], limit: int,
-                    run: RunsAStack) -> Iterator[Finished]:
-    """Train every cell to its end, `limit` side by side.
-
-    Where memory runs out, half as many go on from their last finished rounds.
-    """
-    states = list(states)
-    waiting = list(range(len(cells)))
-    while waiting:
-        here, full = waiting[:limit], False
-        try:
-            running = run([cells[i] for i in here], [states[i] for i in here], [names[i] for i in here])
-            for seat, record, state in running:
-                i = here[seat]
-                states[i] = State(cells[i].rounds + 1, states[i].start) if state is None else state
-                yield i, record, state
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            if len(here) == 1:
-                raise UserError(f'model = "{cells[here[0]].model.name}": one cell alone does not fit on the device. '
-                                f"Take a smaller batch_size, or train on the CPU.") from error
-            full, limit = True, -(-len(here) // 2)
-        # Outside `except`: there the error still refers to frames that refer to the memory.
-        if full:
-            give_back()
-        done = {i for i in here if not full or states[i].round > cells[i].rounds}
-        waiting = [i for i in waiting if i not in done]

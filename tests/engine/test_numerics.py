@@ -24,7 +24,8 @@ from sweepstake.engine.half import HalfTrainer
 from sweepstake.engine.images import Images, prepare
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import first_state, run_rounds
-from sweepstake.engine.stacked import StackTrainer, run_stack
+from sweepstake.engine.side_by_side import run_stack
+from sweepstake.engine.stacked import StackTrainer
 from sweepstake.engine.thin import ThinTrainer
 from sweepstake.engine.train import Trained
 from tests.helpers import make_cell, tiny_images

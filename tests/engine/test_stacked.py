@@ -13,12 +13,14 @@ from torch.utils._pytree import tree_leaves
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
-from sweepstake.engine import stacked, streams
+from sweepstake.engine import side_by_side, stacked, stand_ins, streams
 from sweepstake.engine.fast import FastTrainer
 from sweepstake.engine.images import Images, prepare
+from sweepstake.engine.memory import stack_limit
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import State, first_state, run_rounds
-from sweepstake.engine.stacked import StackTrainer, run_stack, stack_limit, train_in_stacks
+from sweepstake.engine.side_by_side import run_stack, train_in_stacks
+from sweepstake.engine.stacked import StackTrainer
 from sweepstake.engine.train import Start, Trained
 from sweepstake.pieces import model
 from tests.helpers import make_cell, masks_of_donor, tiny_images
@@ -132,14 +134,14 @@ def test_networks_with_norms_train_in_a_stack_of_one_and_of_two(chosen, precisio
 
 def test_a_mapped_convolution_is_in_the_precision_asked_for():
     answered = []
-    layer = stacked.for_stacks(nn.Sequential(nn.Conv2d(1, 2, 3)))[0]
+    layer = stand_ins.for_stacks(nn.Sequential(nn.Conv2d(1, 2, 3)))[0]
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         torch.func.vmap(lambda x: answered.append(layer(x).dtype) or x)(torch.rand(2, 4, 1, 8, 8))
     assert answered == [torch.bfloat16] and layer(torch.rand(4, 1, 8, 8)).dtype == torch.float32
 
 
 def test_a_norm_answers_in_its_inputs_precision_and_counts_in_float32():
-    layer = stacked.for_stacks(nn.Sequential(nn.BatchNorm2d(3, affine=False)))[0]
+    layer = stand_ins.for_stacks(nn.Sequential(nn.BatchNorm2d(3, affine=False)))[0]
     x = torch.rand(4, 3, 5, 5)
     assert layer(x.bfloat16()).dtype == torch.bfloat16 and layer(x).dtype == torch.float32
     assert layer.double()(x.double()).dtype == torch.float64
@@ -252,10 +254,10 @@ def test_a_stack_repeats_itself_bit_for_bit():
 
 
 def test_dropout_drops_its_share_anew_for_each_cell_step_layer_and_image():
-    layer = stacked.KeyedDropout(0.3, None).train()
+    layer = stand_ins.KeyedDropout(0.3, None).train()
     draws = []
     for key in (1, 2):
-        layer.calls, layer.key = 0, stacked._mixed(torch.tensor(key))
+        layer.calls, layer.key = 0, stand_ins.mixed(torch.tensor(key))
         draws += [layer(torch.ones(100, 200)) for _ in range(2)]
 
     for drawn in draws:
@@ -408,14 +410,14 @@ def test_cells_that_are_behind_catch_up_and_one_that_ends_leaves():
 def test_a_broken_control_ends_its_cell_by_name_and_no_other(monkeypatch):
     cells, images = sweep()
     stack = StackTrainer(cells, images)
-    finish = stacked.finish_round
+    finish = side_by_side.finish_round
 
     def broken(setting, *rest):
         if setting.cell.seed == 1:
             raise BrokenControl("fc1 keeps 3 where 2 were asked")
         return finish(setting, *rest)
 
-    monkeypatch.setattr(stacked, "finish_round", broken)
+    monkeypatch.setattr(side_by_side, "finish_round", broken)
     said = list(run_stack(stack, cells, [first_state(stack, cell) for cell in cells]))
 
     assert [(i, state is None) for i, _, state in said] == [(0, False), (1, True), (2, False)] + [(0, False), (2, False)] * 2

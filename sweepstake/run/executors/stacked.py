@@ -11,9 +11,11 @@ from sweepstake.base import events
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.base.events import OnEvent
+from sweepstake.engine.memory import stack_limit
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import State
-from sweepstake.engine.stacked import Finished, StackTrainer, run_stack, stack_limit, train_in_stacks
+from sweepstake.engine.side_by_side import Finished, run_stack, train_in_stacks
+from sweepstake.engine.stacked import StackTrainer
 from sweepstake.run.files import CannotWrite
 from sweepstake.run.settings import Settings, Task
 from sweepstake.run.sitting import Bench, Sitting, fail, images_of, watch_with
