@@ -41,12 +41,12 @@ def tell_outline(study: Study, foreseen: Mapping[str, Outlook], warned: Sequence
     table.add_row("seeds", ", ".join(map(str, study.seeds)))
     console.print(table)
     for number, stack in enumerate(stack_cells(study.planned), 1):
-        cell = stack.planned[0].cell
+        cell = stack[0].cell
         long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
         model = told("model", cell.model)
-        console.print(f"stack {number}: {_count(len(stack.planned), 'cell')} of {model} on {cell.dataset.name}, "
+        console.print(f"stack {number}: {_count(len(stack), 'cell')} of {model} on {cell.dataset.name}, "
                       f"{_count(cell.rounds, 'round')} after the first, {long} each")
-        known = [foreseen[each.id] for each in stack.planned if each.id in foreseen]
+        known = [foreseen[each.id] for each in stack if each.id in foreseen]
         for line in dict.fromkeys(counted.told((each.weights, each.unpruned)) for each in known):
             console.print(f"  kept fractions are {line}")
     if study.search:

@@ -51,7 +51,7 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
     todo = {p.id for p in missing}
     steps, seconds, size, unknown = 0, 0.0, 0, []
     for stack in stacks:
-        ours = [p for p in stack.planned if p.id in todo]
+        ours = [p for p in stack if p.id in todo]
         try:
             cost = _cost(ours[0]) if ours else None
         except UserError as error:

@@ -1,7 +1,6 @@
 """Cells -> stacks: the cells that can train side by side as one program."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -12,18 +11,11 @@ PROGRAM = ("dataset", "normalise", "subset", "validation", "split_seed", "model"
 """The fields in which the cells of a stack agree: they decide shapes and steps."""
 
 
-@dataclass(frozen=True)
-class Stack:
-    """Cells that can train side by side as one program."""
-
-    planned: tuple[Planned, ...]
-
-
-def stack_cells(planned: Sequence[Planned]) -> list[Stack]:
-    """Group cells by program, in the study's order."""
+def stack_cells(planned: Sequence[Planned]) -> list[list[Planned]]:
+    """The cells of each stack, in the study's order."""
     groups: dict[bytes, list[Planned]] = {}
     for each in planned:
         fields = {name: getattr(each.cell, name) for name in PROGRAM}
         fields["rewound_to"] = each.cell.reset.options.get("step", 0)
         groups.setdefault(msgspec.json.encode(fields, order="deterministic"), []).append(each)
-    return [Stack(tuple(group)) for group in groups.values()]
+    return list(groups.values())

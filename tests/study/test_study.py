@@ -409,8 +409,8 @@ def test_a_missing_plugin_is_told(tmp_path: Path):
 
 def test_cells_of_one_program_share_a_stack():
     made = study(init=["zeros", "normal"], lr=[0.1, 0.2], batch_size=[10, 20], seeds=3)
-    assert [len(stack.planned) for stack in stack_cells(made.planned)] == [12, 12]
-    assert sum(len(stack.planned) for stack in stack_cells(made.planned)) == len(made.cells)
+    assert [len(stack) for stack in stack_cells(made.planned)] == [12, 12]
+    assert sum(len(stack) for stack in stack_cells(made.planned)) == len(made.cells)
 
 
 # The reference
@@ -448,4 +448,4 @@ def test_any_table_is_a_study_or_a_user_error(table, quick, overrides):
 
 def test_cells_rewound_to_other_steps_are_other_stacks():
     made = study(reset=["fresh", {"name": "rewind", "step": [0, 5]}], steps=10)
-    assert [[p.cell.reset.options.get("step", 0) for p in stack.planned] for stack in stack_cells(made.planned)] == [[0, 0], [5]]
+    assert [[p.cell.reset.options.get("step", 0) for p in stack] for stack in stack_cells(made.planned)] == [[0, 0], [5]]

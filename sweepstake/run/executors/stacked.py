@@ -46,7 +46,7 @@ def execute(tasks: Sequence[Task], settings: Settings, on_event: OnEvent) -> Non
 def _stacks(tasks: Sequence[Task]) -> list[list[Task]]:
     by_id = {task.id: task for task in tasks}
     planned = [Planned(task.id, task.cell, {}) for task in tasks]
-    stacks = [[by_id[each.id] for each in stack.planned] for stack in stack_cells(planned)]
+    stacks = [[by_id[each.id] for each in stack] for stack in stack_cells(planned)]
     return [part for last in (False, True) for stack in stacks
             if (part := [task for task in stack if (task.cell.control == "transplant") == last])]
 
