@@ -8,15 +8,16 @@
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # Nothing is imported here: under `python -m sweepstake` it would be sought in the current folder first.
+# Nothing is imported here: under `python -m sweepstake` it would be sought in the current folder first.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sweepstake.base.specs import claim_test, figure_kind
     from sweepstake.pieces import Data, allocation, criterion, dataset, init, lr_schedule, model, reset
     from sweepstake.read.results import Results, load_results, run_study
     from sweepstake.study.study import Study, load_study
 
-__all__ = ["Data", "Results", "Study", "allocation", "claim_test", "criterion", "dataset", "figure_kind", "init", "load_results",
-           "load_study", "lr_schedule", "model", "reset", "run_study"]
+__all__ = ["Data", "Results", "Study", "allocation", "claim_test", "criterion", "dataset", "figure_kind", "init",
+           "load_results", "load_study", "lr_schedule", "model", "reset", "run_study"]
 
 
 def __dir__() -> list[str]:

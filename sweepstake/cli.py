@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(visible(CannotWrite(error.filename or "disk", error)), file=sys.stderr)
         return 2
     except UnicodeEncodeError as error:  # A folder whose name is no text, or an output that takes only ASCII.
-        print(f"{visible(error.object[max(0, error.start - 60):error.end])!a} cannot be written in {error.encoding}. Name folders in UTF-8; "
+        text = visible(error.object[max(0, error.start - 60):error.end])
+        print(f"{text!a} cannot be written in {error.encoding}. Name folders in UTF-8; "
               "for an output that takes less, say PYTHONUTF8=1.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -77,19 +78,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("sweepstake", description=INTRO, epilog=EXITS, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser("sweepstake", description=INTRO, epilog=EXITS,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"sweepstake {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, says: str, example: str, study: bool = True) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}.", epilog=f"examples:\n{example}",
+        made = commands.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}.",
+                                   epilog=f"examples:\n{example}",
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
         made.set_defaults(command=name)
         if study:
             made.add_argument("study", metavar="STUDY", help="a shipped study by name, or the path of a .toml file")
             made.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
                               help="override one key of the study; part of the study, so of the ids (repeat for more)")
-            made.add_argument("--quick", action="store_true", help="the study's own [quick] scale: fewer seeds and rounds")
+            made.add_argument("--quick", action="store_true",
+                              help="the study's own [quick] scale: fewer seeds and rounds")
         return made
 
     def add_store(made: argparse.ArgumentParser) -> None:
@@ -99,11 +103,14 @@ def build_parser() -> argparse.ArgumentParser:
         add_store(made)
         made.add_argument("--data", metavar="DIR", help="where data sets lie (else the variable SWEEPSTAKE_DATA)")
         made.add_argument("--workers", metavar="N", type=int, help="processes at a time (default: one a core)")
-        made.add_argument("--device", choices=["cpu", "cuda"], help="cpu, or cuda to train stacks of cells on a card (default: cpu)")
+        made.add_argument("--device", choices=["cpu", "cuda"],
+                          help="cpu, or cuda to train stacks of cells on a card (default: cpu)")
         made.add_argument("--stack", metavar="N", type=int,
-                          help="cells side by side as one program (default: as many as fit on a card; on the CPU one cell a core)")
+                          help="cells side by side as one program "
+                               "(default: as many as fit on a card; on the CPU one cell a core)")
         made.add_argument("--engine", choices=["fast", "reference"],
-                          help="fast: our own kernels where they cover the cell; reference: plain PyTorch for all (default: fast)")
+                          help="fast: our own kernels where they cover the cell; "
+                               "reference: plain PyTorch for all (default: fast)")
         made.add_argument("--retry", action="store_true", help="compute failed cells again")
         add_out(made)
 
@@ -116,7 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
   sweepstake run my-study.toml            again after Ctrl-C or a crash: goes on at the last finished round""")
     add_running(made)
 
-    made = add("show", "print a study's cells and stacks, and what it will cost, before anything runs", """  sweepstake show prune-ready
+    made = add("show", "print a study's cells and stacks, and what it will cost, before anything runs",
+               """  sweepstake show prune-ready
   sweepstake show my-study.toml --cells   every cell with its id""")
     made.add_argument("--cells", action="store_true", help="list every cell: id, seed and what varies (to stdout)")
     made.add_argument("--data", metavar="DIR", help="check the study against the data sets there, too")
@@ -132,36 +140,45 @@ def build_parser() -> argparse.ArgumentParser:
     add_store(made)
     add_out(made)
 
-    made = add("results", "print the tidy table: one row per cell and round", """  sweepstake results demo --format csv > demo.csv
+    made = add("results", "print the tidy table: one row per cell and round",
+               """  sweepstake results demo --format csv > demo.csv
   sweepstake results demo --format parquet --out demo.parquet
   sweepstake results demo --timing        with the measured seconds, which differ from run to run""")
-    made.add_argument("--format", dest="form", choices=["csv", "json", "parquet"], default="csv", help="csv or json to stdout; parquet to --out")
+    made.add_argument("--format", dest="form", choices=["csv", "json", "parquet"], default="csv",
+                      help="csv or json to stdout; parquet to --out")
     made.add_argument("--out", metavar="FILE", help="write to this file instead of stdout")
     made.add_argument("--timing", action="store_true", help="add the columns of measured seconds")
     add_store(made)
 
-    made = add("publish", "write a study's table, figures, verdicts and provenance as files to keep", """  sweepstake publish demo
+    made = add("publish", "write a study's table, figures, verdicts and provenance as files to keep",
+               """  sweepstake publish demo
   sweepstake publish demo --store /data/runs --out ~/results""")
     add_store(made)
     made.add_argument("--out", metavar="DIR", help="where the study's folder goes (default: results)")
-    made.add_argument("--partial", action="store_true", help="publish even with cells missing or failed, --quick or --set: every title will say so")
+    made.add_argument("--partial", action="store_true",
+                      help="publish even with cells missing or failed, --quick or --set: every title will say so")
 
-    made = add("pieces", "list every init, model, data set, criterion, ... with options and sources", """  sweepstake pieces
+    made = add("pieces", "list every init, model, data set, criterion, ... with options and sources",
+               """  sweepstake pieces
   sweepstake pieces criterion
   sweepstake pieces init --plugins mine.py""", study=False)
-    made.add_argument("open_set", metavar="SET", nargs="?", help="one open set: dataset, model, init, lr_schedule, criterion, allocation or reset")
-    made.add_argument("--plugins", metavar="FILE", nargs="*", default=[], help="plug-in files to load first: their code is run")
+    made.add_argument("open_set", metavar="SET", nargs="?",
+                      help="one open set: dataset, model, init, lr_schedule, criterion, allocation or reset")
+    made.add_argument("--plugins", metavar="FILE", nargs="*", default=[],
+                      help="plug-in files to load first: their code is run")
 
     made = add("demo", "run the demo study: 4 inits x 5 seeds x 15 rounds on 8 x 8 digits", """  sweepstake demo
   sweepstake demo --store /tmp/demo""", study=False)
     add_running(made)
 
-    made = add("data", "say which data sets are here, where, and how to get the rest; or fetch one", """  sweepstake data
+    made = add("data", "say which data sets are here, where, and how to get the rest; or fetch one",
+               """  sweepstake data
   sweepstake data --data ~/data
   sweepstake data fetch mnist             download it, check it, keep it where every study finds it""", study=False)
     made.add_argument("action", metavar="fetch", nargs="?", choices=["fetch"], help="download a published data set")
     made.add_argument("name", metavar="NAME", nargs="?", help="which one")
-    made.add_argument("--data", metavar="DIR", help="look here first, fetch to here (else the variable SWEEPSTAKE_DATA; else a cache of yours)")
+    made.add_argument("--data", metavar="DIR",
+                      help="look here first, fetch to here (else the variable SWEEPSTAKE_DATA; else a cache of yours)")
     made.add_argument("--mirror", metavar="URL", action="append", default=[], dest="mirrors",
                       help="fetch from here instead of the known mirrors (repeat for more)")
     return parser

@@ -6,7 +6,10 @@ from typing import Any, TypedDict
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is known of a cell before it trains: its weights, those never pruned, and what each round keeps, if known."""
+    """What is known of a cell before it trains.
+
+    Its weights, those never pruned, and what each round keeps, if known.
+    """
 
     weights: int
     unpruned: dict[str, dict[str, Any]]

@@ -1,4 +1,7 @@
-"""What a study draws and claims: the `[[figure]]` and `[[claim]]` tables of its file. The descriptions are their reference."""
+"""What a study draws and claims: the `[[figure]]` and `[[claim]]` tables of its file.
+
+The descriptions are their reference.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol
@@ -10,8 +13,8 @@ from sweepstake.base.errors import unknown
 from sweepstake.base.named import Named
 from sweepstake.base.values import shown
 
-Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_accuracy", "train_loss", "early_step",
-                 "alive_units"]
+Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_accuracy", "train_loss",
+                 "early_step", "alive_units"]
 ClaimMetric = Literal[Metric, "train_seconds", "smallest_winning"]
 Label = str | int | float | bool
 Where = dict[str, Label | list[Label]]
@@ -23,16 +26,22 @@ class FigureSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[[figure]]` of a study file."""
 
     kind: Annotated[str, Meta(description="What is drawn.")] = "accuracy_by_kept"
-    metric: Annotated[Metric, Meta(description="What is drawn; `alive_units` is the share of hidden units alive.")] = "test_accuracy"
-    at: Annotated[Literal["end", "early"], Meta(description="Measured at the end of a round, or at early stop.")] = "end"
+    metric: Annotated[Metric, Meta(description=(
+        "What is drawn; `alive_units` is the share of hidden units alive."))] = "test_accuracy"
+    at: Annotated[Literal["end", "early"], Meta(description=(
+        "Measured at the end of a round, or at early stop."))] = "end"
     by: Annotated[str | None, Meta(description="The axis that colours the lines (default: the first axis).")] = None
     panel: Annotated[str | None, Meta(description="The axis of the panels (default: the second axis).")] = None
-    where: Annotated[Where, Meta(description="Only these cells: `{axis = label}` or `{axis = [labels]}`.")] = field(default_factory=dict)
+    where: Annotated[Where, Meta(description="Only these cells: `{axis = label}` or `{axis = [labels]}`.")] = field(
+        default_factory=dict)
     title: Annotated[str, Meta(description="The figure's title (default: what it shows).")] = ""
     error: Annotated[Literal["std", "ci", "range"], Meta(description=(
-        "Error bars over seeds: standard deviation, 95 % bootstrap interval of the mean, or minimum to maximum."))] = "std"
-    x: Annotated[Literal["log", "linear"], Meta(description="The scale of weights remaining, where a figure is drawn against them.")] = "log"
-    every: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Only every n-th round (default: as many as read well).")] = None
+        "Error bars over seeds: standard deviation, 95 % bootstrap interval of the mean, "
+        "or minimum to maximum."))] = "std"
+    x: Annotated[Literal["log", "linear"], Meta(description=(
+        "The scale of weights remaining, where a figure is drawn against them."))] = "log"
+    every: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description=(
+        "Only every n-th round (default: as many as read well)."))] = None
 
 
 class ClaimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,22 +51,30 @@ class ClaimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     test: Annotated[str, Meta(description="What would contradict it.")]
     name: Annotated[str, Meta(description="A short name for the claim (default: its number).")] = ""
     metric: Annotated[ClaimMetric, Meta(description=(
-        "What is compared; of losses, steps, seconds and weights, less is better. `train_seconds`: measured seconds of a round's training; "
-        "`smallest_winning`: the smallest kept fraction with a test accuracy at or above the cell's own dense network's."))] = "test_accuracy"
-    at: Annotated[Literal["end", "early"], Meta(description="Measured at the end of a round, or at early stop.")] = "end"
-    kept: Annotated[Keep | None, Meta(description="At the round nearest to this fraction of weights remaining (default: the last).")] = None
-    this: Annotated[Where, Meta(description="The cells it is about: `{axis = label}` or `{axis = [...]}`.")] = field(default_factory=dict)
+        "What is compared; of losses, steps, seconds and weights, less is better. "
+        "`train_seconds`: measured seconds of a round's training; "
+        "`smallest_winning`: the smallest kept fraction with a test accuracy at or above "
+        "the cell's own dense network's."))] = "test_accuracy"
+    at: Annotated[Literal["end", "early"], Meta(description=(
+        "Measured at the end of a round, or at early stop."))] = "end"
+    kept: Annotated[Keep | None, Meta(description=(
+        "At the round nearest to this fraction of weights remaining (default: the last)."))] = None
+    this: Annotated[Where, Meta(description="The cells it is about: `{axis = label}` or `{axis = [...]}`.")] = field(
+        default_factory=dict)
     than: Annotated[Where, Meta(description="The cells they are compared with, by a test of two sides.")] = field(
         default_factory=dict)
     kept_than: Annotated[Keep | None, Meta(description=(
-        "The other side's fraction of weights remaining (default: `kept`). Without `than`, the same cells at that fraction: 1.0 is their own "
-        "dense network."))] = None
+        "The other side's fraction of weights remaining (default: `kept`). "
+        "Without `than`, the same cells at that fraction: 1.0 is their own dense network."))] = None
     value: Annotated[float | None, Meta(description="The printed number, for a test that names it.")] = None
     margin: Annotated[float, Meta(ge=0, description=(
-        "What does not matter, in the metric's own unit (0.01 is one point); a fraction with `relative` and where the test says so."))] = 0.0
-    relative: Annotated[bool, Meta(description="Gains are fractions of the other side's value: 0.38 of `early_step` is 38 % earlier.")] = False
+        "What does not matter, in the metric's own unit (0.01 is one point); "
+        "a fraction with `relative` and where the test says so."))] = 0.0
+    relative: Annotated[bool, Meta(description=(
+        "Gains are fractions of the other side's value: 0.38 of `early_step` is 38 % earlier."))] = False
     where: Annotated[Where, Meta(description="Only among these cells.")] = field(default_factory=dict)
-    family: Annotated[str, Meta(description="Claims of one family are corrected together, for their number (Holm 1979).")] = ""
+    family: Annotated[str, Meta(description=(
+        "Claims of one family are corrected together, for their number (Holm 1979)."))] = ""
     source: Annotated[str, Meta(description="Where the sentence stands.")] = ""
 
 
@@ -100,14 +117,16 @@ def labels_of(said: Label | list[Label]) -> list[str]:
     return [label(one) for one in said] if isinstance(said, list) else [label(said)]
 
 
-def check_specs(axes: Mapping[str, Sequence[Any]], figures: Iterable[FigureSpec], claims: Iterable[ClaimSpec]) -> list[str]:
+def check_specs(axes: Mapping[str, Sequence[Any]], figures: Iterable[FigureSpec],
+                claims: Iterable[ClaimSpec]) -> list[str]:
     """All that is wrong with figures and claims, given the axes and their labels; nothing when all is well."""
     problems: list[str] = []
     for number, figure in enumerate(figures, 1):
         place = f"[[figure]] {number}"
         for key in ("by", "panel"):
             if (axis := getattr(figure, key)) is not None and axis not in axes:
-                problems.append(unknown(f'{place}: {key} = "{axis}"', "axis", axis, axes, "An axis is a key whose value is a list."))
+                problems.append(unknown(f'{place}: {key} = "{axis}"', "axis", axis, axes,
+                                        "An axis is a key whose value is a list."))
         if figure.by is not None and figure.by == figure.panel:
             problems.append(f'{place}: by and panel are both "{figure.by}". Give two axes, or leave one out.')
         problems += _check_where(f"{place}: where", figure.where, axes)
@@ -131,7 +150,8 @@ def _check_where(place: str, where: Where, axes: Mapping[str, Sequence[Any]]) ->
             problems.append(unknown(f"{place}: {axis}", "axis", axis, axes, "An axis is a key whose value is a list."))
             continue
         known = [label(one) for one in axes[axis]]
-        problems += [unknown(f'{place}: {axis} = "{one}"', f"label of {axis}", one, known) for one in labels_of(said) if one not in known]
+        problems += [unknown(f'{place}: {axis} = "{one}"', f"label of {axis}", one, known)
+                     for one in labels_of(said) if one not in known]
         if not labels_of(said):
             problems.append(f"{place}: {axis} = []: an empty list chooses no cell. Name labels, or leave {axis} out.")
     return problems

@@ -35,7 +35,8 @@ def user_cache() -> Path:
         return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "sweepstake" / "Cache"
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "sweepstake"
-    return (Path(said) if os.path.isabs(said) else home / ".cache") / "sweepstake"  # The XDG rules: a relative path is ignored.
+    cache = Path(said) if os.path.isabs(said) else home / ".cache"  # The XDG rules: a relative path is ignored.
+    return cache / "sweepstake"
 
 
 def fetched_data() -> Path:
@@ -49,14 +50,21 @@ def decoded_cache() -> Path:
 
 
 def data_directories(given: str | Path | None) -> list[Path]:
-    """Where data sets are looked for, in order: --data, the variable SWEEPSTAKE_DATA, what was fetched, Keras's folder."""
+    """Where data sets are looked for, in order.
+
+    --data, the variable SWEEPSTAKE_DATA, what was fetched, Keras's folder.
+    """
     if given is not None and not Path(given).expanduser().is_dir():
-        raise UserError(f'--data "{given}": no such directory. Name the one that holds mnist/, cifar-10-batches-bin/ or the like.')
+        raise UserError(f'--data "{given}": no such directory. '
+                        f'Name the one that holds mnist/, cifar-10-batches-bin/ or the like.')
     said = os.environ.get("SWEEPSTAKE_DATA", "").split(os.pathsep)
     keras = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
-    places = [*([Path(given)] if given is not None else []), *(Path(place) for place in said if place), fetched_data(), keras]
+    first = [Path(given)] if given is not None else []
+    places = [*first, *(Path(place) for place in said if place), fetched_data(), keras]
     found = list(dict.fromkeys(place.expanduser().absolute() for place in places))
-    if problems := [f"{visible(place)} (where data sets are looked for): {problem}." for place in found if (problem := hidden_in(str(place)))]:
+    problems = [f"{visible(place)} (where data sets are looked for): {problem}."
+                for place in found if (problem := hidden_in(str(place)))]
+    if problems:
         raise UserError(*problems)
     return found
 
@@ -139,7 +147,8 @@ def _write(folder: Path, data: Data) -> Data:
                 np.save(file, getattr(data, part), allow_pickle=False)
                 file.flush()
                 os.fsync(file.fileno())
-        manifest = {"classes": int(data.classes), "crc32": {part: _crc32(part_folder / f"{part}.npy") for part in PARTS}}
+        sums = {part: _crc32(part_folder / f"{part}.npy") for part in PARTS}
+        manifest = {"classes": int(data.classes), "crc32": sums}
         with (part_folder / "manifest.json").open("x", encoding="utf-8") as file:
             json.dump(manifest, file)
             file.flush()
@@ -152,7 +161,10 @@ def _write(folder: Path, data: Data) -> Data:
 
 
 def _put(part_folder: Path, folder: Path) -> None:
-    """Give a finished folder its name. Another worker may have been faster (ours goes), or what is there is corrupt (it goes)."""
+    """Give a finished folder its name.
+
+    Another worker may have been faster (ours goes), or what is there is corrupt (it goes).
+    """
     if _read(folder) is not None:
         shutil.rmtree(part_folder)
         return
@@ -176,7 +188,10 @@ def _crc32(path: Path) -> int:
 
 @dataclass(frozen=True)
 class DataRow:
-    """A data set, as `sweepstake data` lists it; `size` in bytes: of the files found, else of the download (0: not known)."""
+    """A data set, as `sweepstake data` lists it.
+
+    `size` in bytes: of the files found, else of the download (0: not known).
+    """
 
     name: str
     state: str
@@ -200,9 +215,11 @@ def _row(piece: Piece, files: Files) -> DataRow:
     published = PUBLISHED.get(piece.name)
     try:
         with _blamed(piece):
-            found = list(piece.traits["sources"](files, {name: option.default for name, option in piece.options.items()}))
+            options = {name: option.default for name, option in piece.options.items()}
+            found = list(piece.traits["sources"](files, options))
         return DataRow(piece.name, "found", str(found[0].parent), sum(path.stat().st_size for path in found), "")
     except (UserError, OSError) as error:
         if published is None:
             return DataRow(piece.name, "missing", "", 0, str(error))
-        return DataRow(piece.name, "missing", "", sum(file.size for file in published.files), f"sweepstake data fetch {piece.name}")
+        size = sum(file.size for file in published.files)
+        return DataRow(piece.name, "missing", "", size, f"sweepstake data fetch {piece.name}")

@@ -23,7 +23,10 @@ from sweepstake.study.study import Planned, Study
 TIMED = (1.0, 0.5, 0.2, 0.05, 0.01)
 """Kept fractions at which steps are timed; between them, the logarithms are straight."""
 FEW, MANY = 4, 44
-"""Steps timed at one kept fraction: what the longer run takes more is the steps' own, without what a round begins with."""
+"""Steps timed at one kept fraction.
+
+What the longer run takes more is the steps' own, without what a round begins with.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,25 @@ class Estimate:
     seconds: float | None
     bytes: int | None
     how: str
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of one cell; seconds are of one core."""
+
+    steps: int
+    """In a round."""
+    kept_logs: list[float]
+    """Logarithms of the kept fractions at which steps were timed, rising."""
+    step_seconds: list[float]
+    """Of one step, at each of them."""
+    measure_seconds: float
+    """Of a round's measurements."""
+    parameters: int
+
+    def step_at(self, kept: float) -> float:
+        """Seconds of one step at a kept fraction."""
+        return float(np.interp(np.log(kept), self.kept_logs, self.step_seconds))
 
 
 def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate:
@@ -61,14 +83,15 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
         if ours and cost is None:
             unknown.append(ours[0].cell.dataset.name)
         if cost:
-            a_round, step_at, a_measure, weights = cost
             for cell in [p.cell for p in ours]:
-                sittings = 2 if cell.control == "transplant" else 1  # Its donor is trained too, where the store lacks it.
+                # A transplant's donor is trained too, where the store lacks it.
+                sittings = 2 if cell.control == "transplant" else 1
                 for round_ in range(cell.rounds + 1):
-                    steps += sittings * a_round
-                    seconds += sittings * (a_round * float(np.interp(np.log(_kept(cell, round_)), *step_at)) + a_measure + 0.05)
-            points = a_round / (ours[0].cell.eval_every or max(1, a_round)) + 6
-            size += int(sum(p.cell.rounds + 1 for p in ours) * (weights / 8 + 1500 + 120 * points))
+                    steps += sittings * cost.steps
+                    trained = cost.steps * cost.step_at(_kept(cell, round_))
+                    seconds += sittings * (trained + cost.measure_seconds + 0.05)
+            points = cost.steps / (ours[0].cell.eval_every or max(1, cost.steps)) + 6
+            size += int(sum(p.cell.rounds + 1 for p in ours) * (cost.parameters / 8 + 1500 + 120 * points))
     if unknown:
         why = f"the size of {', '.join(sorted(set(unknown)))} is not known"
         return Estimate(len(study.planned), len(stacks), len(missing), None, None, None, why)
@@ -81,8 +104,8 @@ def _kept(cell: Cell, round_: int) -> float:
     return max(cell.keep ** round_, 1e-6) if isinstance(cell.keep, float) and cell.remove is None else 1.0
 
 
-def _cost(planned: Planned) -> tuple[int, tuple[list[float], list[float]], float, int] | None:
-    """Steps a round, seconds a step at each kept fraction, seconds a measurement, and parameters, of one cell."""
+def _cost(planned: Planned) -> _Cost | None:
+    """What one cell costs, timed here; nothing where the size of its data set is not known."""
     cell = planned.cell
     spec = spec_of(cell.dataset)
     if spec is None:
@@ -103,11 +126,15 @@ def _cost(planned: Planned) -> tuple[int, tuple[list[float], list[float]], float
     def timed(trainer: Trainer, kept: float) -> float:
         mask = torch.from_numpy(np.random.default_rng(0).random(trainer.net.size) < kept)
         if cell.granularity == "unit":
-            units = {slot: torch.arange(slot.shape[0]) < max(1, round(kept * slot.shape[0])) for slot in pruned_slots(trainer.net, cell)}
+            units = {slot: torch.arange(slot.shape[0]) < max(1, round(kept * slot.shape[0]))
+                     for slot in pruned_slots(trainer.net, cell)}
             mask = without_units(trainer.net, torch.ones_like(mask), units)
         began = time.process_time()  # Of this process: what neighbours do to the clock is not the study's cost.
         trainer.train(trainer.cell, Start(begin * mask, mask), 0)
         return time.process_time() - began
+
+    def quickest(trainer: Trainer, kept: float) -> float:
+        return min(timed(trainer, kept) for _ in range(2))
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -117,7 +144,7 @@ def _cost(planned: Planned) -> tuple[int, tuple[list[float], list[float]], float
         slow = timed(of(1), 1.0) > 0.1
         few_steps, many_steps = (1, 2) if slow else (FEW, MANY)
         short, trainer = of(few_steps), of(many_steps)
-        more = [min(timed(trainer, kept) for _ in range(2)) - min(timed(short, kept) for _ in range(2)) for kept in TIMED]
+        more = [quickest(trainer, kept) - quickest(short, kept) for kept in TIMED]
         seconds = [max(1e-6, each / (many_steps - few_steps)) for each in more]
         began = time.process_time()
         trainer.measure(trainer.net.w.clone())
@@ -128,4 +155,10 @@ def _cost(planned: Planned) -> tuple[int, tuple[list[float], list[float]], float
     points = 1 + (steps // cell.eval_every if cell.eval_every else -(-steps * cell.batch_size // train))
     measured = (points + 1) * (spec.test + cell.validation) + train * (2 if cell.validation else 1)
     by_kept = sorted(zip(np.log(TIMED).tolist(), seconds, strict=True))
-    return steps, ([log for log, _ in by_kept], [each for _, each in by_kept]), measured * image, trainer.net.size
+    return _Cost(
+        steps=steps,
+        kept_logs=[log for log, _ in by_kept],
+        step_seconds=[each for _, each in by_kept],
+        measure_seconds=measured * image,
+        parameters=trainer.net.size,
+    )

@@ -1,4 +1,7 @@
-"""Downloads: published files from known mirrors, resumed where they stopped, believed only when their SHA-256 is right."""
+"""Downloads: published files from known mirrors.
+
+Resumed where they stopped, believed only when their SHA-256 is right.
+"""
 
 import hashlib
 import os
@@ -47,34 +50,53 @@ class Published:
 
 PUBLISHED: dict[str, Published] = {
     "mnist": Published("mnist", (
-        PublishedFile("train-images-idx3-ubyte.gz", 9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-        PublishedFile("train-labels-idx1-ubyte.gz", 28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-        PublishedFile("t10k-images-idx3-ubyte.gz", 1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-        PublishedFile("t10k-labels-idx1-ubyte.gz", 4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+        PublishedFile("train-images-idx3-ubyte.gz", 9_912_422,
+                      "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        PublishedFile("train-labels-idx1-ubyte.gz", 28_881,
+                      "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        PublishedFile("t10k-images-idx3-ubyte.gz", 1_648_877,
+                      "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        PublishedFile("t10k-labels-idx1-ubyte.gz", 4_542,
+                      "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
     ), ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist",
         "http://yann.lecun.com/exdb/mnist")),
     "fashion_mnist": Published("fashion-mnist", (
-        PublishedFile("train-images-idx3-ubyte.gz", 26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
-        PublishedFile("train-labels-idx1-ubyte.gz", 29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
-        PublishedFile("t10k-images-idx3-ubyte.gz", 4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
-        PublishedFile("t10k-labels-idx1-ubyte.gz", 5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
-    ), ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com", "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
+        PublishedFile("train-images-idx3-ubyte.gz", 26_421_880,
+                      "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+        PublishedFile("train-labels-idx1-ubyte.gz", 29_515,
+                      "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+        PublishedFile("t10k-images-idx3-ubyte.gz", 4_422_102,
+                      "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        PublishedFile("t10k-labels-idx1-ubyte.gz", 5_148,
+                      "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+    ), ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion")),
     "kmnist": Published("kmnist", (
-        PublishedFile("train-images-idx3-ubyte.gz", 18_165_135, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
-        PublishedFile("train-labels-idx1-ubyte.gz", 29_497, "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"),
-        PublishedFile("t10k-images-idx3-ubyte.gz", 3_041_136, "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
-        PublishedFile("t10k-labels-idx1-ubyte.gz", 5_120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
+        PublishedFile("train-images-idx3-ubyte.gz", 18_165_135,
+                      "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
+        PublishedFile("train-labels-idx1-ubyte.gz", 29_497,
+                      "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"),
+        PublishedFile("t10k-images-idx3-ubyte.gz", 3_041_136,
+                      "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
+        PublishedFile("t10k-labels-idx1-ubyte.gz", 5_120,
+                      "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
     ), ("https://codh.rois.ac.jp/kmnist/dataset/kmnist", "http://codh.rois.ac.jp/kmnist/dataset/kmnist")),
     "cifar10": Published("cifar-10-batches-bin", (
-        PublishedFile("cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
+        PublishedFile("cifar-10-binary.tar.gz", 170_052_171,
+                      "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
     ), ("https://www.cs.toronto.edu/~kriz", "https://cave.cs.toronto.edu/kriz"),
         {**{f"data_batch_{i}.bin": 30_730_000 for i in range(1, 6)}, "test_batch.bin": 30_730_000}),
     "cifar100": Published("cifar-100-binary", (
-        PublishedFile("cifar-100-binary.tar.gz", 168_513_733, "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"),
-    ), ("https://www.cs.toronto.edu/~kriz", "https://cave.cs.toronto.edu/kriz"), {"train.bin": 153_700_000, "test.bin": 30_740_000}),
+        PublishedFile("cifar-100-binary.tar.gz", 168_513_733,
+                      "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"),
+    ), ("https://www.cs.toronto.edu/~kriz", "https://cave.cs.toronto.edu/kriz"),
+        {"train.bin": 153_700_000, "test.bin": 30_740_000}),
 }
-"""MNIST and Fashion-MNIST: hashes of the files themselves. KMNIST and CIFAR: as TensorFlow Datasets and torchvision-ruby list them."""
+"""MNIST and Fashion-MNIST: hashes of the files themselves.
+
+KMNIST and CIFAR: as TensorFlow Datasets and torchvision-ruby list them.
+"""
 
 
 class _Refused(Exception):
@@ -83,8 +105,9 @@ class _Refused(Exception):
 
 def fetch(name: str, destination: Path, mirrors: Sequence[str] | None = None, progress: Progress | None = None, *,
           stall: float = 30.0) -> list[Path]:
-    """Bring a published data set under a data directory; what is already there and right is left, a partial file is gone on with.
+    """Bring a published data set under a data directory.
 
+    What is already there and right is left, a partial file is gone on with.
     A mirror that gives no byte for `stall` seconds is left for the next.
     """
     if name not in PUBLISHED:
@@ -115,7 +138,10 @@ def fetch(name: str, destination: Path, mirrors: Sequence[str] | None = None, pr
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Two fetches of one data set at once would write into one another's files. (Windows keeps an open file to itself.)"""
+    """Two fetches of one data set at once would write into one another's files.
+
+    (Windows keeps an open file to itself.)
+    """
     if sys.platform == "win32":
         yield
         return
@@ -147,8 +173,11 @@ def _get(file: PublishedFile, target: Path, mirrors: Sequence[str], heard: Progr
         with _on_disk(target):
             os.replace(part, target)
         return
-    kept = f"  {_size(part):,} of {file.size:,} bytes are kept: the same command goes on from there.\n" if _size(part) else ""
-    raise UserError(f"{file.name}: no mirror gave it.\n" + "\n".join(refused) + f"\n{kept}  Or bring it from elsewhere to {target}.")
+    kept = ""
+    if _size(part):
+        kept = f"  {_size(part):,} of {file.size:,} bytes are kept: the same command goes on from there.\n"
+    raise UserError(f"{file.name}: no mirror gave it.\n" + "\n".join(refused)
+                    + f"\n{kept}  Or bring it from elsewhere to {target}.")
 
 
 def _from_mirror(address: str, file: PublishedFile, part: Path, heard: Progress, stall: float) -> None:
@@ -211,7 +240,10 @@ def _download(address: str, file: PublishedFile, part: Path, heard: Progress, st
 
 
 def _unpack(archive: Path, folder: Path, members: Mapping[str, int]) -> None:
-    """Only the named members, each a plain file of the right size, under their bare names: no path in an archive is followed."""
+    """Only the named members, each a plain file of the right size, under their bare names.
+
+    No path in an archive is followed.
+    """
     lacking = dict(members)
     try:
         with tarfile.open(archive, "r:gz") as tar:
@@ -230,7 +262,8 @@ def _unpack(archive: Path, folder: Path, members: Mapping[str, int]) -> None:
                 os.replace(part, folder / name)
                 del lacking[name]
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UserError(f"{archive}: cannot be unpacked ({error}). Free some space, or delete it and fetch it again.") from error
+        raise UserError(f"{archive}: cannot be unpacked ({error}). "
+                        f"Free some space, or delete it and fetch it again.") from error
     if lacking:
         raise UserError(f"{archive}: lacks {', '.join(lacking)}, of the size expected. Delete it and fetch it again.")
 
@@ -256,4 +289,5 @@ def _on_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}). Say another place with `--data DIR`.") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}). "
+                        f"Say another place with `--data DIR`.") from error

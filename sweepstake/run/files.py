@@ -15,7 +15,8 @@ from sweepstake.base.errors import UserError
 OLD = 3600
 """Seconds after which a temporary file is nobody's, whoever wrote it: a writer needs a moment."""
 
-TEMPORARY = re.compile(r"\..+\.(?:json|safetensors|toml|csv|html|md|parquet|pdf|png|svg)\.(?P<pid>\d+)(?:@(?P<host>.+))?")
+TEMPORARY = re.compile(r"\..+\.(?:json|safetensors|toml|csv|html|md|parquet|pdf|png|svg)"
+                       r"\.(?P<pid>\d+)(?:@(?P<host>.+))?")
 """What a writer calls its file until it is whole; before, without the machine."""
 
 
@@ -25,7 +26,8 @@ class CannotWrite(UserError):
     def __init__(self, path: Path | str, error: OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         free = "free some space and run the same command again, or " if full else ""
-        super().__init__(f"{path}: {error.strerror or error}. What is finished is kept; {free}name another place with --store or --out.")
+        super().__init__(f"{path}: {error.strerror or error}. "
+                         f"What is finished is kept; {free}name another place with --store or --out.")
         self.strerror = error.strerror
 
 

@@ -30,7 +30,8 @@ class Journal:
     """Of a transplant: its donor's mask a round as it lies in the store, a bit a parameter."""
 
     @classmethod
-    def open(cls, store: Store, id_: str, cell: Cell, trainer: OfATrainer, donor: Mapping[int, Tensor] | None = None) -> Self:
+    def open(cls, store: Store, id_: str, cell: Cell, trainer: OfATrainer,
+             donor: Mapping[int, Tensor] | None = None) -> Self:
         """From the last finished round, or from the beginning."""
         saved = store.load_state(id_)
         if saved is None:
@@ -51,9 +52,13 @@ class Journal:
         self.store.save_state(self.id, self.records, {**tensors, **masks}, {**meta, "seconds": self.spent + seconds})
 
     def _prove_donors(self, round_: int, mask: Tensor) -> None:
-        """What was trained under is what the store holds of the donor, bit for bit: not only what the engine was handed."""
+        """What was trained under is what the store holds of the donor, bit for bit.
+
+        Not only what the engine was handed.
+        """
         if self.donor is not None and not torch.equal(mask, self.donor[round_]):
-            raise BrokenControl(f"control = transplant: round {round_} did not train under the mask that the store has of its donor")
+            raise BrokenControl(f"control = transplant: round {round_} did not train "
+                                f"under the mask that the store has of its donor")
 
     def finish(self, size: int, provenance: dict[str, Any]) -> str:
         """The cell is done, or diverged; `size` is the length of its masks."""
@@ -78,4 +83,5 @@ def _state_out(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _state_in(tensors: dict[str, Tensor], meta: dict[str, Any]) -> State:
     moments = [tensors[name] for name in sorted(name for name in tensors if name.startswith("moment."))]
-    return State(meta["round"], Start(tensors["w"], tensors["alive"], moments), tensors.get("w_step"), meta["asked"], meta["proofs"])
+    start = Start(tensors["w"], tensors["alive"], moments)
+    return State(meta["round"], start, tensors.get("w_step"), meta["asked"], meta["proofs"])

@@ -11,13 +11,18 @@ from sweepstake.study.study import Planned, Study
 
 
 def other_text(study: Study, home: Store) -> str:
-    """A line where cells are missing whose results are there under another text of the plug-in; nothing else is said."""
+    """A line where cells are missing whose results are there under another text of the plug-in.
+
+    Nothing else is said.
+    """
     missing = [planned for planned in study.planned if home.status(planned.id) == "missing"] if study.plugins else []
     held = _held_otherwise(missing, home) if missing else 0
     if not held:
         return ""
-    return (f"{held} of {len(missing)} missing cells are in {home.folder} under another text of {', '.join(study.plugins)}: "
-            "a plug-in's text, comments too, is part of what a cell is. Put the old text back, or let `sweepstake run` compute them anew.")
+    return (f"{held} of {len(missing)} missing cells are in {home.folder} "
+            f"under another text of {', '.join(study.plugins)}: "
+            "a plug-in's text, comments too, is part of what a cell is. "
+            "Put the old text back, or let `sweepstake run` compute them anew.")
 
 
 def _held_otherwise(missing: Sequence[Planned], home: Store) -> int:
@@ -43,5 +48,7 @@ def nothing(study: Study, home: Store) -> str:
     if not whole:
         return f"{said} No cell of any study is finished there."
     if study.name in names:
-        said += f" It was run into this store with other values or under other settings (see {home.folder / 'studies'})."
-    return f"{said} {whole} cell{'s' * (whole != 1)} of others {'are' if whole != 1 else 'is'} there, from: {', '.join(names) or 'unknown studies'}."
+        said += (" It was run into this store with other values or under other settings "
+                 f"(see {home.folder / 'studies'}).")
+    return (f"{said} {whole} cell{'s' * (whole != 1)} of others {'are' if whole != 1 else 'is'} there, "
+            f"from: {', '.join(names) or 'unknown studies'}.")

@@ -1,4 +1,7 @@
-"""Imported by the fork server before any work: every worker is forked with the kernels compiled and the libraries loaded."""
+"""Imported by the fork server before any work.
+
+Every worker is forked with the kernels compiled and the libraries loaded.
+"""
 
 import atexit
 import contextlib
@@ -29,5 +32,6 @@ with contextlib.suppress(Exception), warnings.catch_warnings():
     ready()
 
 if any("multiprocessing.forkserver" in each for each in sys.orig_argv):
-    # The server ends after its command, whose output it holds open: Python would put torch away first, for a second or more.
+    # The server ends after its command, whose output it holds open:
+    # Python would put torch away first, for a second or more.
     atexit.register(os._exit, 0)

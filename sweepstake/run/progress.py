@@ -18,10 +18,14 @@ from sweepstake.base.text import visible
 
 
 class Terminal(Console):
-    """What people read: on stderr, where text is only text, whatever it holds. Styles are said beside it, never in it."""
+    """What people read: on stderr, where text is only text, whatever it holds.
+
+    Styles are said beside it, never in it.
+    """
 
     def __init__(self, **how: Any):
-        super().__init__(**{"stderr": True, "soft_wrap": not sys.stderr.isatty(), **how}, markup=False, emoji=False, highlight=False)
+        said = {"stderr": True, "soft_wrap": not sys.stderr.isatty(), **how}
+        super().__init__(**said, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(visible(text), **how)
@@ -50,7 +54,8 @@ class Tally:
                 self.running[id_] = (self.finished.get(id_, 0), 0.0)
             case events.Resumed(id_, round_):
                 if not self.training:
-                    self.training, self.compiling, self.began = True, False, time.monotonic()  # Loading libraries is no part of the rate.
+                    self.training, self.compiling = True, False
+                    self.began = time.monotonic()  # Loading libraries is no part of the rate.
                 self.finished[id_] = round_
                 self.running[id_] = (round_, 0.0)
             case events.Step(id_, round_, share):
@@ -111,7 +116,8 @@ class Tally:
         left = self.seconds_left()
         bad = "".join(f" · {n} {word}" for n, word in ((self.failed, "failed"), (self.diverged, "diverged")) if n)
         stage = f"{self.stage} · " if self.stage else ""
-        return (f"{stage}{self.kept + self.done + self.failed} of {self.cells} cells · {self.rounds_done} of {self.rounds_total} rounds · "
+        return (f"{stage}{self.kept + self.done + self.failed} of {self.cells} cells · "
+                f"{self.rounds_done} of {self.rounds_total} rounds · "
                 f"{self.rate():.1f} cells/min · {'' if left is None else clock(left) + ' left'}{bad}").rstrip(" ·")
 
 
@@ -165,9 +171,11 @@ class TerminalDisplay:
         above.add_row(Text(visible(tally.line()), no_wrap=True, overflow="ellipsis"))
         for id_, (round_, share) in sorted(tally.running.items()):
             total = tally.rounds.get(id_, 1)
-            cells.add_row(Text(id_[:6], style="dim"), Text(visible(tally.labels.get(id_, "")), overflow="ellipsis", no_wrap=True),
+            at = f"round {min(round_, total - 1)} of {total - 1}"
+            cells.add_row(Text(id_[:6], style="dim"),
+                          Text(visible(tally.labels.get(id_, "")), overflow="ellipsis", no_wrap=True),
                           ProgressBar(total, round_ + share, width=16),
-                          Text(f"round {min(round_, total - 1)} of {total - 1}", style="dim", no_wrap=True, overflow="ellipsis"))
+                          Text(at, style="dim", no_wrap=True, overflow="ellipsis"))
         return Group(above, cells)
 
 
@@ -190,8 +198,8 @@ class LineDisplay:
             case events.Failed(id_, error):
                 self._say(f"failed: {self._label(id_)}: {error}")
             case events.Died(id_, code, again):
-                then = "again" if again else "given up"
-                self._say(f"{'died' if again else 'failed'}: {self._label(id_)}: its worker died (exit code {code}); {then}")
+                word, then = ("died", "again") if again else ("failed", "given up")
+                self._say(f"{word}: {self._label(id_)}: its worker died (exit code {code}); {then}")
             case events.Damaged():
                 self._say(damage_told(event))
             case events.Round() | events.Done() if time.monotonic() - self.last > self.seconds:
@@ -239,7 +247,8 @@ class NotebookDisplay:
 
     def _draw(self) -> str:
         tally = self.tally
-        return (f'<progress style="width:24em" max="{max(1, tally.rounds_total)}" value="{tally.rounds_now:.2f}"></progress> '
+        share = f'max="{max(1, tally.rounds_total)}" value="{tally.rounds_now:.2f}"'
+        return (f'<progress style="width:24em" {share}></progress> '
                 f"<span>{escape(visible(tally.line()))}</span>")
 
 
@@ -247,7 +256,8 @@ class Downloads:
     """A bar for every file that is fetched."""
 
     def __init__(self, console: Console):
-        self.bars = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console)
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+        self.bars = Progress(*columns, console=console)
         self.of_file: dict[str, TaskID] = {}
 
     def __enter__(self) -> "Downloads":

@@ -14,7 +14,8 @@ from typing import Any
 
 @cache
 def machine() -> dict[str, Any]:
-    return {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()}
+    return {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count(),
+            "python": platform.python_version()}
 
 
 def _processor() -> str:
@@ -40,14 +41,20 @@ def versions() -> dict[str, str]:
 def _commit() -> str:
     """The commit of the checkout the package runs from, with + when it has changes; nothing when installed."""
     root, git = Path(__file__).parents[2], shutil.which("git")
-    if not (root / ".git").exists() or not git or not os.path.isabs(git):  # A relative one would be the current folder's.
+    # A relative git would be the current folder's.
+    if not (root / ".git").exists() or not git or not os.path.isabs(git):
         return ""
+
+    def said(*words: str) -> str:
+        ran = subprocess.run([git, "-C", str(root), *words], capture_output=True, text=True, timeout=5, check=True)
+        return ran.stdout.strip()
+
     try:
-        head = subprocess.run([git, "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-        dirty = subprocess.run([git, "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5, check=True)
+        head = said("rev-parse", "--short=12", "HEAD")
+        dirty = said("status", "--porcelain", "-uno")
     except (OSError, subprocess.SubprocessError):
         return ""
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+    return head + ("+" if dirty else "")
 
 
 def file_hashes(paths: list[str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Files that say whose they are and prove that no bit of them has changed.
 
-A seal, {kind, id, sha256}, is the first key of a JSON file and part of the metadata of a safetensors file. Its hash is of all bytes of
-the file, with the hash of "KIND ID" standing where the seal has its own. A file without a seal is of before there were any.
+A seal, {kind, id, sha256}, is the first key of a JSON file and part of the metadata of a safetensors file. Its hash is
+of all bytes of the file, with the hash of "KIND ID" standing where the seal has its own. A file without a seal is of
+before there were any.
 """
 
 import hashlib
@@ -37,7 +38,10 @@ class Seal(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class File:
-    """What a file holds, proven: its seal, if it has one, its JSON or the texts beside its tensors, and all its bytes."""
+    """What a file holds, proven.
+
+    Its seal, if it has one, its JSON or the texts beside its tensors, and all its bytes.
+    """
 
     seal: Seal | None
     said: dict[str, Any]

@@ -31,13 +31,17 @@ def trials_of(search: Search, home: Store) -> tuple[list[Trial], str]:
 
 
 def found_again(search: Search, home: Store) -> list[Trial]:
-    """The trials that the cells in the store tell of: none without Optuna, or where a later one proposes other points."""
+    """The trials that the cells in the store tell of.
+
+    None without Optuna, or where a later one proposes other points.
+    """
     trials: list[Trial] = []
     with suppress(UserError):
         while len(trials) < search.spec.trials:
             points = next_points(search, trials)
             planned = planned_trials(search, trials, points)
-            if any(home.look(each.id).status not in ("done", "diverged", "failed") for cells in planned for each in cells):
+            statuses = (home.look(each.id).status for cells in planned for each in cells)
+            if any(status not in ("done", "diverged", "failed") for status in statuses):
                 break
             trials += ended(search, points, planned, home)
     return trials
@@ -65,7 +69,10 @@ def found_in(search: Search, trials: Sequence[Trial]) -> Params | None:
 
 
 def settled(study: Study, home: Store) -> Study:
-    """The study with the account of its search, and, once it has ended, with the found value where it was waited for."""
+    """The study with the account of its search.
+
+    Once the search has ended, also with the found value where it was waited for.
+    """
     search, planned = study.search, list[Planned]()
     if search is None:
         return study
@@ -74,14 +81,16 @@ def settled(study: Study, home: Store) -> Study:
     for each in study.planned:
         cell = with_found(each.cell, search.ref(found)) if found else each.cell
         planned.append(Planned(cell_id(cell), cell, each.labels))
-    return dataclasses.replace(study, planned=tuple(planned), searched={**account(search, trials), **({"damaged": damage} if damage else {})})
+    searched = {**account(search, trials), **({"damaged": damage} if damage else {})}
+    return dataclasses.replace(study, planned=tuple(planned), searched=searched)
 
 
 def search_first(study: Study, home: Store, compute: Callable[[list[Planned], str], None], again: bool,
                  on_event: OnEvent) -> Study:
-    """Run the trials that the store lacks, and return the study with what they found. With `again` failed cells are tried again.
+    """Run the trials that the store lacks, and return the study with what they found.
 
-    A batch is proposed from the batches before it and from nothing else, so a search that was stopped goes on as if it had not been.
+    With `again` failed cells are tried again. A batch is proposed from the batches before it and from nothing else,
+    so a search that was stopped goes on as if it had not been.
     """
     search = study.search
     if search is None:
@@ -101,7 +110,8 @@ def search_first(study: Study, home: Store, compute: Callable[[list[Planned], st
         trials += ended(search, points, planned, home)
         _put(study, search, trials, home)
     if found_in(search, trials) is None:
-        raise UserError(f"{study.path or study.name}: [search]: not one of {len(trials)} trials has a value: all failed or diverged. "
+        raise UserError(f"{study.path or study.name}: [search]: not one of {len(trials)} trials has a value: "
+                        f"all failed or diverged. "
                         f"`sweepstake run ... --retry` tries failed ones again; or change the space.")
     return settled(study, home)
 
@@ -111,15 +121,21 @@ def _put(study: Study, search: Search, trials: list[Trial], home: Store) -> None
 
 
 def planned_trial(search: Search, number: int, point: Params) -> list[Planned]:
-    return [Planned(id_, cell, {"search": f"trial {number} of {search.spec.trials}"}) for id_, cell in search.trial(point)]
+    labels = {"search": f"trial {number} of {search.spec.trials}"}
+    return [Planned(id_, cell, dict(labels)) for id_, cell in search.trial(point)]
 
 
 def with_search(study: Study) -> Study:
-    """The study and, as cells of it, the trials that have yet to end, each as the middle of the space: what is still to be paid."""
+    """The study and, as cells of it, the trials that have yet to end: what is still to be paid.
+
+    Each trial as the middle of the space.
+    """
     search, ended = study.search, len((study.searched or {"trials": []})["trials"])
     if search is None:
         return study
-    more = [Planned(f"{id_}-trial-{number}", cell, {}) for number in range(ended, search.spec.trials) for id_, cell in search.trial(search.middle)]
+    more = [Planned(f"{id_}-trial-{number}", cell, {})
+            for number in range(ended, search.spec.trials)
+            for id_, cell in search.trial(search.middle)]
     return dataclasses.replace(study, planned=(*study.planned, *more))
 
 
@@ -133,20 +149,25 @@ def worth(search: Search, planned: Sequence[Planned], home: Store) -> float | No
             return None
         rounds = result["rounds"]
         for level in levels(search.spec) or [rounds[-1]["kept_fraction"]]:
-            near = min((r for r in rounds if r["kept_fraction"] > 0), key=lambda r: abs(log(r["kept_fraction"] / level)))
+            left = (r for r in rounds if r["kept_fraction"] > 0)
+            near = min(left, key=lambda r: abs(log(r["kept_fraction"] / level)))
             if abs(near["kept_fraction"] / level - 1) > SAME:
-                raise UserError(f"[search]: kept = {level}: no round of a trial keeps that; the nearest keeps {near['kept_fraction']:.3g}.")
+                raise UserError(f"[search]: kept = {level}: no round of a trial keeps that; "
+                                f"the nearest keeps {near['kept_fraction']:.3g}.")
             values.append(near["end"][split][measure])
     return sum(values) / len(values)
 
 
 def propose(search: Search, trials: Sequence[Trial], count: int) -> list[Params]:
-    """The next points, by Optuna's TPE over all of the space at once; the same for the same trials, whoever asks and when."""
+    """The next points, by Optuna's TPE over all of the space at once.
+
+    The same for the same trials, whoever asks and when.
+    """
     try:
         import optuna
     except ImportError:
-        raise UserError("[search]: Optuna is not installed. `pip install sweepstake[search]`, or name a store in which the search "
-                        "has ended.") from None
+        raise UserError("[search]: Optuna is not installed. `pip install sweepstake[search]`, "
+                        "or name a store in which the search has ended.") from None
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
     from optuna.trial import TrialState, create_trial
 
@@ -154,23 +175,28 @@ def propose(search: Search, trials: Sequence[Trial], count: int) -> list[Params]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         space: dict[str, BaseDistribution] = {
-            path: FloatDistribution(knob.low, knob.high, log=knob.log) if isinstance(knob, Range) else CategoricalDistribution(knob)
+            path: (FloatDistribution(knob.low, knob.high, log=knob.log) if isinstance(knob, Range)
+                   else CategoricalDistribution(knob))
             for path, knob in search.knobs.items()}
-        sampler = optuna.samplers.TPESampler(seed=search.spec.seed + len(trials), n_startup_trials=search.spec.random, multivariate=True)
+        sampler = optuna.samplers.TPESampler(seed=search.spec.seed + len(trials), n_startup_trials=search.spec.random,
+                                             multivariate=True)
         direction = "maximize" if sign(search.spec.metric) > 0 else "minimize"
         asked = optuna.create_study(sampler=sampler, direction=direction)
         asked.add_trials([create_trial(params=trial["params"], distributions=space, value=trial["value"],
-                                       state=TrialState.PRUNED if trial["value"] is None else TrialState.COMPLETE) for trial in trials])
+                                       state=TrialState.PRUNED if trial["value"] is None else TrialState.COMPLETE)
+                          for trial in trials])
         points = [asked.ask(space).params for _ in range(count)]
     finally:
         optuna.logging.set_verbosity(before)
-    return [{path: knob.rounded(point[path]) if isinstance(knob, Range) else point[path] for path, knob in search.knobs.items()}
+    return [{path: knob.rounded(point[path]) if isinstance(knob, Range) else point[path]
+             for path, knob in search.knobs.items()}
             for point in points]
 
 
 def account(search: Search, trials: Sequence[Trial]) -> dict[str, Any]:
     """The search as a report tells it: its trials, each with its value, and what was found."""
     found = found_in(search, trials)
-    return {"name": search.spec.name, "field": search.spec.field, "metric": search.spec.metric, "of": search.spec.trials,
-            "kept": levels(search.spec), "seeds": list(search.spec.seeds), "trials": list(trials),
+    return {"name": search.spec.name, "field": search.spec.field, "metric": search.spec.metric,
+            "of": search.spec.trials, "kept": levels(search.spec), "seeds": list(search.spec.seeds),
+            "trials": list(trials),
             "found": None if found is None else filled(search.spec.options, found)}

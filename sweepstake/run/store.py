@@ -5,7 +5,8 @@
     STORE/cells/ID/state.safetensors     while it runs: the finished rounds, and where the next begins
     STORE/cells/ID/donor.safetensors     while it runs: the masks of the cell's donor, if it has one
     STORE/cells/ID/masks.safetensors     when done: each round's mask, a bit a parameter
-    STORE/cells/ID/result.json           when done: every round's record and the provenance; it exists = the cell is done
+    STORE/cells/ID/result.json           when done: every round's record and the provenance;
+                                         it exists = the cell is done
     STORE/cells/ID/failure.json          the traceback of a cell that failed
     STORE/searches/ID.json               the trials of a search that have ended, each with its value
     STORE/studies/NAME-HASH.toml         the text of every study that ran here
@@ -42,7 +43,10 @@ FILES = {"result": "result.json", "masks": "masks.safetensors", "failure": "fail
 
 @dataclass(frozen=True)
 class Kept:
-    """All there is of a cell: its status (done, diverged, damaged, failed, begun or missing), and what is not as it was written."""
+    """All there is of a cell, and what is not as it was written.
+
+    Its status is done, diverged, damaged, failed, begun or missing.
+    """
 
     status: str
     result: dict[str, Any] | None
@@ -61,12 +65,14 @@ class Store:
             if self.folder.exists() and not self.folder.is_dir():
                 raise UserError(f'store "{self.folder}": is a file, not a folder. Name a folder with --store DIR.')
             if not marker.exists():
-                others = [each for each in self.folder.iterdir() if MARKER not in each.name] if self.folder.exists() else []
+                inside = self.folder.iterdir() if self.folder.exists() else []
+                others = [each for each in inside if MARKER not in each.name]
                 if others and not marker.exists():  # Looked at twice: another run may just have made it.
                     raise UserError(f'store "{self.folder}": a folder with other things in it, not a sweepstake store. '
                                     f"Name a new or empty folder with --store DIR.")
                 if not create and not marker.exists():
-                    raise UserError(f'store "{self.folder}": nothing is there yet. Run a study first, or name another with --store DIR.')
+                    raise UserError(f'store "{self.folder}": nothing is there yet. '
+                                    f'Run a study first, or name another with --store DIR.')
                 if not marker.exists():
                     self.folder.mkdir(parents=True, exist_ok=True)
                     write_whole(marker, seal_json("store", MARKER, {"layout": LAYOUT}))
@@ -83,11 +89,14 @@ class Store:
         try:
             found = read(marker, "store", MARKER)
         except Damaged as error:
-            raise UserError(f'store "{self.folder}": {error}. If its cells are of this version, which reads layout {LAYOUT}, '
-                            f'write {{"layout": {LAYOUT}}} into that file; or name another with --store DIR.') from error
+            raise UserError(f'store "{self.folder}": {error}. '
+                            f'If its cells are of this version, which reads layout {LAYOUT}, '
+                            f'write {{"layout": {LAYOUT}}} into that file; '
+                            f'or name another with --store DIR.') from error
         layout = found.said["layout"] if found else None
         if layout != LAYOUT:
-            raise UserError(f'store "{self.folder}": its layout is {json.dumps(layout)}, and this version reads {LAYOUT}. '
+            raise UserError(f'store "{self.folder}": its layout is {json.dumps(layout)}, '
+                            f'and this version reads {LAYOUT}. '
                             f'Use the sweepstake that made it, or name another with --store DIR.')
 
     def _of(self, id_: str) -> Path:
@@ -108,14 +117,21 @@ class Store:
             damage.append(Damaged(self._of(id_) / FILES["masks"], "not the masks of the result beside it"))
         result, failure = (None if kind not in found or damage else found[kind].said for kind in ("result", "failure"))
         rounds = len(json.loads(found["state"].said["records"])) if "state" in found else 0
-        status = "damaged" if damage else result["status"] if result else "failed" if failure else "begun" if rounds else "missing"
+        status = ("damaged" if damage
+                  else result["status"] if result
+                  else "failed" if failure
+                  else "begun" if rounds
+                  else "missing")
         return Kept(status, result, failure, rounds, tuple(damage))
 
     def status(self, id_: str) -> str:
         return self.look(id_).status
 
     def get(self, id_: str) -> dict[str, Any] | None:
-        """The whole result of a cell: {status, rounds, provenance}; None while there is none, or what there is of the cell is damaged."""
+        """The whole result of a cell: {status, rounds, provenance}.
+
+        None while there is none, or what there is of the cell is damaged.
+        """
         return self.look(id_).result
 
     def asked(self, id_: str) -> dict[str, Any] | None:
@@ -165,7 +181,8 @@ class Store:
         self._remove(id_, [FILES["result"], FILES["masks"], FILES["failure"], *damaged])
         self._put(id_, "cell", seal_json("cell", id_, msgspec.to_builtins(cell, order="deterministic"), lines=True))
 
-    def save_state(self, id_: str, records: list[dict[str, Any]], tensors: "Mapping[str, Tensor]", meta: Mapping[str, Any]) -> None:
+    def save_state(self, id_: str, records: list[dict[str, Any]], tensors: "Mapping[str, Tensor]",
+                   meta: Mapping[str, Any]) -> None:
         """A finished round: everything up to it, in one file that replaces the last."""
         self._put(id_, "state", seal_tensors("state", id_, tensors, records=_json(records), meta=_json(meta)))
 
@@ -177,8 +194,12 @@ class Store:
             return None
         return (json.loads(file.said["records"]), file.tensors, json.loads(file.said["meta"])) if file else None
 
-    def finish(self, id_: str, status: str, records: list[dict[str, Any]], masks: "Mapping[str, Tensor]", provenance: Mapping[str, Any]) -> None:
-        """The cell is done (or diverged): the result last, for it says that all else is there, and of which masks it is."""
+    def finish(self, id_: str, status: str, records: list[dict[str, Any]], masks: "Mapping[str, Tensor]",
+               provenance: Mapping[str, Any]) -> None:
+        """The cell is done (or diverged).
+
+        The result last, for it says that all else is there, and of which masks it is.
+        """
         packed = seal_tensors("masks", id_, masks)
         said = {"status": status, "rounds": records, "provenance": provenance}
         self._put(id_, "masks", packed)
@@ -187,13 +208,15 @@ class Store:
 
     def fail(self, id_: str, error: str, trace: str, provenance: Mapping[str, Any]) -> None:
         self._make(self._of(id_))
-        self._put(id_, "failure", seal_json("failure", id_, {"error": error, "traceback": trace, "provenance": provenance}))
+        said = {"error": error, "traceback": trace, "provenance": provenance}
+        self._put(id_, "failure", seal_json("failure", id_, said))
 
     def donor_masks(self, id_: str, donor_id: str, size: int, find: "Callable[[], Mapping[int, Tensor]]",
                     tell: Callable[[Damaged], None] = lambda _: None) -> "dict[int, Tensor]":
-        """The donor's mask a round, a bit a parameter: from its own result, or from where they were put, or found and put there.
+        """The donor's mask a round, a bit a parameter.
 
-        What is damaged of either is told and not taken.
+        From its own result, or from where they were put, or found and put there. What is damaged of either is told
+        and not taken.
         """
         donor, path = self.look(donor_id), self._of(id_) / FILES["donor"]
         for each in donor.damage:
@@ -212,7 +235,8 @@ class Store:
             tell(error)
         packed = {round_: pack(mask) for round_, mask in find().items()}
         self._make(path.parent)
-        self._put(id_, "donor", seal_tensors("donor", id_, {str(round_): mask for round_, mask in packed.items()}, donor=donor_id))
+        by_round = {str(round_): mask for round_, mask in packed.items()}
+        self._put(id_, "donor", seal_tensors("donor", id_, by_round, donor=donor_id))
         return packed
 
     def _put(self, id_: str, kind: str, content: bytes) -> None:

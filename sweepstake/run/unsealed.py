@@ -1,4 +1,7 @@
-"""The shapes of files from before they carried a seal: nothing proves such a file, but what could not be read is never taken for one."""
+"""The shapes of files from before they carried a seal.
+
+Nothing proves such a file, but what could not be read is never taken for one.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -105,7 +108,8 @@ def _result(said: Any, _: bytes) -> bool:
 
 
 def _rounds_fit(records: list[Record]) -> bool:
-    return all(record.round == place and record.kept_by_layer.keys() == record.size_by_layer.keys() == record.alive_units.keys()
+    return all(record.round == place
+               and record.kept_by_layer.keys() == record.size_by_layer.keys() == record.alive_units.keys()
                and record.units_by_layer.keys() in (record.kept_by_layer.keys(), set()) and "step" in record.curve
                for place, record in enumerate(records))
 
@@ -113,7 +117,8 @@ def _rounds_fit(records: list[Record]) -> bool:
 def _state(said: Any, content: bytes) -> bool:
     texts = msgspec.convert(said, State)
     msgspec.json.decode(texts.meta, type=Next)
-    return _rounds_fit(msgspec.json.decode(texts.records, type=list[Record])) and {"w", "alive"} <= _tensors(content).keys()
+    records = msgspec.json.decode(texts.records, type=list[Record])
+    return _rounds_fit(records) and {"w", "alive"} <= _tensors(content).keys()
 
 
 def _masks(said: Any, content: bytes) -> bool:
@@ -144,6 +149,12 @@ def _struct(kind: type) -> Any:
 
 
 _CHECKS: dict[str, Any] = {
-    "result": _result, "masks": _masks, "state": _state, "donor": _donor, "failure": _struct(Failure), "search": _struct(Search),
-    "store": _struct(Store), "cell": lambda said, _: bool(said) and set(said) <= {field.name for field in msgspec.structs.fields(Cell)},
+    "result": _result,
+    "masks": _masks,
+    "state": _state,
+    "donor": _donor,
+    "failure": _struct(Failure),
+    "search": _struct(Search),
+    "store": _struct(Store),
+    "cell": lambda said, _: bool(said) and set(said) <= {field.name for field in msgspec.structs.fields(Cell)},
 }

@@ -19,6 +19,7 @@ def test_a_cell_that_loses_units_is_timed_without_them(monkeypatch, granularity,
 
     monkeypatch.setattr(ThinTrainer, "train", seen)
     cell = make_cell(model=("conv2", {"width": 0.25}), granularity=granularity, criterion=criterion, batch_size=10)
-    steps, (_, seconds), measured, size = _cost(Planned("id", cell, {}))
-    assert steps == 20 and len(seconds) == len(TIMED) and min(seconds) > 0 and measured > 0 and size > 20_000
+    cost = _cost(Planned("id", cell, {}))
+    assert cost.steps == 20 and len(cost.step_seconds) == len(TIMED) and min(cost.step_seconds) > 0
+    assert cost.measure_seconds > 0 and cost.parameters > 20_000
     assert (left == {max(1, round(16 * kept)) for kept in TIMED}) == (granularity == "unit")

@@ -3,8 +3,8 @@
 It brings every task to an end and returns: a result or a failure in the store, and one last event, `Done` or `Failed`
 (or `Died` with `again = False`). What is in the store already is `Done`, not computed. A task goes on from its last
 finished round, and a cell that another run holds is `Busy` and waited for. What is wrong with one cell ends no other;
-what is wrong with the machine, a full disk say, is a UserError. After Ctrl-C nothing goes on in the background, and what
-is finished is kept.
+what is wrong with the machine, a full disk say, is a UserError. After Ctrl-C nothing goes on in the background, and
+what is finished is kept.
 """
 
 from collections.abc import Callable, Sequence

@@ -64,7 +64,8 @@ def in_processes(tasks: Sequence[tuple[str, bytes]], work: Work, workers: int, o
                  timeout_seconds: float | None = None) -> None:
     """Compute every task (its id, and what `work` takes), `workers` at a time; events arrive as they happen."""
     if multiprocessing.current_process().daemon:
-        raise UserError("run_study: was called in a daemonic process (a worker of ours, or of a Pool), which may start none. "
+        raise UserError("run_study: was called in a daemonic process (a worker of ours, or of a Pool), "
+                        "which may start none. "
                         "Call it in the main process, under `if __name__ == \"__main__\":`.")
     context = multiprocessing.get_context(START)
     if START == "forkserver":
@@ -172,8 +173,8 @@ def _start_server(context: Any) -> None:
     from multiprocessing.forkserver import ensure_running
 
     context.set_forkserver_preload(["sweepstake.run.worker", "sweepstake.run.preload"])
-    # Python 3.11 hands the server no sys.path, and it says nothing when it cannot import what it should. Our own folder may be the
-    # current one (a checkout), so Python's own modules come before it.
+    # Python 3.11 hands the server no sys.path, and it says nothing when it cannot import what it should.
+    # Our own folder may be the current one (a checkout), so Python's own modules come before it.
     standard = [sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED")]
     path = [*_python_path(), *filter(None, standard), str(Path(__file__).parents[3])]
     with _quiet_environment(PYTHONPATH=os.pathsep.join(path)), _installed_first():
@@ -190,7 +191,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_
 
 @contextmanager
 def _quiet_environment(**more: str) -> Iterator[None]:
-    """One thread a worker, and no current folder on its path: said before anything is imported there. Our own environment is left as it was."""
+    """One thread a worker, and no current folder on its path: said before anything is imported there.
+
+    Our own environment is left as it was.
+    """
     said = {**dict.fromkeys(THREADS, "1"), "PYTHONSAFEPATH": "1", **more}
     before = {name: os.environ.get(name) for name in said}
     os.environ.update(said)
@@ -217,7 +221,10 @@ def _no_main() -> Iterator[None]:
 
 @contextmanager
 def _installed_first() -> Iterator[None]:
-    """A worker finds what is installed before what lies in the current folder or the script's, which Python has put first in ours."""
+    """A worker finds what is installed before what lies in the current folder or the script's.
+
+    Python has put those first in ours.
+    """
     script = getattr(sys.modules["__main__"], "__file__", None)
     put = {"", *([str(Path(script).absolute().parent)] if script else [])} - set(map(os.path.abspath, _python_path()))
     if str(Path(__file__).parents[3]) in map(os.path.abspath, put):
