@@ -1,1 +1,4 @@
-"""Floor 5, meaning: results become rows, statistics, verdicts, figures and a page. Never trains; could be deleted without harm."""
+"""Floor 5, meaning: results become rows, statistics, verdicts, figures and a page.
+
+It never trains, and could be deleted without harm.
+"""

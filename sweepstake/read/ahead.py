@@ -18,33 +18,41 @@ class ForeseenLike(Protocol):
 
 
 def heed(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> list[str]:
-    """What cannot be answered: refused for a study as written, told for one that --quick or --set has changed. Few seeds are told."""
+    """What cannot be answered: refused for a study as written, told for one that --quick or --set has changed.
+
+    Few seeds are told.
+    """
     place = getattr(study, "path", "") or study.name
     never, few = unanswerable(study, foreseen)
     if never and not (study.quick or study.overrides):
         raise UserError(*(f"{place}: {problem}" for problem in never))
-    some = f"{len(few)} of {len(study.claims)} claims have fewer than {statistics.MIN_SEEDS} seeds, so they will stay undecided."
+    some = (f"{len(few)} of {len(study.claims)} claims have fewer than {statistics.MIN_SEEDS} seeds, "
+            "so they will stay undecided.")
     return [*never, *([some] if few else [])]
 
 
 def unanswerable(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> tuple[list[str], list[int]]:
-    """The claims and figures that no result of this study answers, and the numbers of the claims that have too few seeds to be decided.
+    """The claims and figures that no result of this study answers, and the claims of too few seeds to be decided.
 
-    A claim on cells whose levels hang on scores, or on data that are not here, is passed over.
+    Of the latter, their numbers. A claim on cells whose levels hang on scores, or on data that are not here, is
+    passed over.
     """
     known = [one for one in study.planned if one.id in foreseen and foreseen[one.id].kept is not None]
     unknown = [dict(one.labels) for one in study.planned if one not in known]
     results = [_stand_in(one, foreseen[one.id].kept or []) for one in known]
     rows, curves = analysis.tidy(results, timing=True), analysis.curves(results)
     never, few = list[str](), list[int]()
-    for number, (claim, verdict) in enumerate(zip(study.claims, claims.judge(study, rows) if rows else [], strict=False), 1):
+    verdicts = claims.judge(study, rows) if rows else []
+    short = len({row["seed"] for row in rows}) < statistics.MIN_SEEDS
+    for number, (claim, verdict) in enumerate(zip(study.claims, verdicts, strict=False), 1):
         if any(_is_about(claim, labels) for labels in unknown):
             continue
-        if verdict.effect is not None or (claims.test_of(claim).needs_seeds and len({row["seed"] for row in rows}) < statistics.MIN_SEEDS):
+        if verdict.effect is not None or (claims.test_of(claim).needs_seeds and short):
             few += [number] if verdict.n < statistics.MIN_SEEDS else []
         else:
             named = f" ({claim.name})" if claim.name else ""
-            never.append(f"[[claim]] {number}{named} cannot be answered: {verdict.reason.replace('was measured', 'will be measured')}")
+            reason = verdict.reason.replace("was measured", "will be measured")
+            never.append(f"[[claim]] {number}{named} cannot be answered: {reason}")
     for number, figure in enumerate(study.figures, 1):
         if not any(analysis.chosen([labels], figure.where) for labels in unknown):
             drawn = analysis.chosen(rows, figure.where), analysis.chosen(curves, figure.where)
@@ -68,7 +76,8 @@ def _undrawn(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row]) -> 
         yield f"({figure.kind}) has nothing to draw: no {column} will be measured.{needs}"
     last = max(row["round"] for row in rows)
     if figure.every and 0 < last < figure.every:
-        yield f"({figure.kind}): every = {figure.every} chooses round 0 alone, for the last round is {last}. Say every = {last} or less."
+        yield (f"({figure.kind}): every = {figure.every} chooses round 0 alone, for the last round is {last}. "
+               f"Say every = {last} or less.")
 
 
 def _stand_in(planned: analysis.PlannedLike, kept: Sequence[float]) -> dict[str, Any]:
@@ -85,7 +94,9 @@ def _stand_in(planned: analysis.PlannedLike, kept: Sequence[float]) -> dict[str,
     rounds = [{
         "round": round_, "kept_fraction": fraction, "kept": 0, "kept_by_layer": {}, "size_by_layer": {},
         "units_by_layer": {"hidden": 1000, "output": 10}, "alive_units": {"hidden": draw.randrange(1000), "output": 10},
-        "steps": steps, "diverged": False, "end": measured(), "early": {"step": steps // 2, **measured()} if cell.validation else None,
+        "steps": steps, "diverged": False, "end": measured(),
+        "early": {"step": steps // 2, **measured()} if cell.validation else None,
         "curve": {"step": [0], **curve}, "proofs": {}, "seconds": {"train": 1 + draw.random(), "evaluate": 0.1},
     } for round_, fraction in enumerate(kept)]
-    return {"id": planned.id, "labels": planned.labels, "seed": cell.seed, "status": "done", "rounds": rounds, "provenance": {}}
+    return {"id": planned.id, "labels": planned.labels, "seed": cell.seed, "status": "done", "rounds": rounds,
+            "provenance": {}}

@@ -60,7 +60,10 @@ class StudyLike(Protocol):
 
 
 def tidy(results: Iterable[Mapping[str, Any]], timing: bool = False) -> list[Row]:
-    """One row per cell and round. Seconds only with `timing`: without them the table is the same bytes however the run went."""
+    """One row per cell and round.
+
+    Seconds only with `timing`: without them the table is the same bytes however the run went.
+    """
     rows = [_row(result, record, timing) for result in results for record in result["rounds"]]
     return _even(rows)
 
@@ -72,9 +75,10 @@ def _row(result: Mapping[str, Any], record: Mapping[str, Any], timing: bool) -> 
     units, alive = record.get("units_by_layer", {}), record["alive_units"]
     row |= {"alive_units": _alive_share(units, alive), **{f"units.{layer}": count for layer, count in units.items()}}
     row |= {f"alive_units.{layer}": count for layer, count in alive.items()}
-    row |= {f"{way}_degree.{layer}.{what}": number for layer, ways in record.get("degrees", {}).items() for way, spread in ways.items()
-            for what, number in spread.items()}
-    end, early = ({}, {}) if record["diverged"] else (record["end"], record["early"] or {})  # A diverged network has an argmax, no accuracy.
+    row |= {f"{way}_degree.{layer}.{what}": number for layer, ways in record.get("degrees", {}).items()
+            for way, spread in ways.items() for what, number in spread.items()}
+    # A diverged network has an argmax, no accuracy.
+    end, early = ({}, {}) if record["diverged"] else (record["end"], record["early"] or {})
     row |= {"steps": record["steps"], **_measured("", end), "early_step": early.get("step")}
     row |= {**_measured("early_", early), "diverged": record["diverged"]}
     if timing:
@@ -83,7 +87,10 @@ def _row(result: Mapping[str, Any], record: Mapping[str, Any], timing: bool) -> 
 
 
 def spent(result: Mapping[str, Any]) -> float:
-    """Seconds that a cell took on its core, pruning and scoring too; of a stack, which its cells share, those of its own rounds."""
+    """Seconds that a cell took on its core, pruning and scoring too.
+
+    Of a stack, which its cells share, those of its own rounds.
+    """
     alone = result["provenance"].get("seconds") if result["provenance"].get("engine") != "stacked" else None
     return alone or sum(sum(record["seconds"].values()) for record in result["rounds"])
 
@@ -100,7 +107,8 @@ def _who(result: Mapping[str, Any]) -> Row:
 
 
 def _measured(prefix: str, splits: Mapping[str, Any]) -> Row:
-    return {f"{prefix}{split}_{measure}": _finite((splits.get(split) or {}).get(measure)) for split in SPLITS for measure in MEASURES}
+    return {f"{prefix}{split}_{measure}": _finite((splits.get(split) or {}).get(measure))
+            for split in SPLITS for measure in MEASURES}
 
 
 def _finite(value: float | None) -> float | None:
@@ -129,8 +137,8 @@ def curves(results: Iterable[Mapping[str, Any]]) -> list[Row]:
             for place, step in enumerate(curve["step"]):
                 point = {name: _finite(values[place] if place < whole else None) for name, values in curve.items()
                          if name != "step" and place < len(values)}
-                rows.append({**_who(result), "round": record["round"], "kept_fraction": record["kept_fraction"], "step": int(step),
-                             **point})
+                rows.append({**_who(result), "round": record["round"], "kept_fraction": record["kept_fraction"],
+                             "step": int(step), **point})
     return _even(rows)
 
 
@@ -169,8 +177,10 @@ def summarise(rows: Sequence[Row], by: Sequence[str], metric: str = "test_accura
         values = [statistics.mean(seeds[seed]) for seed in sorted(seeds)]
         low, high = statistics.bootstrap_interval(values) or (None, None)
         summary.append({
-            **dict(zip(by, group, strict=True)), key: place, "kept_fraction": statistics.mean([row["kept_fraction"] for row in members]),
-            "metric": metric, "n": len(values), "diverged": sum(round_ <= members[0]["round"] for round_ in lost.get(tuple(group), [])),
+            **dict(zip(by, group, strict=True)), key: place,
+            "kept_fraction": statistics.mean([row["kept_fraction"] for row in members]),
+            "metric": metric, "n": len(values),
+            "diverged": sum(round_ <= members[0]["round"] for round_ in lost.get(tuple(group), [])),
             "mean": statistics.mean(values) if values else None, "std": statistics.std(values),
             "min": min(values, default=None), "max": max(values, default=None), "low": low, "high": high,
         })
@@ -179,12 +189,13 @@ def summarise(rows: Sequence[Row], by: Sequence[str], metric: str = "test_accura
 
 def nearest(rows: Iterable[Row], kept: float, tolerance: float = 0.15) -> Row | None:
     """The row whose kept fraction is nearest on a log scale, if it is within the tolerance (relative)."""
-    near = min((row for row in rows if row["kept_fraction"] > 0), key=lambda row: abs(math.log(row["kept_fraction"] / kept)), default=None)
+    near = min((row for row in rows if row["kept_fraction"] > 0),
+               key=lambda row: abs(math.log(row["kept_fraction"] / kept)), default=None)
     return near if near and abs(near["kept_fraction"] / kept - 1) <= tolerance else None
 
 
 def levels(fractions: Iterable[float], most: int) -> list[float]:
-    """At most this many of the kept fractions, spread evenly on a log scale, the largest and the smallest among them."""
+    """At most this many of the kept fractions, evenly on a log scale, the largest and the smallest among them."""
     found: list[float] = []
     for fraction in sorted((f for f in fractions if f > 0), reverse=True):
         if not found or fraction < found[-1] * (1 - SAME_LEVEL):
@@ -194,7 +205,8 @@ def levels(fractions: Iterable[float], most: int) -> list[float]:
     if most < 2:
         return found[-most:] if most else []
     span = math.log(found[-1] / found[0])
-    spread = [min(found, key=lambda f: abs(math.log(f / found[0]) - span * place / (most - 1))) for place in range(most)]
+    spread = [min(found, key=lambda f: abs(math.log(f / found[0]) - span * place / (most - 1)))
+              for place in range(most)]
     return sorted(set(spread), reverse=True)
 
 
@@ -218,7 +230,8 @@ def to_parquet(rows: Sequence[Row], path: Path | str) -> Path:
         import pyarrow as pa  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UserError("parquet: pyarrow is not installed. `pip install sweepstake[frames]`, or use --format csv or json.") from None
+        raise UserError("parquet: pyarrow is not installed. "
+                        "`pip install sweepstake[frames]`, or use --format csv or json.") from None
     whole = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(list(rows)), whole)
     write_whole(Path(path), whole.getvalue())
@@ -230,5 +243,6 @@ def frame(rows: Sequence[Row]) -> Any:
     try:
         import pandas  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UserError("frame: pandas is not installed. `pip install sweepstake[frames]`; the rows themselves are plain dicts.") from None
+        raise UserError("frame: pandas is not installed. "
+                        "`pip install sweepstake[frames]`; the rows themselves are plain dicts.") from None
     return pandas.DataFrame(list(rows))

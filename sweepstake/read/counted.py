@@ -8,9 +8,14 @@ Account = tuple[int, Mapping[str, Mapping[str, Any]]]
 
 
 def told(account: Account) -> str:
-    """`of the 266,200 weights in linear and conv layers; not pruned: attn.in_proj_weight 12,288 (MultiheadAttention), ...`."""
+    """Of what a kept fraction is, as one account says it.
+
+    `of the 266,200 weights in linear and conv layers; neither counted nor pruned: attn.in_proj_weight 12,288
+    (MultiheadAttention), ...`.
+    """
     weights, unpruned = account
-    inside, outside = ({name: each for name, each in unpruned.items() if each["counted"] == counted} for counted in (True, False))
+    inside, outside = ({name: each for name, each in unpruned.items() if each["counted"] == counted}
+                       for counted in (True, False))
     parts = [f"of the {weights:,} weights in linear and conv layers"]
     parts += [f"counted, but never pruned: {_listed(inside)}"] if inside else []
     parts += [f"neither counted nor pruned: {_listed(outside)}"] if outside else []
@@ -18,7 +23,8 @@ def told(account: Account) -> str:
 
 
 def _listed(tensors: Mapping[str, Mapping[str, Any]]) -> str:
-    return ", ".join(f"{name} {each['size']:,}{each['why'] and ' (' + each['why'] + ')'}" for name, each in tensors.items())
+    return ", ".join(f"{name} {each['size']:,}{each['why'] and ' (' + each['why'] + ')'}"
+                     for name, each in tensors.items())
 
 
 def has_tensors(account: Account) -> bool:
@@ -40,7 +46,8 @@ def accounts(results: Iterable[Mapping[str, Any]], axes: Sequence[str]) -> list[
         else:
             members.append(result["labels"])
     everyone = [labels for _, members in found for labels in members]
-    return [(", ".join(str(members[0][axis]) for axis in axes if _one(members, axis) and not _one(everyone, axis)), account)
+    telling = [axis for axis in axes if not _one(everyone, axis)]
+    return [(", ".join(str(members[0][axis]) for axis in telling if _one(members, axis)), account)
             for account, members in found]
 
 
@@ -49,7 +56,10 @@ def _one(members: Sequence[Mapping[str, Any]], axis: str) -> bool:
 
 
 def lines(results: Iterable[Mapping[str, Any]], axes: Sequence[str], every: bool = True) -> list[str]:
-    """A line an account, with whom it is of where there are several; or only of those that leave more than vectors unpruned."""
+    """A line an account, with whom it is of where there are several.
+
+    Unless `every`, only of those that leave more than vectors unpruned.
+    """
     said = accounts(results, axes)
     return [f"Weights remaining{f' ({who})' if who and len(said) > 1 else ''} are {told(account)}."
             for who, account in said if every or has_tensors(account)]

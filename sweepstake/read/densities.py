@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 
 def densities(cell: Cell) -> dict[str, list[tuple[float, float]]]:
-    """Of each layer, the density of its initial weights as (weight, density) from left to right; a constant has none."""
+    """Of each layer, its initial weights' density as (weight, density) from left to right; a constant has none."""
     found = {layer: _density(_drawn(cell, layer, shape)) for layer, shape in _shapes(cell).items()}
     return {layer: points for layer, points in found.items() if points}
 
@@ -33,8 +33,10 @@ def _shapes(cell: Cell) -> dict[str, Shape]:
     if spec is None:
         return {}
     with torch.random.fork_rng(devices=[]):
-        module = models.get(cell.model.name)({"inputs": lambda: spec.shape, "classes": lambda: spec.classes}, cell.model.options)
-    return {name: tuple(layer.weight.shape) for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))}
+        asked = {"inputs": lambda: spec.shape, "classes": lambda: spec.classes}
+        module = models.get(cell.model.name)(asked, cell.model.options)
+    return {name: tuple(layer.weight.shape) for name, layer in module.named_modules()
+            if isinstance(layer, (nn.Linear, nn.Conv2d))}
 
 
 def _drawn(cell: Cell, layer: str, shape: Shape) -> "Tensor":

@@ -11,15 +11,26 @@ from sweepstake.base.errors import UserError
 from sweepstake.engine.numerics import UNVERSIONED
 from sweepstake.read.origins import numerics_of
 from sweepstake.read.page import MARKS
-from sweepstake.read.publish import NOTES, cell, effect, lines, reasons, summary_table, text_hash, verdict, verdict_table
+from sweepstake.read.publish import (
+    NOTES,
+    cell,
+    effect,
+    lines,
+    reasons,
+    summary_table,
+    text_hash,
+    verdict,
+    verdict_table,
+)
 from sweepstake.study.search import in_words
 from sweepstake.study.study import shipped_studies
 
-ORDER = ("prune-ready", "prune-ready-output", "prune-ready-baselines", "frankle-carbin", "winning-tickets", "random-pruning", "neuron-sparsity",
-         "reduced-parameters", "reduced-parameters-longer", "dense-supermasks", "dense-supermasks-wide", "dense-supermasks-ablation",
-         "custom-init", "prune-ready-conv")
+ORDER = ("prune-ready", "prune-ready-output", "prune-ready-baselines", "frankle-carbin", "winning-tickets",
+         "random-pruning", "neuron-sparsity", "reduced-parameters", "reduced-parameters-longer",
+         "dense-supermasks", "dense-supermasks-wide", "dense-supermasks-ablation", "custom-init", "prune-ready-conv")
 """The shipped studies as `make studies` runs them and the page tells them; any other follows by name."""
-WRITTEN = "<!-- Written by docs/generate.py from results/: its words are in results/*/notes.md, its numbers in the other files there. -->\n"
+WRITTEN = ("<!-- Written by docs/generate.py from results/: "
+           "its words are in results/*/notes.md, its numbers in the other files there. -->\n")
 BLOCK = re.compile(r"(<!-- published: (\S*) -->\n)(.*?)(<!-- /published -->)", re.DOTALL)
 
 
@@ -44,8 +55,8 @@ def published(folder: Path) -> list[Published]:
     """Every study's folder there, in the order of the page."""
     found = [path.parent for path in sorted(folder.glob("*/provenance.json"))]
     place = {name: number for number, name in enumerate(ORDER)}
-    return [Published(each.name, each, _read(each / "provenance.json"), _read(each / "verdicts.json"), _read(each / "summary.json"),
-                      _notes(each))
+    return [Published(each.name, each, _read(each / "provenance.json"), _read(each / "verdicts.json"),
+                      _read(each / "summary.json"), _notes(each))
             for each in sorted(found, key=lambda path: (place.get(path.name, len(ORDER)), path.name))]
 
 
@@ -53,7 +64,8 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}). Write it again with `sweepstake publish {path.parent.name}`.") from error
+        raise UserError(f"{path}: cannot be read ({error}). "
+                        f"Write it again with `sweepstake publish {path.parent.name}`.") from error
 
 
 def _notes(folder: Path) -> str:
@@ -65,46 +77,64 @@ def page(results: Path, beside: Path) -> str:
     """The page of findings, for the folder `beside`, from which its links lead."""
     studies, up = published(results), Path(os.path.relpath(results, beside)).as_posix()
     if not studies:
-        return f"{WRITTEN}# Findings\n\nNothing is published yet. `make studies` runs every study and writes this page.\n"
-    took = _told(sum(study.provenance["seconds"]["all"] for study in studies))
-    return "\n".join([f"""{WRITTEN}# Findings
-
-{_count(studies)}.
-
-A claim is a sentence of a paper with a test and a margin, said before the run ([what a claim can say](study-file.md#claim)). What its
-interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. What a claim says is not what was found: of a
-contradicted one, the effect is what was. [How far to trust "more seeds would decide"](results.md#what-a-verdict-holds). The runs took {took} of one
-core (a cell that two studies share is counted in each). `make studies` does all of it, going on where it stopped; `sweepstake publish
-STUDY` writes the files of one study again from its store.
-""", *_unversioned(studies), *filter(None, [_notes(results)]),
+        return (f"{WRITTEN}# Findings\n\n"
+                "Nothing is published yet. `make studies` runs every study and writes this page.\n")
+    return "\n".join([
+        f"{WRITTEN}# Findings\n", f"{_count(studies)}.\n", _introduction(studies),
+        *_unversioned(studies), *filter(None, [_notes(results)]),
         "## Every claim\n", _every_claim(studies), "## What did not hold\n", _contradicted(studies),
         *(_section(study, f"{up}/{study.name}") for study in studies)])
 
 
+def _introduction(studies: Sequence[Published]) -> str:
+    """How to read the page, what the runs took, and how to repeat them."""
+    took = _told(sum(study.provenance["seconds"]["all"] for study in studies))
+    return (
+        "A claim is a sentence of a paper with a test and a margin, said before the run "
+        "([what a claim can say](study-file.md#claim)). What its\n"
+        "interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. "
+        "What a claim says is not what was found: of a\n"
+        "contradicted one, the effect is what was. "
+        '[How far to trust "more seeds would decide"](results.md#what-a-verdict-holds). '
+        f"The runs took {took} of one\n"
+        "core (a cell that two studies share is counted in each). "
+        "`make studies` does all of it, going on where it stopped; `sweepstake publish\n"
+        "STUDY` writes the files of one study again from its store.\n")
+
+
 def _unversioned(studies: Sequence[Published]) -> list[str]:
     """What tables from before numerics versions were kept are worth; nothing where there are none."""
-    old = [study for study in studies if any(numerics_of(one).endswith(UNVERSIONED) for one in study.provenance["made_by"])]
-    return [f"""The numbers of {len(old)} of the {len(studies)} studies are *{UNVERSIONED}*: from before results kept the version of their
-numerics. A run today agrees with them to rounding, not to the digit ([more](results.md#numerics)).
-"""] if old else []
+    old = [study for study in studies
+           if any(numerics_of(one).endswith(UNVERSIONED) for one in study.provenance["made_by"])]
+    if not old:
+        return []
+    return [f"The numbers of {len(old)} of the {len(studies)} studies are *{UNVERSIONED}*: "
+            "from before results kept the version of their\n"
+            "numerics. A run today agrees with them to rounding, not to the digit ([more](results.md#numerics)).\n"]
 
 
 def _count(studies: Sequence[Published]) -> str:
     """How many claims there are and what became of them."""
     judged = [one["verdict"] for study in studies for one in study.verdicts]
     said = ", ".join(f"{judged.count(word)} {word}" for word in MARKS)
-    return f"{len(studies)} stud{'ies' if len(studies) != 1 else 'y'}, {len(judged)} claim{'s' * (len(judged) != 1)}: {said}"
+    ran = f"{len(studies)} stud{'ies' if len(studies) != 1 else 'y'}"
+    return f"{ran}, {len(judged)} claim{'s' * (len(judged) != 1)}: {said}"
 
 
 def _every_claim(studies: Sequence[Published]) -> str:
-    lines = ["| study | claim | what is claimed | after | verdict | effect (95 % interval) |", "|---|---|---|---|---|---|"]
-    lines += [f"| [{study.name}](#{study.name}) | {cell(one['claim'])} | {cell(one['says'])} | {cell(one['source'].partition(',')[0])} "
-              f"| {verdict(one)} | {effect(one)} |" for study in studies for one in study.verdicts]
+    lines = ["| study | claim | what is claimed | after | verdict | effect (95 % interval) |",
+             "|---|---|---|---|---|---|"]
+    lines += [f"| [{study.name}](#{study.name}) | {cell(one['claim'])} | {cell(one['says'])} "
+              f"| {cell(one['source'].partition(',')[0])} | {verdict(one)} | {effect(one)} |"
+              for study in studies for one in study.verdicts]
     return "\n".join(lines) + "\n"
 
 
 def _contradicted(studies: Sequence[Published], page: str = "") -> str:
-    """What was claimed and what was found instead; claims that a second run did not contradict stand last, and say so."""
+    """What was claimed and what was found instead.
+
+    Claims that a second run did not contradict stand last, and say so.
+    """
     found = [(study, one) for study in studies for one in study.verdicts if one["verdict"] == "contradicted"]
     lines = [f"- [{study.name}]({page}#{study.name}) **{cell(one['claim'])}**. Claimed: \"{cell(one['says'])}\" "
              f"Found: {effect(one)}.{_not_again(one)}"
@@ -122,14 +152,18 @@ def _section(study: Published, up: str) -> str:
     said, warned = study.provenance, []
     about = lines(said["about"])
     if study.stale:
-        warned.append(f"Stale: the study file has changed since these files were written. `sweepstake publish {said['study']}` writes them again.")
+        warned.append("Stale: the study file has changed since these files were written. "
+                      f"`sweepstake publish {said['study']}` writes them again.")
     if not said["whole"]:
         warned.append(f"Not the whole study as written: {cell(said['title'])}.")
     if lost := said["cells"].get("diverged"):
         warned.append(f"{lost} of {said['cells']['planned']} cells diverged and are in no mean from that round on.")
-    files = [name for name in ("verdicts.md", "verdicts.json", "rows.csv", "rows.parquet", "provenance.json") if (study.folder / name).exists()]
+    files = [name for name in ("verdicts.md", "verdicts.json", "rows.csv", "rows.parquet", "provenance.json")
+             if (study.folder / name).exists()]
     return "\n".join([
-        f"## {study.name}\n", f"**{cell(said['title'])}**\n", *(f"> **{warning}**\n" for warning in warned), about + "\n" * bool(about),
+        f"## {study.name}\n", f"**{cell(said['title'])}**\n",
+        *(f"> **{warning}**\n" for warning in warned),
+        about + "\n" * bool(about),
         _ran(said) + f" Files: {', '.join(f'[{name}]({up}/{name})' for name in files)}.\n",
         verdict_table(study.verdicts),
         *(f"<details><summary>{title}</summary>\n\n{text}\n</details>\n" for title, text in (
@@ -141,24 +175,34 @@ def _section(study: Published, up: str) -> str:
 
 def _ran(said: Mapping[str, Any]) -> str:
     """In a sentence or two: how much was run, on what, when."""
-    axes = " x ".join([*(f"{len(labels)} {axis}" for axis, labels in said["axes"].items()), f"{len(said['seeds'])} seeds"])
+    axes = [*(f"{len(labels)} {axis}" for axis, labels in said["axes"].items()), f"{len(said['seeds'])} seeds"]
     rounds = " or ".join(str(count) for count in said["rounds_a_cell"])
     days = list(dict.fromkeys(moment[:10] for moment in said["finished"]))
-    made = list(dict.fromkeys(", ".join(filter(None, [str(one.get("processor", "")), f"torch {one['torch']}" if "torch" in one else "",
-                                               f"numerics {numerics_of(one)}"]))
-                              for one in said["made_by"]))
-    made = list(map(cell, made))
-    parts = [f"{said['cells']['planned']} cells ({axes}){f', {rounds} rounds each' if rounds else ''}",
-             f"{_told(said['seconds']['all'])} of one core in all", *([" to ".join(days)] if days else []), *filter(None, made)]
-    return f"Run: {'; '.join(parts)}." + (f" Searched: {cell(in_words(said['searched']))}" if said.get("searched") else "")
+    made = [cell(one) for one in dict.fromkeys(map(_made_by, said["made_by"]))]
+    parts = [f"{said['cells']['planned']} cells ({' x '.join(axes)}){f', {rounds} rounds each' if rounds else ''}",
+             f"{_told(said['seconds']['all'])} of one core in all",
+             *([" to ".join(days)] if days else []), *filter(None, made)]
+    searched = f" Searched: {cell(in_words(said['searched']))}" if said.get("searched") else ""
+    return f"Run: {'; '.join(parts)}.{searched}"
+
+
+def _made_by(one: Mapping[str, Any]) -> str:
+    parts = [str(one.get("processor", "")), f"torch {one['torch']}" if "torch" in one else "",
+             f"numerics {numerics_of(one)}"]
+    return ", ".join(filter(None, parts))
 
 
 def _told(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def filled(text: str, results: Path, beside: Path) -> str:
-    """A page's text with what stands between its markers written anew: the figure that the marker names, and a row a study."""
+    """A page's text with what stands between its markers written anew.
+
+    That is the figure that the marker names, and a row a study.
+    """
     return BLOCK.sub(lambda found: found[1] + _block(published(results), results, beside, found[2]) + found[4], text)
 
 
@@ -169,12 +213,13 @@ def _block(studies: Sequence[Published], results: Path, beside: Path, figure: st
     figures = {f"{study.name}/{one['file']}": one["title"] for study in studies for one in study.provenance["figures"]}
     best = figure if figure in figures else next(iter(figures), None)
     shown = f"![{cell(figures[best])}]({up}/{best})\n\n" if best else ""
-    lines = ["| study | " + " | ".join(f"{mark} {word}" for word, mark in MARKS.items()) + " |", "|---|" + "---|" * len(MARKS)]
+    lines = ["| study | " + " | ".join(f"{mark} {word}" for word, mark in MARKS.items()) + " |",
+             "|---|" + "---|" * len(MARKS)]
     lines += [f"| [{study.name}](docs/findings.md#{study.name}): {cell(study.provenance['title'])} | "
               + " | ".join(_many(study.verdicts, word) for word in MARKS) + " |" for study in studies]
     against = _contradicted(studies, "docs/findings.md")
-    return (f"{shown}{_count(studies)}. [docs/findings.md](docs/findings.md) says each with its numbers.\n\n" + "\n".join(lines)
-            + f"\n\nWhat did not hold:\n\n{against}")
+    return (f"{shown}{_count(studies)}. [docs/findings.md](docs/findings.md) says each with its numbers.\n\n"
+            + "\n".join(lines) + f"\n\nWhat did not hold:\n\n{against}")
 
 
 def _many(judged: Iterable[Mapping[str, Any]], word: str) -> str:

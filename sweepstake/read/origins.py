@@ -17,7 +17,10 @@ BUILDS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
 
 
 def numerics_of(made: Mapping[str, Any]) -> str:
-    """What computed a result: `fast 1`, several where it was resumed under another, or `fast unversioned` from before versions were kept."""
+    """What computed a result: `fast 1`, several where it was resumed under another.
+
+    It is `fast unversioned` from before versions were kept.
+    """
     return made.get("numerics") or " ".join(filter(None, [made.get("engine"), UNVERSIONED]))
 
 
@@ -27,20 +30,28 @@ def numerics(results: Results) -> dict[str, int]:
 
 
 def warnings(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line where the numbers are of several numerics that one study need not have had, and one where they are of several builds."""
+    """A line where the numbers are of several numerics, and one where they are of several builds.
+
+    Only numerics that one study need not have had are told.
+    """
     said = list[str]()
     if mixed(results):
-        said.append(f"The numbers are of several numerics: {counted(numerics(results))}. They round differently, so a cell of one is not "
-                    "repeated to the digit by another. Run the study into an empty --store to have one.")
+        said.append(f"The numbers are of several numerics: {counted(numerics(results))}. "
+                    "They round differently, so a cell of one is not repeated to the digit by another. "
+                    "Run the study into an empty --store to have one.")
     differing = {name: found for name in BUILDS if len(found := _builds(results, name)) > 1}
     if differing:
         told = "; ".join(f"{name} {counted(found)}" for name, found in differing.items())
-        said.append(f"The numbers are of several machines or libraries: {told}. The same cell may differ by rounding there.")
+        said.append(f"The numbers are of several machines or libraries: {told}. "
+                    "The same cell may differ by rounding there.")
     return said
 
 
 def mixed(results: Results) -> bool:
-    """Whether cells that one numerics could have computed are of several. Two trainers of two models are not: each has its own."""
+    """Whether cells that one numerics could have computed are of several.
+
+    Two trainers of two models are not: each has its own.
+    """
     by_model: dict[str, set[str]] = {}
     for each in results:
         if each["rounds"]:

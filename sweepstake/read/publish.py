@@ -1,4 +1,7 @@
-"""What a study came to, as files to keep beside the code: rows, figures, verdicts, provenance. The same store gives the same bytes."""
+"""What a study came to, as files to keep beside the code: rows, figures, verdicts, provenance.
+
+The same store gives the same bytes.
+"""
 
 import csv
 import hashlib
@@ -26,17 +29,20 @@ NOTES, AGAIN = "notes.md", "again.csv"
 
 
 def publish(study: StudyLike, results: Results, folder: Path | str, *, partial: bool = False) -> Path:
-    """Write the folder: rows, figures, verdicts, provenance, and what else was found in them; `notes.md` there is never touched.
+    """Write the folder: rows, figures, verdicts, provenance, and what else was found in them.
 
-    A study that is not as written, or lacks cells, is refused; with `partial` every title says what it is.
+    `notes.md` there is never touched. A study that is not as written, or lacks cells, is refused; with `partial` every
+    title says what it is.
     """
     folder, rows = Path(folder), analysis.tidy(results, timing=True)
     lacks = lacking(study, results)
     if not rows:
-        raise UserError(f"publish {study.name}: no cell is finished in this store. Run it first: `sweepstake run {study.name}`.")
+        raise UserError(f"publish {study.name}: no cell is finished in this store. "
+                        f"Run it first: `sweepstake run {study.name}`.")
     if lacks and not partial:
-        raise UserError(f"publish {study.name}: not the whole study as written: {'; '.join(lacks)}. Finish it with `sweepstake run "
-                        f"{study.name}` and the same --store, or publish with --partial: every title will say so.")
+        raise UserError(f"publish {study.name}: not the whole study as written: {'; '.join(lacks)}. "
+                        f"Finish it with `sweepstake run {study.name}` and the same --store, "
+                        "or publish with --partial: every title will say so.")
     said = f" ({'; '.join(lacks)})" if lacks else ""
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     clear_abandoned(folder)
@@ -50,7 +56,7 @@ def publish(study: StudyLike, results: Results, folder: Path | str, *, partial: 
 
 
 def judge_again(study: StudyLike, folder: Path) -> None:
-    """Verdicts and summary of a published folder anew, from the rows in it: as the judge words and counts them today."""
+    """Verdicts and summary of a published folder anew, from its rows: as the judge words and counts them today."""
     import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
 
     title = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["title"]
@@ -61,10 +67,12 @@ def _write_verdicts(study: StudyLike, rows: Sequence[Row], folder: Path, title: 
     judged, groups = _judged(study, rows), summary.summarise(list(study.axes), rows)
     if (folder / AGAIN).exists():
         second = _judged(study, _again(study, rows, folder / AGAIN))
-        judged = [{**one, "again": {"verdict": other["verdict"], "effect": effect(other)}} for one, other in zip(judged, second, strict=True)]
+        judged = [{**one, "again": {"verdict": other["verdict"], "effect": effect(other)}}
+                  for one, other in zip(judged, second, strict=True)]
     write_text(folder / "summary.json", _json(groups))
     write_text(folder / "verdicts.json", _json(judged))
-    write_text(folder / "verdicts.md", f"# {cell(title)}\n\n{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}")
+    tables = f"{verdict_table(judged)}\n{reasons(judged)}{summary_table(groups)}"
+    write_text(folder / "verdicts.md", f"# {cell(title)}\n\n{tables}")
 
 
 def _judged(study: StudyLike, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -72,10 +80,14 @@ def _judged(study: StudyLike, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _again(study: StudyLike, rows: Sequence[Row], path: Path) -> list[Row]:
-    """The rows with the numbers of a second run of the same cells, kept beside them by people: of an axis, seed and round each."""
+    """The rows with the numbers of a second run of the same cells, kept beside them by people.
+
+    Its lines are found by their axes, seed and round.
+    """
     keys = [*study.axes, "seed", "round"]
     with path.open(encoding="utf-8", newline="") as file:
-        second = {tuple(one[key] for key in keys): {name: float(value) for name, value in one.items() if name not in keys}
+        second = {tuple(one[key] for key in keys):
+                      {name: float(value) for name, value in one.items() if name not in keys}
                   for one in csv.DictReader(file)}
     return [{**row, **second[tuple(str(row[key]) for key in keys)]} for row in rows]
 
@@ -83,28 +95,36 @@ def _again(study: StudyLike, rows: Sequence[Row], path: Path) -> list[Row]:
 def lacking(study: StudyLike, results: Results) -> list[str]:
     """In what these results are not the whole study as written; nothing when they are."""
     count = Counter(result["status"] for result in results)
-    return [*(["quick run, not the study's scale"] if study.quick else []), *(f"--set {said}" for said in study.overrides),
-            *(f"{count[word]} of {len(results)} cells {word}" for word in ("missing", "failed", "damaged") if count[word])]
+    lost = [word for word in ("missing", "failed", "damaged") if count[word]]
+    return [*(["quick run, not the study's scale"] if study.quick else []),
+            *(f"--set {said}" for said in study.overrides),
+            *(f"{count[word]} of {len(results)} cells {word}" for word in lost)]
 
 
 def provenance(study: StudyLike, results: Results, drawn: Sequence[Mapping[str, str]], said: str) -> dict[str, Any]:
-    """What was run, on what, when, from which text of the study; from the store alone, so that it is the same however often it is asked."""
+    """What was run, on what, when, from which text of the study.
+
+    From the store alone, so that it is the same however often it is asked.
+    """
     from sweepstake import __version__
 
     finished = sorted(result["provenance"]["finished"] for result in results if result["provenance"].get("finished"))
     records = [record for result in results for record in result["rounds"]]
     made = Counter(json.dumps(_made(result["provenance"]), sort_keys=True) for result in results if result["rounds"])
+    by_count = sorted(made.items(), key=lambda item: (-item[1], item[0]))
     return {
-        "study": study.name, "title": study.title + said, "about": study.about.strip(), "study_sha256": text_hash(study.text),
+        "study": study.name, "title": study.title + said, "about": study.about.strip(),
+        "study_sha256": text_hash(study.text),
         "whole": not said, "command": f"sweepstake publish {study.name}", "sweepstake": __version__,
         "axes": {axis: [label(one) for one in labels] for axis, labels in study.axes.items()},
         "seeds": sorted({result["seed"] for result in results}),
         "cells": {"planned": len(results), **dict(sorted(Counter(result["status"] for result in results).items()))},
-        "rounds": len(records), "rounds_a_cell": sorted({len(result["rounds"]) for result in results if result["status"] == "done"}),
+        "rounds": len(records),
+        "rounds_a_cell": sorted({len(result["rounds"]) for result in results if result["status"] == "done"}),
         "seconds": {"training": round(sum(r["seconds"].get("train", 0.0) for r in records), 1),
                     "all": round(sum(map(analysis.spent, results)), 1)},
         "finished": finished[:1] + finished[-1:],
-        "made_by": [{**json.loads(one), "cells": count} for one, count in sorted(made.items(), key=lambda item: (-item[1], item[0]))],
+        "made_by": [{**json.loads(one), "cells": count} for one, count in by_count],
         "figures": list(drawn), **({"searched": searched} if (searched := getattr(study, "searched", None)) else {}),
     }
 
@@ -115,7 +135,8 @@ def text_hash(text: str) -> str:
 
 def _made(found: Mapping[str, Any]) -> dict[str, Any]:
     machine, versions = found.get("machine") or {}, found.get("versions") or {}
-    return {**{key: machine[key] for key in MACHINE if key in machine}, **{key: versions[key] for key in VERSIONS if key in versions},
+    return {**{key: machine[key] for key in MACHINE if key in machine},
+            **{key: versions[key] for key in VERSIONS if key in versions},
             **{key: found[key] for key in ("engine", "numerics", "device") if found.get(key)}}
 
 
@@ -135,8 +156,9 @@ def _draw(study: StudyLike, rows: list[Row], results: Results, folder: Path, sai
         title = {**spec["title"], "text": spec["title"]["text"] + said}
         svg = slim(figures.to_svg({**spec, "title": title}))
         if len(svg.encode()) > LARGEST:
-            raise UserError(f"publish {study.name}: figure {name} has {len(svg.encode()):,} bytes, more than the {LARGEST:,} that a page bears. "
-                            f"Draw fewer lines or points: say where, or every, in its [[figure]].")
+            raise UserError(f"publish {study.name}: figure {name} has {len(svg.encode()):,} bytes, "
+                            f"more than the {LARGEST:,} that a page bears. "
+                            "Draw fewer lines or points: say where, or every, in its [[figure]].")
         write_text(folder / f"{name}.svg", svg)
         drawn.append({"file": f"figures/{name}.svg", "title": title["text"], "about": " ".join(title["subtitle"])})
     for old in folder.glob("*.svg"):
@@ -146,8 +168,9 @@ def _draw(study: StudyLike, rows: list[Row], results: Results, folder: Path, sai
 
 
 def slim(svg: str) -> str:
-    """The same picture in fewer bytes: without what only a live page uses, and coordinates to a hundredth of a pixel."""
-    clips = {old: f"clip{number}" for number, old in enumerate(dict.fromkeys(re.findall(r"\bclip\d+\b", svg)))}  # Counted on from figure to figure.
+    """The same picture in fewer bytes: without what only a live page uses, coordinates to a hundredth of a pixel."""
+    used = dict.fromkeys(re.findall(r"\bclip\d+\b", svg))  # Counted on from figure to figure.
+    clips = {old: f"clip{number}" for number, old in enumerate(used)}
     svg = re.sub(r"\bclip\d+\b", lambda at: clips[at[0]], svg)
     svg = re.sub(r' (?:aria-[a-z]+|role|class|pointer-events)="[^"]*"', "", svg)
     svg = re.sub(r'<path(?: [a-z-]+="[^"]*")* opacity="0"(?: [a-z-]+="[^"]*")*/>', "", svg)
@@ -159,7 +182,8 @@ def verdict_table(judged: Sequence[Mapping[str, Any]]) -> str:
     if not judged:
         return "This study claims nothing.\n"
     holm = any(one.get("p_holm") is not None for one in judged)
-    lines = [f"| claim | what is claimed | verdict | effect (95 % interval) |{' p (Holm) |' * holm} seeds |", f"|---|---|---|---|{'---|' * holm}---|"]
+    lines = [f"| claim | what is claimed | verdict | effect (95 % interval) |{' p (Holm) |' * holm} seeds |",
+             f"|---|---|---|---|{'---|' * holm}---|"]
     lines += [f"| {cell(one['claim'])} | {cell(one['says'])} | {verdict(one)} | {effect(one)} |"
               f"{f' {p_value(one)} |' * holm} {one['n']} |" for one in judged]
     return "\n".join(lines) + "\n"
@@ -168,7 +192,8 @@ def verdict_table(judged: Sequence[Mapping[str, Any]]) -> str:
 def reasons(judged: Sequence[Mapping[str, Any]]) -> str:
     """In words what was measured, claim by claim."""
     sources = [f" ({cell(one['source'])})" if one.get("source") else "" for one in judged]
-    return "".join(f"- **{cell(one['claim'])}**: {cell(one['reason'])}{source}\n" for one, source in zip(judged, sources, strict=True))
+    return "".join(f"- **{cell(one['claim'])}**: {cell(one['reason'])}{source}\n"
+                   for one, source in zip(judged, sources, strict=True))
 
 
 def summary_table(groups: Sequence[Row]) -> str:
@@ -184,21 +209,23 @@ def summary_table(groups: Sequence[Row]) -> str:
         numbers = [ticket, summary.winners(one), robustness, rank]
         lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), *numbers])} |")
     p, last = told[0]["friedman_p"], ", a diverged network the last" * any(one.get("diverged") for one in told)
-    return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy (at one level, if "
-            "only by luck). Robustness: the area under test accuracy over the logarithm of weights remaining, down to "
-            f"{figures.percent(100 * told[0]['down_to'])}, relative to the dense network's; 1 loses nothing. Rank: by robustness within each "
-            f"seed, 1 the best{last}{f'; that all are alike: p = {claims.p_value(p)} (Friedman)' if p is not None else ''}. In brackets 95 % "
-            "intervals over seeds.\n\n" + "\n".join(lines) + "\n")
+    alike = f"; that all are alike: p = {claims.p_value(p)} (Friedman)" if p is not None else ""
+    return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy "
+            "(at one level, if only by luck). "
+            "Robustness: the area under test accuracy over the logarithm of weights remaining, "
+            f"down to {figures.percent(100 * told[0]['down_to'])}, relative to the dense network's; 1 loses nothing. "
+            f"Rank: by robustness within each seed, 1 the best{last}{alike}. "
+            "In brackets 95 % intervals over seeds.\n\n" + "\n".join(lines) + "\n")
 
 
 def verdict(one: Mapping[str, Any]) -> str:
     """The verdict; and that of a second run of the same cells, where it is another."""
-    again = one.get("again")
-    return f"{MARKS[one['verdict']]} {one['verdict']}" + (f" (run again: {again['verdict']})" if again and again["verdict"] != one["verdict"] else "")
+    again, own = one.get("again"), one["verdict"]
+    return f"{MARKS[own]} {own}" + (f" (run again: {again['verdict']})" if again and again["verdict"] != own else "")
 
 
 def effect(one: Mapping[str, Any]) -> str:
-    """The effect with its interval, as the claim's metric is told; of a contradicted claim, what was found in its place."""
+    """The effect with its interval, as the claim's metric is told; of a contradicted claim, what was found instead."""
     return ", ".join(filter(None, [one.get("instead"), claims.with_range(one["shown"], one["range"])]))
 
 
@@ -211,13 +238,14 @@ MARKUP = re.compile(r"<(?=[a-zA-Z/!?])|\](?=[(\[:])|&(?=#?\w+;)|\\(?=[!-/:-@[-`{
 
 
 def cell(text: str) -> str:
-    """Text on one line of Markdown, or in a cell of a table: it shows as it was written, and is nothing more than text."""
+    """Text on one line of Markdown, or in a cell of a table: it shows as it was written, and is no more than text."""
     return MARKUP.sub(lambda at: f"&#{ord(at[0])};", " ".join(visible(text).split())).replace("|", "\\|")
 
 
 def lines(text: str) -> str:
     """The same of several lines, none of which begins a heading, a list, a quotation or a line of a table."""
-    return "\n".join(re.sub(r"^([#>+=-]|\d+(?=[.)]))", lambda at: f"{at[1][:-1]}&#{ord(at[1][-1])};", cell(line)) for line in text.split("\n"))
+    return "\n".join(re.sub(r"^([#>+=-]|\d+(?=[.)]))", lambda at: f"{at[1][:-1]}&#{ord(at[1][-1])};", cell(line))
+                     for line in text.split("\n"))
 
 
 def _json(value: Any) -> str:

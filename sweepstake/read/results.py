@@ -44,7 +44,10 @@ class Results:
         return claims.verdicts(self.study, self.cells)
 
     def summary(self) -> list[dict[str, Any]]:
-        """What each setting of the axes comes to: smallest winning ticket, robustness to pruning and rank, with intervals."""
+        """What each setting of the axes comes to, with intervals.
+
+        That is its smallest winning ticket, its robustness to pruning and its rank.
+        """
         return summary.summarise(list(self.study.axes), self.rows())
 
     def report(self, folder: str | Path | None = None) -> Path:

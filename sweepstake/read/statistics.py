@@ -1,8 +1,9 @@
-"""Intervals over seeds and the decisions drawn from them. No global random state: the same values give the same interval.
+"""Intervals over seeds and the decisions drawn from them.
 
-Tables and figures show the BCa bootstrap (Efron 1987). Verdicts use Student's t on paired differences: with 5 seeds the
-bootstrap's 95 % covers the truth 84 % of the time (tests/read/test_statistics.py measures it), t keeps its promise. Every
-decision has a p-value that is below 0.05 exactly where its interval decides, so that Holm (1979) can correct a family of them.
+No global random state: the same values give the same interval. Tables and figures show the BCa bootstrap (Efron 1987).
+Verdicts use Student's t on paired differences: with 5 seeds the bootstrap's 95 % covers the truth 84 % of the time
+(tests/read/test_statistics.py measures it), t keeps its promise. Every decision has a p-value that is below 0.05
+exactly where its interval decides, so that Holm (1979) can correct a family of them.
 """
 
 import math
@@ -35,7 +36,10 @@ class Decision(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What is said about a curve of one peak, and the gains it rests on: up to the peak, down from it, the worst step back."""
+    """What is said about a curve of one peak, and the gains it rests on.
+
+    Those are up to the peak, down from it, and the worst step back.
+    """
 
     decision: Decision
     rise: Decision
@@ -67,8 +71,9 @@ def bootstrap_interval(values: Sequence[float], level: float = LEVEL) -> Interva
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scipy warns where BCa is undefined; the percentile interval then stands in.
         for method in ("BCa", "percentile"):
-            drawn = bootstrap((np.asarray(values, float),), np.mean, confidence_level=level, n_resamples=RESAMPLES, method=method,
-                              vectorized=True, rng=np.random.Generator(np.random.Philox(key=20190509)))
+            drawn = bootstrap((np.asarray(values, float),), np.mean, confidence_level=level, n_resamples=RESAMPLES,
+                              method=method, vectorized=True,
+                              rng=np.random.Generator(np.random.Philox(key=20190509)))
             low, high = map(float, drawn.confidence_interval)
             if math.isfinite(low) and math.isfinite(high):
                 return max(low, min(values)), min(high, max(values))  # No mean leaves its values, but for rounding.
@@ -84,7 +89,8 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None
     return middle - half, middle + half
 
 
-def paired_differences(this: Mapping[int, float], than: Mapping[int, float], relative: bool = False) -> dict[int, float]:
+def paired_differences(this: Mapping[int, float], than: Mapping[int, float],
+                       relative: bool = False) -> dict[int, float]:
     """this - than (relative: as a fraction of than) for every seed that both have: what the seeds share cancels."""
     both = [seed for seed in sorted(this.keys() & than.keys()) if not relative or than[seed]]
     return {seed: (this[seed] - than[seed]) / (abs(than[seed]) if relative else 1.0) for seed in both}
@@ -103,37 +109,43 @@ def superior(gains: Sequence[float], margin: float = 0.0) -> Decision:
 def equivalent(differences: Sequence[float], margin: float) -> Decision:
     """Alike: the whole interval lies within +-margin (two one-sided tests, Schuirmann 1987)."""
     effect, low, high = _estimate(differences)
-    word: Word = "supported" if -margin < low and high < margin else "contradicted" if low >= margin or high <= -margin else "undecided"
+    within, outside = -margin < low and high < margin, low >= margin or high <= -margin
+    word: Word = "supported" if within else "contradicted" if outside else "undecided"
     return _decided(word, differences, low, high, math.copysign(margin, effect))
 
 
 def about(values: Sequence[float], value: float, margin: float, slack: float = 0.0) -> Decision:
     """The mean is within value +- margin, by an interval no wider than that band: a wide one meets everything.
 
-    A truth on the band's edge is contradicted once in 40, one at twice the margin supported at most as often. `slack` widens
-    the interval at both ends: what the values' own steps leave open.
+    A truth on the band's edge is contradicted once in 40, one at twice the margin supported at most as often. `slack`
+    widens the interval at both ends: what the values' own steps leave open.
     """
     effect, low, high = _estimate(values)
     low, high = low - slack, high + slack
     inside, meets = abs(effect - value) <= margin, low <= value + margin and high >= value - margin
     word: Word = "contradicted" if not meets else "supported" if high - low <= 2 * margin and inside else "undecided"
-    return _decided(word, values, low, high, effect + margin if inside else value + math.copysign(margin, effect - value), slack)
+    boundary = effect + margin if inside else value + math.copysign(margin, effect - value)
+    return _decided(word, values, low, high, boundary, slack)
 
 
 def p_of_lost(lost: int, n: int) -> float:
-    """Student's p where so many of n seeds lose more than any number: it hangs on the count alone, t = sqrt(lost (n - 1) / (n - lost))."""
+    """Student's p where so many of n seeds lose more than any number.
+
+    It hangs on the count alone: t = sqrt(lost (n - 1) / (n - lost)).
+    """
     if n < MIN_SEEDS or not lost:
         return 1.0
     return 0.0 if lost == n else _p(math.sqrt(lost * (n - 1) / (n - lost)), n)
 
 
 def spread_ratio(this: Sequence[Sequence[float]], than: Sequence[Sequence[float]]) -> list[float] | None:
-    """Jackknife pseudo-values over seeds of log(sd of than / sd of this): a list of values a cell, all at the same seeds.
+    """Jackknife pseudo-values over seeds of log(sd of than / sd of this).
 
-    Within each cell, squares around its own mean are pooled; the t interval of the pseudo-values (Miller 1968) is moved onto the
-    plain estimate. Seeds may be paired: a seed is left out on both sides. Measured coverage of 95 % with 5 and 11 seeds: 0.945 to
-    0.96 of normal values, 0.935 to 0.95 of heavy-tailed ones (t with 5 degrees of freedom), where Pitman-Morgan's falls to 0.87.
-    None where a side does not vary.
+    A side is a list of values a cell, all at the same seeds. Within each cell, squares around its own mean are pooled;
+    the t interval of the pseudo-values (Miller 1968) is moved onto the plain estimate. Seeds may be paired: a seed is
+    left out on both sides. Measured coverage of 95 % with 5 and 11 seeds: 0.945 to 0.96 of normal values, 0.935 to
+    0.95 of heavy-tailed ones (t with 5 degrees of freedom), where Pitman-Morgan's falls to 0.87. None where a side
+    does not vary.
     """
     seeds = range(len(this[0]))
     if len(seeds) < MIN_SEEDS:
@@ -163,10 +175,11 @@ def pooled_std(cells: Sequence[Sequence[float]]) -> float:
 
 
 def one_peak(curves: Sequence[Sequence[float]], margin: float = 0.0) -> Shape:
-    """Each seed's curve rises to one peak, then falls. Where, the other seeds say: who chooses a peak among noise finds one.
+    """Each seed's curve rises to one peak, then falls.
 
-    Supported: rise and fall both exceed the margin and no step back (an earlier fall or later rise) does. Contradicted: no place
-    lies above the start, or above the end, by more than the margin, or a step back does; three ways, so p is three times theirs.
+    Where, the other seeds say: who chooses a peak among noise finds one. Supported: rise and fall both exceed the
+    margin and no step back (an earlier fall or later rise) does. Contradicted: no place lies above the start, or above
+    the end, by more than the margin, or a step back does; three ways, so p is three times theirs.
     """
     rises, falls, backs = list[float](), list[float](), list[float]()
     for out, curve in enumerate(curves):
@@ -177,7 +190,8 @@ def one_peak(curves: Sequence[Sequence[float]], margin: float = 0.0) -> Shape:
         backs.append((curve[end] - curve[start]) * (-1 if end <= peak else 1))
     rise, fall, back = (superior(_widened(gains), margin) for gains in (rises, falls, backs))
     opposite = back._replace(effect=-back.effect, low=-back.high, high=-back.low, boundary=-back.boundary)
-    against = [one for one in (_most_above(curves, 0, margin), _most_above(curves, -1, margin)) if one.verdict == "contradicted"]
+    highest = (_most_above(curves, end, margin) for end in (0, -1))
+    against = [one for one in highest if one.verdict == "contradicted"]
     worst = min(against + [opposite] * (back.verdict == "supported"), key=lambda one: one.p, default=None)
     if worst and 3 * worst.p < 1 - LEVEL:
         return Shape(worst._replace(verdict="contradicted", p=3 * worst.p), rise, fall, back)
@@ -201,10 +215,14 @@ def _most_above(curves: Sequence[Sequence[float]], place: int, margin: float) ->
 
 
 def _peak_and_back(curve: Sequence[float]) -> tuple[int, tuple[int, int]]:
-    """The place of the peak, and between which two places the curve goes back most: falls before the peak or rises after it."""
+    """The place of the peak, and between which two places the curve goes back most.
+
+    To go back is to fall before the peak or to rise after it.
+    """
     peak = max(range(len(curve)), key=lambda place: curve[place])
-    sides = [(start, end, sign) for span, sign in ((range(peak + 1), -1), (range(peak, len(curve)), 1)) for start in span for end in span
-             if start < end]
+    before, after = range(peak + 1), range(peak, len(curve))
+    sides = [(start, end, sign) for span, sign in ((before, -1), (after, 1))
+             for start in span for end in span if start < end]
     start, end, _ = max(sides, key=lambda side: side[2] * (curve[side[1]] - curve[side[0]]), default=(peak, peak, 1))
     return peak, (start, end)
 
@@ -235,15 +253,17 @@ def friedman(table: Sequence[Sequence[float]]) -> float | None:
         return None
     found = np.asarray([ranks(row) for row in table])
     draws = np.random.Generator(np.random.Philox(key=1937)).random((RESAMPLES, n, k)).argsort(axis=2)
-    apart, drawn = (((one.sum(axis=-2) - n * (k + 1) / 2) ** 2).sum(axis=-1) for one in (found, np.take_along_axis(found[None], draws, axis=2)))
+    anew = np.take_along_axis(found[None], draws, axis=2)
+    apart, drawn = (((one.sum(axis=-2) - n * (k + 1) / 2) ** 2).sum(axis=-1) for one in (found, anew))
     return (1 + int((drawn >= apart - 1e-9).sum())) / (1 + RESAMPLES)
 
 
 def more_seeds(decision: Decision, level: float = LEVEL, most: int = 1000) -> int | None:
-    """About how many more seeds would decide at this level, if effect and spread stayed as they are; None: more than `most`.
+    """About how many more seeds would decide at this level, if effect and spread stayed as they are.
 
-    They do not stay: 6 of 10 such forecasts come true (tests/read/test_statistics.py measures it). And who adds seeds until a claim is
-    decided looks several times, and finds what is not there more often than once in 20.
+    None: more than `most`. They do not stay: 6 of 10 such forecasts come true (tests/read/test_statistics.py measures
+    it). And who adds seeds until a claim is decided looks several times, and finds what is not there more often than
+    once in 20.
     """
     if decision.n < 2:
         return MIN_SEEDS - decision.n
@@ -264,10 +284,11 @@ def _above(gains: Sequence[float], boundary: float, strictly: bool) -> Decision:
     return _decided(word, gains, low, high, boundary)
 
 
-def _decided(word: Word, values: Sequence[float], low: float, high: float, boundary: float, slack: float = 0.0) -> Decision:
-    word, effect, spread = _enough(word, values), mean(values), std(values)
-    p = _p((abs(effect - boundary) - slack) / (spread / math.sqrt(len(values))), len(values)) if spread else float(word == "undecided")
-    return Decision(word, effect, low, high, len(values), boundary, p)
+def _decided(word: Word, values: Sequence[float], low: float, high: float, boundary: float,
+             slack: float = 0.0) -> Decision:
+    word, effect, spread, n = _enough(word, values), mean(values), std(values), len(values)
+    p = _p((abs(effect - boundary) - slack) / (spread / math.sqrt(n)), n) if spread else float(word == "undecided")
+    return Decision(word, effect, low, high, n, boundary, p)
 
 
 def _p(t: float, n: int) -> float:

@@ -17,12 +17,13 @@ BySeed = dict[int, float]
 def summarise(axes: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     """One row a setting of all axes, over the seeds of its finished cells; intervals are 95 %, by Student's t.
 
-    `n`: its seeds, those with a cell that `diverged` among them: they have no ticket and no area, and rank last in their seed.
-    `smallest_winning`: the geometric mean over seeds of the smallest kept fraction that ends at or above the cell's own dense
-    network (1 where none does), its interval half a level wider; `winners`: how many seeds have one below 1. `robustness`: the
-    area under test accuracy over log kept, from 1 down to `down_to`, the smallest level that all cells reached, relative to the
-    dense network's; 1 loses nothing; none of cells pruned once, or to more than half. `rank`: the mean over seeds of its rank by
-    robustness, 1 the best; `friedman_p`: of all groups being alike.
+    `n`: its seeds, those with a cell that `diverged` among them: they have no ticket and no area, and rank last in
+    their seed. `smallest_winning`: the geometric mean over seeds of the smallest kept fraction that ends at or above
+    the cell's own dense network (1 where none does), its interval half a level wider; `winners`: how many seeds have
+    one below 1. `robustness`: the area under test accuracy over log kept, from 1 down to `down_to`, the smallest level
+    that all cells reached, relative to the dense network's; 1 loses nothing; none of cells pruned once, or to more
+    than half. `rank`: the mean over seeds of its rank by robustness, 1 the best; `friedman_p`: of all groups being
+    alike.
     """
     groups: dict[tuple[Any, ...], list[list[Row]]] = {}
     for rounds in finished(rows):
@@ -33,28 +34,38 @@ def summarise(axes: Sequence[str], rows: Sequence[Row]) -> list[Row]:
             lost.setdefault(tuple(row[axis] for axis in axes), set()).add(row["seed"])
             groups.setdefault(tuple(row[axis] for axis in axes), [])
     pruned = [rounds for cells in groups.values() for rounds in cells if _has_area(rounds)]
-    down_to = max((min(row["kept_fraction"] for row in rounds if row["kept_fraction"] > 0) for rounds in pruned), default=1.0)
+    down_to = max((min(row["kept_fraction"] for row in rounds if row["kept_fraction"] > 0) for rounds in pruned),
+                  default=1.0)
     areas = {group: {rounds[0]["seed"]: robustness(rounds, down_to) for rounds in cells if _has_area(rounds)}
              for group, cells in groups.items()}
-    ranked, p = _ranks({group: area | dict.fromkeys(lost.get(group, ()), -math.inf) for group, area in areas.items() if area})
+    ranked, p = _ranks({group: area | dict.fromkeys(lost.get(group, ()), -math.inf)
+                        for group, area in areas.items() if area})
     return [{
-        **dict(zip(axes, group, strict=True)), "n": len({rounds[0]["seed"] for rounds in cells} | lost.get(group, set())),
+        **dict(zip(axes, group, strict=True)),
+        "n": len({rounds[0]["seed"] for rounds in cells} | lost.get(group, set())),
         "diverged": len(lost.get(group, ())), "dense": _dense(cells), **_tickets(cells),
         **_over_seeds("robustness", list(areas[group].values())), "down_to": down_to if areas[group] else None,
-        **_over_seeds("rank", ranked.get(group, []), 1.0, float(len(ranked))), "friedman_p": p if group in ranked else None,
+        **_over_seeds("rank", ranked.get(group, []), 1.0, float(len(ranked))),
+        "friedman_p": p if group in ranked else None,
     } for group, cells in groups.items()]
 
 
 def ordered(groups: Sequence[Row]) -> list[Row]:
-    """The groups that were pruned from a dense network, the most robust first, those without a curve last; none if no group has one."""
-    told = sorted((one for one in groups if one["winners"] is not None or one.get("diverged")), key=lambda one: -(one["robustness"] or -math.inf))
+    """The groups that were pruned from a dense network, the most robust first.
+
+    Those without a curve stand last; none if no group has one.
+    """
+    pruned = (one for one in groups if one["winners"] is not None or one.get("diverged"))
+    told = sorted(pruned, key=lambda one: -(one["robustness"] or -math.inf))
     return told if told and told[0]["robustness"] is not None else []
 
 
 def winners(one: Row) -> str:
     """How many seeds of a group have a winning ticket, and how many diverged."""
     lost = one.get("diverged")
-    return "–" if one["winners"] is None and not lost else f"{one['winners'] or 0} of {one['n']}" + (f", {lost} diverged" if lost else "")
+    if one["winners"] is None and not lost:
+        return "–"
+    return f"{one['winners'] or 0} of {one['n']}" + (f", {lost} diverged" if lost else "")
 
 
 Told = tuple[str, str]
@@ -72,7 +83,10 @@ def numbers_told(one: Row) -> dict[str, Told]:
 
 
 def robustness(rounds: Sequence[Row], down_to: float) -> float:
-    """The mean of test accuracy over log kept, from 1 down to a level, by trapezoids, relative to the dense network's own."""
+    """The mean of test accuracy over log kept, from 1 down to a level, by trapezoids.
+
+    It is relative to the dense network's own.
+    """
     points = [(math.log(row["kept_fraction"]), row["test_accuracy"] / rounds[0]["test_accuracy"]) for row in rounds
               if row["kept_fraction"] > 0 and row["test_accuracy"] is not None]
     end, area = math.log(down_to), 0.0
@@ -86,12 +100,14 @@ def robustness(rounds: Sequence[Row], down_to: float) -> float:
 
 def _has_area(rounds: Sequence[Row]) -> bool:
     """Whether there is a curve: a dense network, and two levels or more down to half of the weights or fewer."""
-    pruned = {row["kept_fraction"] for row in rounds if 0 < row["kept_fraction"] < 1 and row["test_accuracy"] is not None}
+    pruned = {row["kept_fraction"] for row in rounds
+              if 0 < row["kept_fraction"] < 1 and row["test_accuracy"] is not None}
     return is_dense(rounds[0]) and bool(rounds[0]["test_accuracy"]) and len(pruned) > 1 and min(pruned) <= 0.5
 
 
 def _dense(cells: Sequence[Sequence[Row]]) -> float | None:
-    found = [rounds[0]["test_accuracy"] for rounds in cells if is_dense(rounds[0]) and rounds[0]["test_accuracy"] is not None]
+    found = [rounds[0]["test_accuracy"] for rounds in cells
+             if is_dense(rounds[0]) and rounds[0]["test_accuracy"] is not None]
     return statistics.mean(found) if found else None
 
 
@@ -118,7 +134,8 @@ def _ranks(areas: dict[tuple[Any, ...], BySeed]) -> tuple[dict[tuple[Any, ...], 
     return {group: list(own) for group, own in zip(areas, by_group, strict=True)}, statistics.friedman(table)
 
 
-def _over_seeds(name: str, values: Sequence[float], least: float = -math.inf, most: float = math.inf, slack: float = 0.0) -> Row:
+def _over_seeds(name: str, values: Sequence[float], least: float = -math.inf, most: float = math.inf,
+                slack: float = 0.0) -> Row:
     low, high = _between(statistics.t_interval(values), least, most, slack)
     return {name: statistics.mean(values) if values else None, f"{name}_low": low, f"{name}_high": high}
 

@@ -15,15 +15,20 @@ def section(searched: Mapping[str, Any]) -> dict[str, Any]:
     """What the page tells of a search: how far it is, and its best trials."""
     scale, digits = (100, 2) if searched["metric"].endswith("accuracy") else (1, 4)
     numbered = list(enumerate(searched["trials"], 1))
-    better = sorted((each for each in numbered if each[1]["value"] is not None), key=lambda each: -sign(searched["metric"]) * each[1]["value"])
+    better = sorted((each for each in numbered if each[1]["value"] is not None),
+                    key=lambda each: -sign(searched["metric"]) * each[1]["value"])
     knobs = list(searched["trials"][0]["params"]) if numbered else []
-    rows = [(number, f"{trial['value'] * scale:.{digits}f}", [_told(trial["params"][knob]) for knob in knobs]) for number, trial in better[:SHOWN]]
+    rows = [(number, f"{trial['value'] * scale:.{digits}f}", [_told(trial["params"][knob]) for knob in knobs])
+            for number, trial in better[:SHOWN]]
     lost = len(numbered) - len(better)
     seeds = ", ".join(map(str, searched["seeds"]))
-    at = f" at {' and '.join(figures.percent(100 * level) for level in searched['kept'])} of the weights" if searched["kept"] else ""
-    what = f"A trial is worth its {_metric(searched)}{at}, mean over {'seeds' if len(searched['seeds']) > 1 else 'seed'} {seeds}. "\
-           f"No seed of the study took part, and no test image."
-    return {"says": in_words(searched), "what": what + (f" {lost} without a value: a cell failed or diverged." if lost else ""),
+    kept = " and ".join(figures.percent(100 * level) for level in searched["kept"] or ())
+    at = f" at {kept} of the weights" if kept else ""
+    over = f"{'seeds' if len(searched['seeds']) > 1 else 'seed'} {seeds}"
+    without = f" {lost} without a value: a cell failed or diverged." if lost else ""
+    what = (f"A trial is worth its {_metric(searched)}{at}, mean over {over}. "
+            f"No seed of the study took part, and no test image.{without}")
+    return {"says": in_words(searched), "what": what,
             "knobs": knobs, "rows": rows, "more": len(better) - len(rows)}
 
 
@@ -35,18 +40,23 @@ def drawn(searched: Mapping[str, Any]) -> figures.Spec | None:
         return None
     best = accumulate((trial["value"] for _, trial in worth), max if sign(searched["metric"]) > 0 else min)
     points = [{"trial": number, "value": trial["value"] * scale, "best": so_far * scale,
-               "told": f"trial {number}: {trial['value'] * scale:.2f}; " + ", ".join(f"{k} {_told(v)}" for k, v in trial["params"].items())}
+               "told": (f"trial {number}: {trial['value'] * scale:.2f}; "
+                        + ", ".join(f"{k} {_told(v)}" for k, v in trial["params"].items()))}
               for (number, trial), so_far in zip(worth, best, strict=True)]
     title, subtitle = "The search, trial by trial", [f"Points: a trial's {_metric(searched)}; line: the best so far."]
     x = {"field": "trial", "type": "quantitative", "title": "trial", "axis": {"tickMinStep": 1}}
-    y = {"type": "quantitative", "title": f"{_metric(searched)}{' (%)' if scale == 100 else ''}", "scale": {"zero": False}}
+    unit = " (%)" if scale == 100 else ""
+    y = {"type": "quantitative", "title": f"{_metric(searched)}{unit}", "scale": {"zero": False}}
     layers = [
-        {"mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.6, "color": figures.PALETTE[0], "aria": False},
+        {"mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1.6, "color": figures.PALETTE[0],
+                  "aria": False},
          "encoding": {"x": x, "y": {**y, "field": "best"}}},
         {"mark": {"type": "point", "filled": True, "size": 45, "color": figures.PALETTE[1]},
-         "encoding": {"x": x, "y": {**y, "field": "value"}, "description": {"field": "told"}, "tooltip": {"field": "told", "title": "trial"}}},
+         "encoding": {"x": x, "y": {**y, "field": "value"}, "description": {"field": "told"},
+                      "tooltip": {"field": "told", "title": "trial"}}},
     ]
-    return figures.framed(title, subtitle, points, {"width": figures.WIDTH, "height": figures.HEIGHT - 60, "layer": layers})
+    return figures.framed(title, subtitle, points,
+                          {"width": figures.WIDTH, "height": figures.HEIGHT - 60, "layer": layers})
 
 
 def _metric(searched: Mapping[str, Any]) -> str:
