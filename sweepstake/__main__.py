@@ -12,7 +12,10 @@ def command() -> None:
 
 
 def forget_current_folder(by_module: bool) -> None:
-    """Off the path with the current folder, where `python -m` or an empty entry of PYTHONPATH has put it. One named there stays."""
+    """Take the current folder off the path, where `python -m` or an empty entry of PYTHONPATH has put it.
+
+    A folder that PYTHONPATH names stays.
+    """
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     try:
         here = os.getcwd()

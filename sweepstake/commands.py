@@ -200,9 +200,9 @@ def _load(study: str, overrides: Sequence[str], quick: bool) -> Study:
 
 
 def _tell_plugins(paths: Sequence[Path]) -> None:
-    """Said before any of it runs: whose code that is, somebody must have looked."""
+    """Name the plug-ins, with their hashes, before any of their code runs."""
     files = [path for path in paths if path.is_file()]
     named = [f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})" for path in files]
     if named:
-        Terminal().print(f"Plug-ins are Python code that runs with your rights: {', '.join(named)}. Use only those that you "
-                         "have read, or whose author you trust.", style="dim", soft_wrap=True)
+        Terminal().print(f"Plug-ins are Python code that runs with your rights: {', '.join(named)}. "
+                         "Use only those that you have read, or whose author you trust.", style="dim", soft_wrap=True)
