@@ -1,6 +1,5 @@
 """The commands, a function each: it calls what does the work, tells people what came out, and returns the exit code."""
 
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.events import Event, Foreseen
 from sweepstake.base.text import visible
 from sweepstake.base.values import shown
-from sweepstake.pieces import REGISTRIES, load_plugin
+from sweepstake.pieces import REGISTRIES, hash_of, load_plugin
 from sweepstake.read import terminal
 from sweepstake.read.ahead import heed
 from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
@@ -202,7 +201,7 @@ def _load(study: str, overrides: Sequence[str], quick: bool) -> Study:
 def _tell_plugins(paths: Sequence[Path]) -> None:
     """Name the plug-ins, with their hashes, before any of their code runs."""
     files = [path for path in paths if path.is_file()]
-    named = [f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]})" for path in files]
+    named = [f"{path.name} (sha256 {hash_of(path.read_bytes())})" for path in files]
     if named:
         Terminal().print(f"Plug-ins are Python code that runs with your rights: {', '.join(named)}. "
                          "Use only those that you have read, or whose author you trust.", style="dim", soft_wrap=True)

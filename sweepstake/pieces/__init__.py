@@ -42,6 +42,11 @@ def told(set_: str, ref: Ref) -> str:
     return str(Ref(ref.name, {k: v for k, v in ref.options.items() if k not in neutral or neutral[k] != v}))
 
 
+def hash_of(text: bytes) -> str:
+    """A plug-in's file in 16 hex digits, as its pieces' cells, its results and people are told it."""
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
 def load_plugin(path: Path) -> None:
     """Run a user's file, so that the pieces it decorates have names; again only when its text has changed."""
     check_not_loading("load_study")
@@ -71,7 +76,7 @@ def load_plugin(path: Path) -> None:
                         "Mend the file, or take it out of plugins.") from error
     finally:
         _loading.pop()
-    digest = hashlib.sha256(text).hexdigest()[:16]
+    digest = hash_of(text)
     for registry in REGISTRIES.values():
         registry.pieces.update(
             {name: replace(piece, source=digest) for name, piece in registry.pieces.items() if _is_from(piece, path)}

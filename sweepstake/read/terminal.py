@@ -69,9 +69,9 @@ def tell_cost(cost: "Estimate", settings: Settings, console: Terminal) -> None:
 
 def tell_changes(study: Study, console: Terminal) -> None:
     """That the study is not as it is written."""
-    changes = [*(["--quick"] if study.quick else []), *(f"--set {each}" for each in study.overrides)]
-    if changes:
-        console.print(f"{study.name}: not the study as written, but with {' and '.join(changes)}.", style="yellow")
+    if study.changes:
+        with_ = " and ".join(study.changes)
+        console.print(f"{study.name}: not the study as written, but with {with_}.", style="yellow")
 
 
 # What is there

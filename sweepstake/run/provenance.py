@@ -1,6 +1,5 @@
 """What made a result, kept beside it and outside its id: versions, machine, time, the study's text."""
 
-import hashlib
 import os
 import platform
 import shutil
@@ -10,6 +9,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from sweepstake.pieces import hash_of
 
 
 @cache
@@ -58,7 +59,7 @@ def _commit() -> str:
 
 
 def file_hashes(paths: list[str]) -> dict[str, str]:
-    return {Path(path).name: hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] for path in paths}
+    return {Path(path).name: hash_of(Path(path).read_bytes()) for path in paths}
 
 
 def now() -> str:

@@ -88,8 +88,7 @@ def _wanted(planned: Sequence[Planned], store: Store, settings: Settings, stage:
 
 
 def _tasks(study: Study, settings: Settings, wanted: Sequence[Planned]) -> list[Task]:
-    said = [*(["--quick"] if study.quick else []), *(f"--set {each}" for each in study.overrides)]
-    text = f"{study.text}\n# run with: {' '.join(said)}\n" if said else study.text
+    text = f"{study.text}\n# run with: {' '.join(study.changes)}\n" if study.changes else study.text
     return [Task(
         id=each.id,
         cell=each.cell,

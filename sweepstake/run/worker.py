@@ -52,8 +52,8 @@ def _claim_and_compute(task: Task, store: Store, tell: OnEvent) -> None:
     with store.claim(task.id) as ours:
         if not ours:
             tell(events.Busy(task.id))
-        elif store.get(task.id) is not None:
-            tell(events.Done(task.id, store.status(task.id), computed=False))
+        elif (result := store.get(task.id)) is not None:
+            tell(events.Done(task.id, result["status"], computed=False))
         else:
             try:
                 compute(task, store, tell)

@@ -89,6 +89,11 @@ class Study:
     def seeds(self) -> list[int]:
         return sorted({planned.cell.seed for planned in self.planned})
 
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What makes it another than the study as written, as the command line says it: `--quick`, `--set seeds=2`."""
+        return (*(["--quick"] if self.quick else []), *(f"--set {each}" for each in self.overrides))
+
     def store_folder(self, named: str | Path | None = None) -> Path:
         """The folder of its results: the one named, or that of `[machine]`, or `runs`."""
         return Path(named or self.machine.store or "runs")

@@ -59,8 +59,8 @@ def _compute(stack: Sequence[Task], store: Store, settings: Settings, on_event: 
             if not claims.enter_context(store.claim(task.id)):
                 busy.append(task)
                 on_event(events.Busy(task.id))
-            elif store.get(task.id) is not None:
-                on_event(events.Done(task.id, store.status(task.id), computed=False))
+            elif (result := store.get(task.id)) is not None:
+                on_event(events.Done(task.id, result["status"], computed=False))
             else:
                 todo.append(task)
         if todo:
