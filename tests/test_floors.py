@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "sweepstake"
-FLOORS = {"base": 0, "pieces": 1, "study": 2, "engine": 3, "run": 4, "tickets": 4, "read": 5}
+FLOORS = {"base": 0, "pieces": 1, "study": 2, "engine": 3, "run": 4, "tickets": 5, "read": 6}
 DOORS = {"__init__", "__main__", "cli", "commands"}
 
 
@@ -53,7 +53,7 @@ def test_a_planted_upward_import_is_caught():
     assert upward("import sweepstake.read.report", "run") == ["sweepstake.read.report"]
     assert upward("from .. import run", "base") == ["sweepstake.run"]
     assert upward("from sweepstake import cli", "read") == ["sweepstake.cli"]
-    assert upward("from sweepstake.run import store", "tickets") == ["sweepstake.run", "sweepstake.run.store"]
+    assert upward("from sweepstake.read import results", "tickets") == ["sweepstake.read", "sweepstake.read.results"]
     assert upward("from sweepstake.base.cell import Cell", "run") == []
 
 

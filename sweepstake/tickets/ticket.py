@@ -1,0 +1,92 @@
+"""A ticket: masks, the weights where training begins, and the trained weights where they were kept.
+
+Every tensor stands under the parameter's own name and in its own shape, as `module.named_parameters()` gives them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sweepstake.base.errors import UserError
+
+Which = Literal["initial", "trained"]
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a pruning leaves of a network (Frankle & Carbin 2019)."""
+
+    masks: Mapping[str, Tensor]
+    """Parameter -> which of its weights are alive. A parameter that is not here is whole."""
+    initial: Mapping[str, Tensor]
+    """Every parameter and floating-point buffer where the round began, the dead at 0."""
+    trained: Mapping[str, Tensor] | None = None
+    """The same at the round's end, where it was kept."""
+    made: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What made it: id, round, kept fraction, cell, numerics, versions. JSON alone."""
+    build: Callable[[], nn.Module] | None = None
+    """Makes the module that the ticket is of, where a recipe of it is known: a study's model."""
+
+    @property
+    def kept(self) -> int:
+        """How many of the prunable weights are alive."""
+        return sum(int(mask.sum()) for mask in self.masks.values())
+
+    @property
+    def size(self) -> int:
+        """How many prunable weights there are."""
+        return sum(mask.numel() for mask in self.masks.values())
+
+    @property
+    def kept_fraction(self) -> float:
+        return self.kept / self.size
+
+    def module(self, weights: Which | None = None) -> nn.Module:
+        """The ticket's own module with its weights in it: the trained ones where they were kept, else the initial."""
+        if self.build is None:
+            raise UserError("ticket: it is of a module of yours. Build that module, then say ticket.apply(module).")
+        return self.apply(self.build(), weights)
+
+    def apply(self, model: nn.Module, weights: Which | None = None) -> nn.Module:
+        """Put the ticket into a module of the same names and shapes, the dead at 0; gives that module.
+
+        A module that does not fit is refused by the names that differ, and left as it was.
+        """
+        values = self.weights(weights)
+        own = tensors_by_name(model)
+        if problems := misfits(own, {name: tuple(value.shape) for name, value in values.items()}):
+            raise UserError(*problems)
+        with torch.no_grad():
+            for name, value in values.items():
+                own[name].copy_(value)
+        return model
+
+    def weights(self, which: Which | None = None) -> Mapping[str, Tensor]:
+        """The trained weights where they were kept, else the initial ones; or those of this name."""
+        chosen = which or ("initial" if self.trained is None else "trained")
+        if chosen not in ("initial", "trained"):
+            raise UserError(f'ticket: weights = "{chosen}". Say "initial" or "trained".')
+        if chosen == "trained" and self.trained is None:
+            raise UserError('ticket: its trained weights were not kept. A study keeps them with save_weights = "last" '
+                            'or "all" under [machine]; find_ticket always does.')
+        return self.initial if chosen == "initial" or self.trained is None else self.trained
+
+
+def tensors_by_name(module: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and every floating-point buffer of a module under its own name; a tied one once."""
+    buffers = {name: buffer for name, buffer in module.named_buffers() if buffer.is_floating_point()}
+    return {**dict(module.named_parameters()), **buffers}
+
+
+def misfits(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], most: int = 5) -> list[str]:
+    """What of a module does not have the names and shapes of a ticket, the first few in words."""
+    missing = [f"ticket: {name} is not in this module." for name in shapes if name not in own]
+    extra = [f"ticket: {name} of this module is not in the ticket." for name in own if name not in shapes]
+    other = [f"ticket: {name} has shape {tuple(own[name].shape)} in this module, and {shape} in the ticket."
+             for name, shape in shapes.items() if name in own and tuple(own[name].shape) != shape]
+    problems = [*missing, *extra, *other]
+    left = len(problems) - most
+    return problems[:most] + ([f"ticket: {left} more names or shapes differ."] if left > 0 else [])
