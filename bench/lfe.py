@@ -18,6 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sweepstake.engine.build import build_net, draw_init
+from sweepstake.engine.examples import OfImages
 from sweepstake.engine.images import prepare
 from sweepstake.engine.masks import pruned_slots
 from sweepstake.engine.scores import Scorer
@@ -47,7 +48,7 @@ def main() -> None:
     net = build_net(cell, images.inputs, images.classes)
     w = draw_init(net, cell, "init")
     slots = pruned_slots(net, cell)
-    scorer = Scorer(net, cell, {"w_init": w, "w_start": w, "w_final": w}, torch.ones_like(w, dtype=torch.bool), 0, images,
+    scorer = Scorer(net, cell, {"w_init": w, "w_start": w, "w_final": w}, torch.ones_like(w, dtype=torch.bool), 0, OfImages(images),
                     "lfe", cell.criterion.options)
     on = torch.from_numpy(draw.random((said.masks, sum(slot.shape[0] for slot in slots))) < 0.5)
     few, each = on[:said.singly], [slot.shape[0] for slot in slots]
@@ -55,7 +56,7 @@ def main() -> None:
     @torch.no_grad()
     def singly() -> torch.Tensor:
         split = dict(zip(slots, few.split(each, dim=1), strict=True))
-        return sum((scorer._losses_of_any(split, len(few), *part) for part in scorer._parts()), torch.zeros(())) / len(scorer.chosen[1])
+        return sum((scorer._losses_of_any(split, len(few), *part) for part in scorer._parts()), torch.zeros(())) / scorer.chosen.count
 
     seconds: dict[str, list[float]] = {"score": [], "losses": [], "singly": []}
     for _ in range(said.times):

@@ -31,11 +31,13 @@ def unpruned(net: Net, cell: Cell) -> dict[str, dict[str, Any]]:
 def _why(net: Net, cell: Cell, slot: Slot) -> str:
     """Why a tensor is not pruned: the module that holds it, or the key of the study that leaves its layer out."""
     if slot.role != "weight":
-        return type(net.module.get_submodule(slot.layer)).__name__
+        return type(net.module.get_submodule(slot.name.rpartition(".")[0])).__name__
     if slot not in prunable(net, cell):
         return "not in prune_layers"
     if cell.granularity == "unit" and slot is net.weights[-1]:
         return "its units are classes"
+    if cell.granularity == "unit" and not slot.by_unit:
+        return f"{slot.kind} without units"
     return "not in remove" if cell.remove is not None else "keeps all"
 
 

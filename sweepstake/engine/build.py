@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
-from sweepstake.engine.network import Net, Slot, flat_of, moved_from, read_norms
+from sweepstake.engine.network import Net, Slot, check_norms, flat_of, moved_from, read_norms
 from sweepstake.pieces import init as inits
 from sweepstake.pieces import model as models
 
@@ -20,7 +20,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.
 def build_net(cell: Cell, inputs: tuple[int, ...], classes: int) -> Net:
     """The cell's network, run once on two black images to check its shapes and to find which norm reads each layer."""
     place = f'model = "{cell.model.name}"'
-    net = Net.of(module_of(cell, inputs, classes), inputs, classes)
+    module = module_of(cell, inputs, classes)
+    check_norms(module)
+    net = Net.of(module, inputs, classes)
     shape = (min(2, cell.batch_size), *inputs)  # One image where batches are of one.
     with streams.torch_draws(cell.seed, "trial"), _blamed(place, "on a batch of shape {}", shape):
         answer, net.norms = read_norms(net, torch.zeros(shape, dtype=net.w.dtype))
@@ -61,21 +63,31 @@ def _blamed(place: str, when: str, *given: object) -> Iterator[None]:
 
 
 def as_built(net: Net, cell: Cell) -> list[tuple[Slot, Tensor]]:
-    """What no init draws (norms, statistics, other parameters), as the module is built for the cell's seed."""
-    others = [slot for slot in net.slots if slot.role not in ("weight", "bias")]
+    """What no init draws (norms, statistics, embeddings, other parameters), as the module is built for the seed."""
+    others = [slot for slot in net.slots if not drawn(slot)]
     if net.as_built is None or net.as_built[0] != cell.seed:
         flat = flat_of(module_of(cell, net.inputs, net.classes), net.slots) if others else net.w
         net.as_built = cell.seed, [(slot, slot.of(flat).clone()) for slot in others]
     return net.as_built[1]
 
 
+def drawn(slot: Slot) -> bool:
+    """Whether an init draws this parameter. An embedding keeps what its module drew: it has no units that sum up."""
+    return slot.role in ("weight", "bias") and slot.kind != "embedding"
+
+
 def draw_init(net: Net, cell: Cell, *purpose: object, ref: tuple[str, dict[str, object]] | None = None) -> Tensor:
-    """All parameters from the cell's init (or from `ref`), drawn for (seed, purpose); norms as they were built."""
+    """All parameters from the cell's init (or from `ref`), drawn for (seed, purpose); norms as they were built.
+
+    A network that brings its weights begins from those.
+    """
+    if net.given is not None and purpose == ("init",):
+        return net.given.clone()
     flat = torch.empty_like(net.w)
     for slot, value in as_built(net, cell):
         slot.of(flat).copy_(value)
     for slot in net.slots:
-        if slot.role not in ("weight", "bias"):
+        if not drawn(slot):
             continue
         chosen = (cell.init if slot.role == "weight" else cell.bias_init) if ref is None else None
         name, options = (chosen.name, chosen.options) if chosen else ref  # pyright: ignore[reportGeneralTypeIssues]

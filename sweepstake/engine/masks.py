@@ -39,7 +39,7 @@ def prunable(net: Net, rule: Rule) -> list[Slot]:
 
 def named(net: Net, word: str, place: str, problems: list[str], everything: str = "") -> list[Slot]:
     """The layers that a word stands for: a layer by its name, a kind (`conv`), or all. An ambiguous word is refused."""
-    own = [slot for slot in net.weights if slot.layer == word]
+    own = [slot for slot in net.weights if word == slot.layer or f"{word}.weight" in slot.also]
     several = [slot for slot in net.weights if word in (slot.kind, everything)]
     if own and several and own != several:
         what = "the word for all layers" if word == everything else "a kind"
@@ -53,8 +53,8 @@ def named(net: Net, word: str, place: str, problems: list[str], everything: str 
 
 def pruned_slots(net: Net, rule: Rule) -> list[Slot]:
     """The layers whose weights, or units, can die. The units of the last layer are classes and always stay."""
-    return [slot for slot in prunable(net, rule)
-            if not (rule.granularity == "unit" and slot is net.weights[-1])]
+    slots = prunable(net, rule)
+    return [slot for slot in slots if rule.granularity != "unit" or (slot.by_unit and slot is not net.weights[-1])]
 
 
 # What of a layer

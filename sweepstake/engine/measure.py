@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sweepstake.engine.masks import units_read
-from sweepstake.engine.network import Net
+from sweepstake.engine.network import Net, Slot
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,24 @@ def counts_of(net: Net, mask: Tensor) -> Counts:
     return Counts(
         kept_by_layer={slot.layer: int(slot.of(mask).sum()) for slot in net.weights},
         size_by_layer={slot.layer: slot.size for slot in net.weights},
-        units_by_layer={slot.layer: slot.shape[0] for slot in net.weights},
+        units_by_layer={slot.layer: len(by_unit(slot, mask)) for slot in net.weights},
         alive_units={slot.layer: int(alive_units(net, slot.layer, mask).sum()) for slot in net.weights},
         degrees=degrees(net, mask))
+
+
+def by_unit(slot: Slot, flat: Tensor) -> Tensor:
+    """The layer's weights with a row for each unit that it gives.
+
+    A transposed convolution has them in its columns, and a row of an embedding is a token.
+    """
+    turned = slot.kind == "conv" and not slot.by_unit
+    return slot.of(flat).transpose(0, 1) if turned else slot.of(flat)
 
 
 def alive_units(net: Net, layer: str, mask: Tensor) -> Tensor:
     """Units with a live weight coming in and, where the next layer is known, a live one going out."""
     slot = next(slot for slot in net.weights if slot.layer == layer)
-    alive = slot.of(mask).flatten(1).any(dim=1)
+    alive = by_unit(slot, mask).flatten(1).any(dim=1)
     following = net.after(slot)
     if following is not None:
         alive &= units_read(following, mask, len(alive))
@@ -51,7 +60,8 @@ def degrees(net: Net, mask: Tensor) -> dict[str, dict[str, dict[str, float]]]:
     """Each layer's live weights: into each of its units (`in`), and out of each unit or pixel that it reads (`out`)."""
     by_layer: dict[str, dict[str, dict[str, float]]] = {}
     for before, slot in zip([None, *net.weights], net.weights, strict=False):
-        live = slot.of(mask).flatten(2).sum(2) if len(slot.shape) > 2 else slot.of(mask).long()
+        weights = by_unit(slot, mask)
+        live = weights.flatten(2).sum(2) if weights.dim() > 2 else weights.long()
         units = before.shape[0] if before is not None and net.after(before) is slot else live.shape[1]
         by_layer[slot.layer] = {"in": _spread(live.sum(1)), "out": _spread(live.sum(0).view(units, -1).sum(1))}
     return by_layer

@@ -7,15 +7,14 @@ So masks, resets and optimisers are single operations on one tensor. Nothing her
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
+from sweepstake.engine.layers import PLAIN, parts_of
 
-KINDS = {nn.Linear: "linear", nn.Conv2d: "conv"}
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 
 
@@ -26,7 +25,7 @@ class Slot:
     name: str
     layer: str
     role: str
-    """weight, bias: of a linear or conv layer. other: a parameter of a norm or of a module of your own.
+    """weight, bias: of a layer that can be pruned. other: a parameter of a norm or of a module of your own.
     statistic: a buffer, such as a norm's running mean; gradients and masks leave it alone, a rewind takes it back."""
     kind: str
     start: int
@@ -34,6 +33,12 @@ class Slot:
     shape: tuple[int, ...]
     fan_in: int
     fan_out: int
+    by_unit: bool = True
+    """Whether a row of the weight is a unit. Embeddings, transposed convolutions and attention have none."""
+    plain: bool = True
+    """Whether it is of an nn.Linear or nn.Conv2d, or of no layer. Others were not pruned by earlier releases."""
+    also: tuple[str, ...] = ()
+    """Its other names, where modules share it."""
 
     @property
     def size(self) -> int:
@@ -66,6 +71,8 @@ class Net:
                 tensor.grad = slot.of(self.grad)
         self.norms: dict[str, str] = {}
         """Layer -> the norm that reads its output, by name. `read_norms` finds them."""
+        self.given: Tensor | None = None
+        """The weights that the module brought, where a cell begins from them and not from its init."""
         self.as_built: tuple[int, list[tuple[Slot, Tensor]]] | None = None
         """A seed, and what no init draws, as the module is built for it. `build.as_built` keeps it here."""
         self.chain = bool(getattr(module, "chain", _is_sequential(module)))
@@ -80,6 +87,11 @@ class Net:
     @property
     def size(self) -> int:
         return len(self.w)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all its layers are nn.Linear and nn.Conv2d themselves, which every release has pruned."""
+        return all(slot.plain for slot in self.slots)
 
     @cached_property
     def weights(self) -> list[Slot]:
@@ -101,7 +113,9 @@ class Net:
         """The layer that this one feeds, in a plain chain. A unit is a column of it, or a block of columns."""
         here = self.weights.index(weight)
         following = self.weights[here + 1] if self.chain and here + 1 < len(self.weights) else None
-        return following if following and following.shape[1] % weight.shape[0] == 0 else None
+        if following is None or not (weight.by_unit and following.by_unit):
+            return None
+        return following if following.shape[1] % weight.shape[0] == 0 else None
 
 
 def _is_sequential(module: nn.Module) -> bool:
@@ -135,7 +149,7 @@ def read_norms(net: Net, x: Tensor) -> tuple[object, dict[str, str]]:
 
     layers = list(net.module.named_modules())
     hooks = [module.register_forward_hook(lambda _, __, output, name=name: gave(name, output))
-             for name, module in layers if type(module) in KINDS]
+             for name, module in layers if type(module) in PLAIN]
     for name, module in layers:
         if isinstance(module, NORMS):
             hooks.append(module.register_forward_pre_hook(partial(takes, name)))
@@ -157,32 +171,44 @@ def moved_from(net: Net) -> Slot | None:
 
 
 def slots_of(module: nn.Module) -> list[Slot]:
-    """Where each parameter and statistic of the module lies in its flat vector."""
-    slots: list[Slot] = []
-    layers = dict(module.named_modules())
+    """Where each parameter and statistic of the module lies in its flat vector. A shared parameter lies there once."""
+    parts, names = parts_of(module), _names_of(module)
     named = [(name, tensor, "") for name, tensor in module.named_parameters()]
     named += [(name, tensor, "statistic") for name, tensor in module.named_buffers() if tensor.is_floating_point()]
+    slots: list[Slot] = []
+    start = 0
     for name, tensor, role in named:
-        layer, _, own = name.rpartition(".")
-        kind = KINDS.get(type(layers[layer]), "") if not role else ""
-        role = role or (own if kind and own in ("weight", "bias") else "other")
-        shape = tuple(tensor.shape)
-        weight_shape = tuple(layers[layer].get_parameter("weight").shape) if kind else shape
-        area = prod(weight_shape[2:])
-        fan_in = weight_shape[1] * area if len(weight_shape) > 1 else 1
-        start = slots[-1].stop if slots else 0
-        slots.append(
-            Slot(name, layer, role, kind, start, start + tensor.numel(), shape, fan_in, prod(weight_shape[:1]) * area)
-        )
+        also = names.get(id(tensor), [name])
+        part = next((parts[each] for each in also if each in parts), None) if not role else None
+        place, shape = (start, start + tensor.numel()), tuple(tensor.shape)
+        others = tuple(each for each in also if each != name)
+        if part is None:
+            fans = (shape[1] if len(shape) > 1 else 1, shape[0] if shape else 1)
+            slots.append(Slot(name, name.rpartition(".")[0], role or "other", "", *place, shape, *fans, also=others))
+        else:
+            slots.append(Slot(name, part.layer, part.role, part.kind, *place, shape, part.fan_in, part.fan_out,
+                              part.by_unit, part.plain, others))
+        start = slots[-1].stop
     if not any(slot.role == "weight" for slot in slots):
-        raise UserError(
-            f"model: {type(module).__name__} has no nn.Linear or nn.Conv2d layer, so there is nothing to prune."
-        )
-    for name, layer in layers.items():
+        raise UserError(f"model: {type(module).__name__} has no layer that can be pruned: no linear layer, "
+                        "convolution, embedding or attention.")
+    return slots
+
+
+def _names_of(module: nn.Module) -> dict[int, list[str]]:
+    """Parameter, by identity -> all its names."""
+    names: dict[int, list[str]] = {}
+    for name, tensor in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(tensor), []).append(name)
+    return names
+
+
+def check_norms(module: nn.Module) -> None:
+    """Refuse a norm whose statistics no rewind of a flat vector takes back."""
+    for name, layer in module.named_modules():
         norm = isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) and layer.track_running_stats
         if norm and layer.momentum is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise UserError(
                 f"model: {name} averages its statistics over all batches (momentum = None), a count no rewind "
                 f"takes back. Give it a momentum, such as 0.1."
             )
-    return slots

@@ -19,9 +19,17 @@ UNVERSIONED = "unversioned"
 """The numerics of rounds from before versions were kept."""
 
 
-def of(trainer: str) -> str:
-    """A trainer's name and version, as each of its rounds records them: `fast 1`."""
-    return f"{trainer} {VERSIONS[trainer]}"
+EVERY_LAYER = "every layer"
+"""Said of a network with layers other than nn.Linear and nn.Conv2d: earlier results of it left them whole."""
+
+
+def of(trainer: str, plain: bool = True) -> str:
+    """A trainer's name and version, as each of its rounds records them: `fast 1`.
+
+    `plain`: the network has no layers but nn.Linear and nn.Conv2d, which every version has pruned.
+    """
+    said = f"{trainer} {VERSIONS[trainer]}"
+    return said if plain else f"{said} {EVERY_LAYER}"
 
 
 def all_of(records: Iterable[dict[str, object]]) -> str:

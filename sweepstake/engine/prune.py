@@ -13,7 +13,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.values import shown
 from sweepstake.engine import streams
-from sweepstake.engine.images import Images
+from sweepstake.engine.examples import Examples
 from sweepstake.engine.masks import alive_in, exact_counts, keep_top, named, pruned_slots, with_kept
 from sweepstake.engine.network import Net, Slot
 from sweepstake.engine.scores import Scorer
@@ -64,14 +64,14 @@ class Pruned:
 
 
 def prune(
-    net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int, images: Images | None = None
+    net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int, examples: Examples | None = None
 ) -> Pruned:
     """Score what is alive, share the count over the layers, keep the top of each.
 
     `done` prunings came before this one. A criterion with `iterations` prunes in so many parts, scoring anew for each;
     the density falls by the same factor in each part.
     """
-    pruning = Pruning(net, cell, stations, done, images)
+    pruning = Pruning(net, cell, stations, done, examples)
     parts = cell.criterion.options.get("iterations", 1)
     ranked = before = mask
     scores, counts, kept = dict[Slot, Tensor](), dict[Slot, int](), dict[Slot, Tensor]()
@@ -100,7 +100,7 @@ class Pruning:
     cell: Cell
     stations: Mapping[str, Tensor]
     done: int
-    images: Images | None
+    examples: Examples | None
 
     @cached_property
     def slots(self) -> list[Slot]:
@@ -123,7 +123,7 @@ class Pruning:
         return alive_in(self.net, self.cell, slot, mask)
 
     def scorer(self, mask: Tensor, name: str, options: Mapping[str, Any]) -> Scorer:
-        return Scorer(self.net, self.cell, self.stations, mask, self.done, self.images, name, options)
+        return Scorer(self.net, self.cell, self.stations, mask, self.done, self.examples, name, options)
 
     def counts(self, order: Scores, mask: Tensor, done: float) -> dict[Slot, int]:
         """How many each layer keeps after `done` prunings (see `densities`).

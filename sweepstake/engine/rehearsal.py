@@ -11,6 +11,7 @@ from sweepstake.base.cell import SETS, Cell, Ref
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
 from sweepstake.engine.build import draw_init
+from sweepstake.engine.examples import OfImages
 from sweepstake.engine.images import Images, Split
 from sweepstake.engine.masks import pruned_slots
 from sweepstake.engine.network import Net
@@ -37,16 +38,16 @@ def rehearse(net: Net, cell: Cell) -> None:
             w_init = draw_init(net, cell, "init")
         moved = 0.01 * torch.randn(net.size, dtype=torch.float64).to(w_init.dtype)
         stations = {"w_init": w_init, "w_step": w_init, "w_start": w_init, "w_final": w_init + moved}
-        mask, images = torch.ones(net.size, dtype=torch.bool), _images(net)
+        mask, examples = torch.ones(net.size, dtype=torch.bool), OfImages(_images(net))
         if "criterion" in plugged:
             with _blamed(plugged, "criterion"):
                 ref = masker.criterion
-                scorer = Scorer(net, masker, stations, mask, 0, images, ref.name, ref.options)
+                scorer = Scorer(net, masker, stations, mask, 0, examples, ref.name, ref.options)
                 scorer.any_scores(pruned_slots(net, masker))
         if "allocation" in plugged:
             with _blamed(plugged, "allocation"):
                 by_chance = msgspec.structs.replace(masker, criterion=criterion.ref("random", {}, "criterion"))
-                prune(net, by_chance, stations, mask, int(cell.prune_when == "after"), images)
+                prune(net, by_chance, stations, mask, int(cell.prune_when == "after"), examples)
         if "reset" in plugged:
             with _blamed(plugged, "reset"):
                 reset(net, cell, stations, mask, 0, Trained(stations["w_final"], None, None, None, [], {}, 0, {}))

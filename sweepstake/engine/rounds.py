@@ -17,7 +17,7 @@ from sweepstake.base.errors import UserError
 from sweepstake.engine import numerics, proofs, streams
 from sweepstake.engine.account import unpruned
 from sweepstake.engine.build import draw_init
-from sweepstake.engine.images import Images
+from sweepstake.engine.examples import Examples
 from sweepstake.engine.measure import counts_of
 from sweepstake.engine.network import Net
 from sweepstake.engine.prune import Pruned, check_pruning, prune, transplant
@@ -47,23 +47,23 @@ class OfATrainer(Protocol):
     @property
     def net(self) -> Net: ...
     @property
-    def images(self) -> Images: ...
+    def examples(self) -> Examples | None: ...
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the rounds of a cell share: its network, its images, and the masks that a transplant takes."""
+    """What the rounds of a cell share: its network, its training examples, and the masks that a transplant takes."""
 
     cell: Cell
     net: Net
-    images: Images
+    examples: Examples | None
     trainer: str
     """The name of the trainer, for the record."""
     donor_masks: Mapping[int, Tensor] | None = None
 
     @classmethod
     def of(cls, trainer: OfATrainer, cell: Cell, donor_masks: Mapping[int, Tensor] | None = None) -> "Setting":
-        return cls(cell, trainer.net, trainer.images, trainer.name, donor_masks)
+        return cls(cell, trainer.net, trainer.examples, trainer.name, donor_masks)
 
     @cached_property
     def w_init(self) -> Tensor:
@@ -157,7 +157,7 @@ def next_mask(setting: Setting, round_: int, scored: Mapping[str, Tensor], mask:
     if cell.control == "transplant":
         return transplant(setting.net, cell, (setting.donor_masks or {}).get(round_))
     done = round_ - (cell.prune_when == "after")
-    return prune(setting.net, cell, scored, mask, done, setting.images)
+    return prune(setting.net, cell, scored, mask, done, setting.examples)
 
 
 # Where the survivors go back to
@@ -238,7 +238,7 @@ def record_of(setting: Setting, state: State, trained: Trained, measure: Callabl
     zero = None if trained.diverged else proofs.the_dead_are_zero(trained.w_final, mask)
     return {
         "round": state.round,
-        "numerics": numerics.of(setting.trainer),
+        "numerics": numerics.of(setting.trainer, setting.net.plain),
         "kept": counts.kept,
         "kept_fraction": counts.kept / counts.size,
         "kept_by_layer": counts.kept_by_layer,

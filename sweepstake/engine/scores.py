@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
-from sweepstake.engine.images import Images
+from sweepstake.engine.examples import Chosen, Examples, Given, Part, tensors_in
 from sweepstake.engine.masks import alive_in, prunable, ranked_together, without_units
 from sweepstake.engine.network import Net, Slot
 from sweepstake.pieces import criterion
@@ -33,8 +33,8 @@ class Scorer:
     """Scores of every layer by one criterion, at the weights given. Nothing is trained."""
 
     def __init__(self, net: Net, cell: Cell, stations: Mapping[str, Tensor], mask: Tensor, done: int,
-                 images: Images | None, name: str, options: Mapping[str, Any]):
-        self.net, self.cell, self.mask, self.done, self.images = net, cell, mask, done, images
+                 examples: Examples | None, name: str, options: Mapping[str, Any]):
+        self.net, self.cell, self.mask, self.done, self._given = net, cell, mask, done, examples
         self.piece, self.options = criterion.get(name), options
         self.stations = {**stations, "w_final": stations["w_final"] * mask}
 
@@ -60,7 +60,7 @@ class Scorer:
     def at_first(self, mask: Tensor) -> "Scorer":
         """The scorer of the first pruning, before any training: the same draws, at what this mask leaves alive."""
         drawn = dict.fromkeys(self.stations, self.stations["w_init"])
-        return Scorer(self.net, self.cell, drawn, mask, 0, self.images, self.piece.name, self.options)
+        return Scorer(self.net, self.cell, drawn, mask, 0, self._given, self.piece.name, self.options)
 
     def _jointly(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
         sizes = [slot.shape[0] for slot in slots]
@@ -111,32 +111,25 @@ class Scorer:
     # Gradients
 
     @property
-    def _images(self) -> Images:
-        if self.images is None:
-            raise UserError(f'criterion = "{self.piece.name}": needs training images, and there are none here.')
-        return self.images
+    def examples(self) -> Examples:
+        if self._given is None:
+            raise UserError(f'criterion = "{self.piece.name}": needs training data, and there is none here. '
+                            "Give it as data = batches of (inputs, labels).")
+        return self._given
 
     @cached_property
-    def chosen(self) -> tuple[Tensor, Tensor]:
-        """The training images the criterion asks for (never validation or test), and their labels."""
-        train, wanted = self._images.train, self.options.get("images", 0)
-        if not 0 < wanted < len(train.y):
-            return train.x, train.y
-        order = streams.permutation(len(train.y), self.cell.seed, "criterion images", self.done)
-        chosen = torch.from_numpy(order[:wanted])
-        return train.x[chosen], train.y[chosen]
+    def chosen(self) -> Chosen:
+        """The training examples that the criterion asks for (never validation or test)."""
+        return self.examples.choose(self.options.get("images", 0), self._order)
 
-    def _parts(self, size: int = CHUNK) -> Iterator[tuple[Tensor, Tensor]]:
-        count = len(self.chosen[1])
-        # No part of one image alone: a batch norm has no variance over it.
-        sizes = [size] * (count // size) + [count % size] * (count % size > 0)
-        if len(sizes) > 1 and sizes[-1] == 1:
-            sizes[-2:] = [size + 1]
-        for x, y in zip(*(each.split(sizes) for each in self.chosen), strict=True):
-            yield self._images.batch(x, self.net.w.dtype), y
+    def _order(self, count: int) -> np.ndarray:
+        return streams.permutation(count, self.cell.seed, "criterion images", self.done)
 
-    def _forward(self, flat: Tensor, x: Tensor) -> Tensor:
-        """The network's logits at these weights. Dropout is off; a batch norm uses these images' own statistics."""
+    def _parts(self, size: int = CHUNK) -> Iterator[Part]:
+        return self.chosen.parts(size, self.net.w.dtype)
+
+    def _forward(self, flat: Tensor, given: Given) -> Any:
+        """The network's output at these weights. Dropout is off; a batch norm uses these examples' own statistics."""
         self.net.module.eval()
         for module in self.net.module.modules():
             if isinstance(module, BATCH_NORMS):
@@ -148,14 +141,17 @@ class Scorer:
         counters = {
             name: buffer.clone() for name, buffer in self.net.module.named_buffers() if not buffer.is_floating_point()
         }
-        return functional_call(self.net.module, {**values, **counters}, (x,))
+        return self._called({**values, **counters}, given)
+
+    def _called(self, values: Mapping[str, Tensor], given: Given) -> Any:
+        kwargs = dict(given.kwargs or {})
+        return functional_call(self.net.module, dict(values), given.args, kwargs, tie_weights=True)
 
     def _losses(self, flat: Tensor) -> Iterator[Tensor]:
-        """Parts of the loss that sum to its mean over the chosen images."""
-        count = len(self.chosen[1])
-        for x, y in self._parts():
-            logits = self._forward(flat, x) / self.options.get("temperature", 1.0)
-            yield cross_entropy(logits, y, reduction="sum") / count
+        """Parts of the loss that sum to its mean over the chosen examples."""
+        temperature = self.options.get("temperature", 1.0)
+        for given, labels in self._parts():
+            yield self.examples.loss(self._forward(flat, given), labels, temperature) / self.chosen.count
 
     @cached_property
     def grad(self) -> Tensor:
@@ -189,9 +185,9 @@ class Scorer:
         values = {slot.name: slot.of(given if slot.role == "statistic" else flat) for slot in self.net.slots}
         # Statistics are among the values given; only counters are left to the module.
         buffers = {name: buffer for name, buffer in module.named_buffers() if not buffer.is_floating_point()}
-        ones = torch.ones((1, *self._images.inputs), dtype=torch.float64)
-        flow = functional_call(module, {**values, **buffers}, (ones,)).sum()
-        return torch.autograd.grad(flow, flat)[0]
+        output = self._called({**values, **buffers}, self.examples.ones())
+        flow = torch.stack([each.sum() for each in tensors_in(output)])
+        return torch.autograd.grad(flow.sum(), flat)[0]
 
     # Units
 
@@ -222,12 +218,12 @@ class Scorer:
             hooks.append(self.net.module.get_submodule(following.layer).register_forward_pre_hook(add))
         try:
             with torch.no_grad():
-                for x, _ in self._parts():
-                    self._forward(self.stations["w_final"], x)
+                for given, _ in self._parts():
+                    self._forward(self.stations["w_final"], given)
         finally:
             for hook in hooks:
                 hook.remove()
-        return {slot: each / len(self.chosen[1]) for slot, each in sums.items()}
+        return {slot: each / self.chosen.count for slot, each in sums.items()}
 
     @torch.no_grad()
     def losses(self, slots: Sequence[Slot], on: Tensor) -> Tensor:
@@ -235,11 +231,12 @@ class Scorer:
         total = torch.zeros(len(on), dtype=torch.float64)
         each = dict(zip(slots, on.split([slot.shape[0] for slot in slots], dim=1), strict=True))
         fast = type(self.net.module) is MLP and all(slot.role != "other" for slot in self.net.slots)
-        for x, y in self._parts(ENSEMBLE_CHUNK):
-            total += self._losses_of_mlp(each, len(on), x, y) if fast else self._losses_of_any(each, len(on), x, y)
-        return total / len(self.chosen[1])
+        for given, y in self._parts(ENSEMBLE_CHUNK):
+            losses = self._losses_of_mlp if fast else self._losses_of_any
+            total += losses(each, len(on), given, y)
+        return total / self.chosen.count
 
-    def _losses_of_mlp(self, on: Mapping[Slot, Tensor], masks: int, x: Tensor, y: Tensor) -> Tensor:
+    def _losses_of_mlp(self, on: Mapping[Slot, Tensor], masks: int, given: Given, y: Tensor) -> Tensor:
         """The losses of an MLP, without computing units that are off. The first layer is computed once for all masks.
 
         Activations lie unit by unit, (units, B), so that choosing units copies whole rows.
@@ -251,7 +248,7 @@ class Scorer:
         ]
         layers = [(slot, slot.of(w), bias) for slot, bias in zip(self.net.weights, biases, strict=True)]
         first, first_weight, first_bias = layers[0]
-        begun = torch.addmm(first_bias, first_weight, x.flatten(1).T)
+        begun = torch.addmm(first_bias, first_weight, given.args[0].flatten(1).T)
         begun = act(begun) if len(layers) > 1 else begun
         chosen = {slot: [row.nonzero().flatten() for row in on[slot]] for slot in on}
         losses, image = [], torch.arange(len(y))
@@ -268,12 +265,13 @@ class Scorer:
             losses.append((h.logsumexp(0) - h[y, image]).sum())
         return torch.stack(losses).double()
 
-    def _losses_of_any(self, on: Mapping[Slot, Tensor], masks: int, x: Tensor, y: Tensor) -> Tensor:
+    def _losses_of_any(self, on: Mapping[Slot, Tensor], masks: int, given: Given, y: Any) -> Tensor:
         """The losses of any network, mask by mask."""
         losses = []
         for m in range(masks):
             left = without_units(self.net, self.mask, {slot: on[slot][m] for slot in on})
-            losses.append(cross_entropy(self._forward(self.stations["w_final"] * left, x), y, reduction="sum"))
+            output = self._forward(self.stations["w_final"] * left, given)
+            losses.append(self.examples.loss(output, y, 1.0))
         return torch.stack(losses).double()
 
 

@@ -19,6 +19,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
 from sweepstake.engine.build import build_net
+from sweepstake.engine.examples import OfImages
 from sweepstake.engine.images import Images, Split
 from sweepstake.engine.memory import copies, kept_an_image, out_of_memory
 from sweepstake.engine.network import Slot
@@ -155,6 +156,7 @@ class StackTrainer:
     def __init__(self, cells: Sequence[Cell], images: Images, device: str | torch.device = "cpu",
                  watch: Watch = lambda *_: None):
         self.cells, self.images, self.device, self.watch = list(cells), images, torch.device(device), watch
+        self.examples = OfImages(images)
         first, count = self.cells[0], len(self.cells)
         self.net = build_net(first, images.inputs, images.classes)
         self.dtype = self.net.w.dtype

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sweepstake.base.cell import Cell
 from sweepstake.engine.build import build_net
+from sweepstake.engine.examples import OfImages
 from sweepstake.engine.images import Images
 from sweepstake.engine.network import Net
 from sweepstake.pieces import lr_schedule, reset
@@ -151,6 +152,7 @@ class Trainer(ABC):
 
     def __init__(self, cell: Cell, images: Images, watch: Watch = lambda *_: None):
         self.cell, self.images, self.watch = cell, images, watch
+        self.examples = OfImages(images)
         self.net: Net = build_net(cell, images.inputs, images.classes)
         self.steps = steps_in_round(cell, len(images.train.y))
         self.grid = curve_steps(cell, self.steps, len(images.train.y))

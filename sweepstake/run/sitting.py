@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from torch import Tensor
 
@@ -25,13 +25,20 @@ from sweepstake.run.settings import Task
 from sweepstake.run.store import Store
 
 
+class WithImages(OfATrainer, Protocol):
+    """A trainer of cells of a study."""
+
+    @property
+    def images(self) -> Images: ...
+
+
 @dataclass(frozen=True)
 class Bench:
     """What the cells that train together share."""
 
     store: Store
     on_event: OnEvent
-    trainer: OfATrainer
+    trainer: WithImages
     """Any trainer of their network."""
     trainer_of: Callable[[Cell], Trainer]
     """What trains a donor."""

@@ -11,7 +11,7 @@ from tests.helpers import make_cell, run_cell, tiny_images
 
 
 class Scaled(nn.Linear):
-    """A subclass, which sweepstake does not prune."""
+    """A subclass of a layer, pruned as its base is."""
 
 
 class Attentive(nn.Module):
@@ -40,12 +40,23 @@ def of(size, why, counted=True):
 def test_every_tensor_that_is_not_pruned_is_named_with_its_size_and_why(attentive):
     cell = make_cell(keep=0.5)
     net = build_net(cell, (1, 8, 8), 10)
-    assert unpruned(net, cell) == {
-        "place": of(128, "Attentive", False), "attn.in_proj_weight": of(768, "MultiheadAttention", False),
-        "attn.out_proj.weight": of(256, "NonDynamicallyQuantizableLinear", False), "mix.weight": of(256, "Scaled", False),
-        VECTORS: of(16 + 48 + 16 + 32 + 16 + 10, "", False)}
-    pruned = {"embed.weight": 128, "out.weight": 160}
+    assert unpruned(net, cell) == {"place": of(128, "Attentive", False), VECTORS: of(16 + 48 + 16 + 32 + 16 + 10, "", False)}
+    pruned = {"embed.weight": 128, "attn.in_proj_weight": 768, "attn.out_proj.weight": 256, "mix.weight": 256, "out.weight": 160}
     assert sum(pruned.values()) + sum(each["size"] for each in unpruned(net, cell).values()) == net.learnt
+
+
+def test_attention_is_a_kind_of_layer_with_two_names(attentive):
+    cell = make_cell(keep={"attention": 0.5})
+    net = build_net(cell, (1, 8, 8), 10)
+    assert [slot.layer for slot in net.weights if slot.kind == "attention"] == ["attn.in_proj", "attn.out_proj"]
+    assert unpruned(net, cell)["mix.weight"] == of(256, "keeps all")
+    only = make_cell(prune_layers=["attn.in_proj"])
+    assert unpruned(net, only)["attn.out_proj.weight"] == of(256, "not in prune_layers")
+
+
+def test_attention_has_no_units_to_prune(attentive):
+    cell = make_cell(granularity="unit", criterion="unit_l2")
+    assert unpruned(build_net(cell, (1, 8, 8), 10), cell)["attn.in_proj_weight"] == of(768, "attention without units")
 
 
 MLP = {"hidden": [20, 12]}
@@ -74,7 +85,8 @@ def test_a_record_carries_the_account(attentive):
     cell = make_cell(steps=2, rounds=1)
     records = run_cell(cell, tiny_images())
     assert [record["unpruned"] for record in records] == [unpruned(build_net(cell, (1, 8, 8), 10), cell)] * 2
-    assert [record["kept"] for record in records] == [288, 230]
+    assert [record["kept"] for record in records] == [1568, 1254]
+    assert [record["numerics"] for record in records] == ["reference 1 every layer"] * 2
 
 
 CONV = ("conv2", {"width": 0.1, "norm": "batch"})

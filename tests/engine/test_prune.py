@@ -73,7 +73,7 @@ def cut(done=0, mask=None, data=None, **changes):
     trainer = ReferenceTrainer(cell, prepare(cell, data or tiny_images()))
     w = draw_init(trainer.net, cell, "init")
     mask = torch.ones_like(w, dtype=torch.bool) if mask is None else mask
-    return trainer.net, prune(trainer.net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, trainer.images), w
+    return trainer.net, prune(trainer.net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, trainer.examples), w
 
 
 @pytest.mark.parametrize("share", [0.8, 0.2, 0.01])

@@ -123,7 +123,7 @@ def cut(data=None, done=0, **changes):
     trainer = ReferenceTrainer(cell, prepare(cell, data or tiny_images()))
     w = draw_init(trainer.net, cell, "init")
     everything, mask = {"w_init": w, "w_start": w, "w_final": w}, torch.ones_like(w, dtype=torch.bool)
-    return trainer.net, prune(trainer.net, cell, everything, mask, done, trainer.images)
+    return trainer.net, prune(trainer.net, cell, everything, mask, done, trainer.examples)
 
 
 def test_everywhere_keeps_the_best_wherever_they_are():

@@ -8,6 +8,7 @@ from torch import nn
 
 from sweepstake.base.errors import UserError
 from sweepstake.engine.build import build_net, draw_init
+from sweepstake.engine.examples import OfImages
 from sweepstake.engine.images import Images, Split, prepare
 from sweepstake.engine.masks import pruned_slots, ranked_together
 from sweepstake.engine.plain import ReferenceTrainer
@@ -63,7 +64,7 @@ def by_hand(name, image=(1, 0), label=0, **changes):
     for slot, value in zip(net.weights, BY_HAND, strict=True):
         slot.of(w).copy_(value)
     return net, Scorer(net, cell, {"w_init": w, "w_start": w, "w_final": w}, torch.ones_like(w, dtype=torch.bool), 0,
-                       Images(split, None, split, zero, one, (1, 1, 2), 2), name, cell.criterion.options)
+                       OfImages(Images(split, None, split, zero, one, (1, 1, 2), 2)), name, cell.criterion.options)
 
 
 def test_snip_on_a_two_layer_network_is_what_paper_and_pencil_say():
@@ -129,7 +130,7 @@ def test_grasp_keeps_what_the_papers_grasp_keeps(model, biases, dies):
                 module.get_parameter(slot.name).copy_(slot.of(w))
     count = round(0.1 * sum(slot.size for slot in ranked))
     theirs = grasp_mask(module, images.batch(images.train.x, torch.float64), images.train.y, [~slot.of(mask) for slot in ranked], count, biases)
-    ours = prune(net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, 0, images).mask
+    ours = prune(net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, 0, OfImages(images)).mask
     assert [int((slot.of(ours) != kept).sum()) for slot, kept in zip(ranked, theirs, strict=True)] == [0] * len(ranked)
 
 
@@ -144,7 +145,7 @@ def scorer_of(cell, data, mask=None, done=0, w=None):
     trainer = ReferenceTrainer(cell, prepare(cell, data))
     w = draw_init(trainer.net, cell, "init") if w is None else w
     mask = torch.ones_like(w, dtype=torch.bool) if mask is None else mask
-    return trainer.net, Scorer(trainer.net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, trainer.images,
+    return trainer.net, Scorer(trainer.net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, trainer.examples,
                                cell.criterion.name, cell.criterion.options)
 
 
@@ -156,8 +157,8 @@ def test_the_gradient_is_autograds_own_at_the_weights_given_and_masked():
     net, scorer = scorer_of(cell, data, mask, w=w)
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
     torch.nn.utils.vector_to_parameters(w * mask, module.parameters())
-    x = scorer.images.batch(scorer.images.train.x, torch.float32)
-    nn.functional.cross_entropy(module(x), scorer.images.train.y).backward()
+    x = scorer.examples.images.batch(scorer.examples.images.train.x, torch.float32)
+    nn.functional.cross_entropy(module(x), scorer.examples.images.train.y).backward()
     theirs = torch.nn.utils.parameters_to_vector([p.grad for p in module.parameters()])
     assert torch.allclose(scorer.grad[:net.learnt], theirs, atol=1e-6)
     assert torch.equal(net.w, build_net(cell, (1, 8, 8), 10).w), "scoring wrote into the network"
@@ -174,13 +175,13 @@ def test_scores_see_the_training_split_alone(name):
     held = prepare(cell, data).validation
     for slot in net.weights:
         assert torch.equal(plain.scores([slot])[slot], blind.scores([slot])[slot])
-    assert len(blind.chosen[1]) == 48
-    assert not (blind.chosen[0].flatten(1)[:, None] == held.x.flatten(1)[None]).all(2).any()
+    assert blind.chosen.count == 48
+    assert not (blind.chosen.x.flatten(1)[:, None] == held.x.flatten(1)[None]).all(2).any()
 
 
 def test_images_are_drawn_by_the_seed_and_the_pruning():
     data = tiny_images()
-    drawn = [scorer_of(make_cell(criterion=("snip", {"images": 10}), seed=seed), data, done=done)[1].chosen[0]
+    drawn = [scorer_of(make_cell(criterion=("snip", {"images": 10}), seed=seed), data, done=done)[1].chosen.x
              for seed, done in ((0, 0), (0, 0), (0, 1), (1, 0))]
     assert len(drawn[0]) == 10
     assert torch.equal(drawn[0], drawn[1])
@@ -319,7 +320,8 @@ def test_before_there_are_statistics_a_batch_norm_takes_those_of_the_images(norm
     net, scorer = scorer_of(make_cell(model=normed, criterion=("snip", {"images": 0})), tiny_images())
     module = Normed().train()
     torch.nn.utils.vector_to_parameters(scorer.stations["w_final"][:net.learnt], module.parameters())
-    loss = nn.functional.cross_entropy(module(scorer.images.batch(scorer.images.train.x, torch.float32)), scorer.images.train.y)
+    images = scorer.examples.images
+    loss = nn.functional.cross_entropy(module(images.batch(images.train.x, torch.float32)), images.train.y)
     theirs = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(module.parameters()))])
     assert torch.allclose(scorer.grad[:net.learnt], theirs, atol=1e-6)
 
@@ -336,7 +338,7 @@ def test_a_criterion_that_needs_images_it_cannot_have_says_so():
     cell = make_cell(criterion="snip")
     net = build_net(cell, (1, 8, 8), 10)
     scorer = Scorer(net, cell, {"w_final": net.w}, torch.ones_like(net.w, dtype=torch.bool), 0, None, "snip", cell.criterion.options)
-    with pytest.raises(UserError, match='criterion = "snip": needs training images'):
+    with pytest.raises(UserError, match='criterion = "snip": needs training data'):
         scorer.scores(net.weights)
 
 
