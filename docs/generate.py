@@ -121,6 +121,8 @@ own, kept and resumed like all cells; then the study runs with the best value. P
                         "data": "Where data sets lie.", "timeout_minutes": "A cell that takes longer has failed.",
                         "device": "`cpu`, or `cuda` to train stacks of cells on a card.",
                         "engine": "`fast`, or `reference` to train every cell in plain PyTorch.",
+                        "save_weights": "`last` keeps the trained weights of each cell's last round in the store, `all` those of every "
+                                        "round (default: `none`). No result changes by it.",
                         "stack": "Cells side by side as one program (default: on a card as many as fit).",
                         }.get(key, "")) for key, default, _ in described(Machine)])}"""
 

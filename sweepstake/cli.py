@@ -111,6 +111,9 @@ def build_parser() -> argparse.ArgumentParser:
         made.add_argument("--engine", choices=["fast", "reference"],
                           help="fast: our own kernels where they cover the cell; "
                                "reference: plain PyTorch for all (default: fast)")
+        made.add_argument("--save-weights", choices=["none", "last", "all"],
+                          help="keep trained weights in the store: of each cell's last round, or of all "
+                               "(default: none); a cell that is done is not trained again for them")
         made.add_argument("--retry", action="store_true", help="compute failed cells again")
         add_out(made)
 

@@ -37,6 +37,8 @@ class State:
     w_step: Tensor | None = None
     asked: dict[str, int] = field(default_factory=dict[str, int])
     proofs: dict[str, Any] = field(default_factory=dict[str, Any])
+    w_final: Tensor | None = None
+    """The weights that the round before ended with. No round needs them; a store may keep them."""
 
 
 class OfATrainer(Protocol):
@@ -93,14 +95,15 @@ def finish_round(
     cell, net, mask = setting.cell, setting.net, state.start.mask
     record = record_of(setting, state, trained, measure)
     if trained.diverged or state.round == cell.rounds:
-        return record, State(cell.rounds + 1, state.start)
+        return record, State(cell.rounds + 1, state.start, w_final=trained.w_final)
     w_step = trained.w_step if state.round == 0 else state.w_step
     stations = stations_of(setting, state, trained, w_step)
     pruned = next_mask(setting, state.round + 1, scored_on(setting, state, trained, stations), mask)
     proven = prove_mask(setting, state.round + 1, mask, pruned)
     start = reset(net, cell, stations, pruned.mask, state.round, trained)
     proven |= prove_reset(setting, start, stations["w_step"], trained)
-    return record, State(state.round + 1, start, w_step if rewinds(cell) else None, pruned.asked, proven)
+    kept = w_step if rewinds(cell) else None
+    return record, State(state.round + 1, start, kept, pruned.asked, proven, trained.w_final)
 
 
 # Where a cell begins

@@ -10,8 +10,11 @@ from torch import Tensor
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl
 from sweepstake.engine import numerics
+from sweepstake.engine.network import Net
 from sweepstake.engine.rounds import OfATrainer, State, first_state
 from sweepstake.engine.train import Start
+from sweepstake.run import layout
+from sweepstake.run.settings import Saves
 from sweepstake.run.store import Store, pack, unpack
 
 
@@ -21,6 +24,7 @@ class Journal:
 
     store: Store
     id: str
+    net: Net
     state: State
     records: list[dict[str, Any]]
     masks: dict[str, Tensor]
@@ -28,28 +32,48 @@ class Journal:
     """Seconds of earlier sittings."""
     donor: Mapping[int, Tensor] | None = None
     """Of a transplant: its donor's mask a round as it lies in the store, a bit a parameter."""
+    saves: Saves = "none"
+    """Whose trained weights are kept."""
 
     @classmethod
     def open(cls, store: Store, id_: str, cell: Cell, trainer: OfATrainer,
-             donor: Mapping[int, Tensor] | None = None) -> Self:
+             donor: Mapping[int, Tensor] | None = None, saves: Saves = "none") -> Self:
         """From the last finished round, or from the beginning."""
-        saved = store.load_state(id_)
+        saved, net = store.load_state(id_), trainer.net
         if saved is None:
-            return cls(store, id_, first_state(trainer, cell, whole(donor, trainer.net.size)), [], {}, 0.0, donor)
+            first = first_state(trainer, cell, whole(donor, net.size))
+            return cls(store, id_, net, first, [], {}, 0.0, donor, saves)
         records, tensors, meta = saved
         masks = {name.removeprefix("mask."): value for name, value in tensors.items() if name.startswith("mask.")}
-        return cls(store, id_, _state_in(tensors, meta), records, masks, float(meta["seconds"]), donor)
+        return cls(store, id_, net, _state_in(tensors, meta), records, masks, float(meta["seconds"]), donor, saves)
 
     def add(self, record: dict[str, Any], following: State, seconds: float) -> None:
         """A finished round, `seconds` into this sitting."""
         mask = pack(self.state.start.mask)
         self._prove_donors(record["round"], mask)
+        self._keep_weights(record["round"], following)
         self.masks[f"round.{record['round']}"] = mask
         self.state = following
         self.records.append(record)
         tensors, meta = _state_out(following)
         masks = {f"mask.{name}": mask for name, mask in self.masks.items()}
         self.store.save_state(self.id, self.records, {**tensors, **masks}, {**meta, "seconds": self.spent + seconds})
+        self._drop_older()
+
+    def _keep_weights(self, round_: int, following: State) -> None:
+        """Before the state that follows is put, so that a kill between the two loses none."""
+        kept = self.store.weights(self.id)
+        if self.saves == "none" or following.w_final is None:
+            return
+        if following.w_step is not None and not kept.path("step").exists():
+            kept.put("step", layout.by_name(self.net.slots, following.w_step))
+        kept.put(round_, layout.by_name(self.net.slots, following.w_final))
+
+    def _drop_older(self) -> None:
+        """Where only the last weights are kept, those of the rounds before it go."""
+        if self.saves == "last":
+            newest = self.records[-1]["round"]
+            self.store.weights(self.id).drop(lambda round_: round_ < newest)
 
     def _prove_donors(self, round_: int, mask: Tensor) -> None:
         """What was trained under is what the store holds of the donor, bit for bit.
@@ -60,11 +84,13 @@ class Journal:
             raise BrokenControl(f"control = transplant: round {round_} did not train "
                                 f"under the mask that the store has of its donor")
 
-    def finish(self, size: int, provenance: dict[str, Any]) -> str:
-        """The cell is done, or diverged; `size` is the length of its masks."""
+    def finish(self, provenance: dict[str, Any]) -> str:
+        """The cell is done, or diverged."""
         status = "diverged" if self.records[-1]["diverged"] else "done"
         said = {**provenance, "numerics": numerics.all_of(self.records)}
-        self.store.finish(self.id, status, self.records, {**self.masks, "size": torch.tensor(size)}, said)
+        masks = {**self.masks, "size": torch.tensor(self.net.size)}
+        self._drop_older()
+        self.store.finish(self.id, status, self.records, masks, said, layout=layout.written(self.net.slots))
         return status
 
 

@@ -12,14 +12,15 @@ from sweepstake.pieces import check_not_loading
 from sweepstake.run.executors import executor_for
 from sweepstake.run.opened import Opened, open_study
 from sweepstake.run.search import search_first, settled
-from sweepstake.run.settings import Settings, Task
+from sweepstake.run.settings import Saves, Settings, Task
 from sweepstake.run.store import Store
 from sweepstake.study.study import Planned, Study
 
 
 def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None,
               workers: int | None = None, device: str | None = None, stack: int | None = None,
-              engine: str | None = None, retry: bool = False, on_event: OnEvent = ignore) -> list[Result]:
+              engine: str | None = None, retry: bool = False, save_weights: Saves | None = None,
+              on_event: OnEvent = ignore) -> list[Result]:
     """Compute every cell the store lacks, and return the result of each cell of the study.
 
     On the CPU a process a core takes one cell after another; with a `device`, or a `stack` size, cells train side by
@@ -27,7 +28,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     kept.
     """
     settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine,
-                           retry=retry)
+                           retry=retry, save_weights=save_weights)
     return compute(study, settings, on_event).results
 
 
@@ -98,4 +99,5 @@ def _tasks(study: Study, settings: Settings, wanted: Sequence[Planned]) -> list[
         study=study.name,
         text=text,
         engine=settings.engine,
+        save_weights=settings.save_weights,
     ) for each in wanted]

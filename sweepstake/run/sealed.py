@@ -61,11 +61,11 @@ def seal_json(kind: str, id_: str, said: Mapping[str, Any], *, lines: bool = Fal
 
 
 def seal_tensors(kind: str, id_: str, tensors: "Mapping[str, Tensor]", **texts: str) -> bytes:
-    """A safetensors file with its seal."""
+    """A safetensors file with its seal. Equal tensors and texts give equal bytes."""
     from safetensors.torch import save
 
     seal = msgspec.json.encode(_open_seal(kind, id_)).decode()
-    return _close(save(dict(tensors), metadata={"seal": seal, **texts}), kind, id_)
+    return _close(_in_order(save(dict(tensors), metadata={"seal": seal, **texts})), kind, id_)
 
 
 def seal_of(content: bytes) -> Seal:
@@ -106,6 +106,16 @@ def _texts(content: bytes) -> dict[str, str]:
     """The metadata of a safetensors file: a length of 8 bytes, and so much JSON."""
     header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])
     return header.get("__metadata__", {}) if isinstance(header, dict) else header
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with its metadata sorted: the library writes them in an order of chance."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = msgspec.json.encode(header)
+    text += b" " * (-len(text) % 8)  # What the format asks for, so that tensors lie at multiples of 8.
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def _broken(seal: Seal, content: bytes, kind: str, id_: str) -> str:

@@ -2,17 +2,20 @@
 
 import os
 from pathlib import Path
-from typing import Self, TypedDict, Unpack
+from typing import Literal, Self, TypedDict, Unpack
 
 from msgspec import Struct
 
 from sweepstake.base.cell import Cell
-from sweepstake.base.errors import UserError
+from sweepstake.base.errors import UserError, one_of
 from sweepstake.run.data import data_directories
 from sweepstake.study.study import Study
 
 DEVICES = ("cpu", "cuda")
 ENGINES = ("fast", "reference")
+SAVES = ("none", "last", "all")
+Saves = Literal["none", "last", "all"]
+"""Of which rounds the trained weights are kept."""
 
 
 class Asked(TypedDict, total=False):
@@ -25,6 +28,7 @@ class Asked(TypedDict, total=False):
     stack: int | None
     engine: str | None
     retry: bool
+    save_weights: Saves | None
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -42,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """For a cell in a process."""
     retry: bool
     """Whether failed cells are computed again."""
+    save_weights: Saves
 
     @classmethod
     def of(cls, study: Study, **asked: Unpack[Asked]) -> Self:
@@ -50,9 +55,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         for name, count in (("workers", workers), ("stack", stack)):
             if count is not None and count < 1:
                 raise UserError(f"--{name} {count}: at least 1.")
-        for name, choices in (("device", DEVICES), ("engine", ENGINES)):
+        for name, choices in (("device", DEVICES), ("engine", ENGINES), ("save_weights", SAVES)):
             if (choice := asked.get(name)) not in (None, *choices):
-                raise UserError(f"--{name} {choice}: say {' or '.join(choices)}.")
+                raise UserError(f"--{name.replace('_', '-')} {choice}: say {one_of(choices)}.")
         return cls(
             store=study.store_folder(asked.get("store")),
             data=asked.get("data") or machine.data,
@@ -62,6 +67,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             engine=asked.get("engine") or machine.engine or "fast",
             timeout_seconds=machine.timeout_minutes and machine.timeout_minutes * 60,
             retry=asked.get("retry", False),
+            save_weights=asked.get("save_weights") or machine.save_weights or "none",
         )
 
     @property
@@ -91,6 +97,7 @@ class Task(Struct, frozen=True):
     study: str
     text: str
     engine: str = "fast"
+    save_weights: Saves = "none"
 
 
 def _cores() -> int:

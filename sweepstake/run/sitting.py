@@ -67,7 +67,8 @@ class Sitting:
         trainer, size = bench.trainer, bench.trainer.net.size
         bench.store.begin(task.id, task.cell)
         packed = _donor_masks(task, bench)
-        sitting = cls(task, bench, Journal.open(bench.store, task.id, task.cell, trainer, packed), whole(packed, size))
+        journal = Journal.open(bench.store, task.id, task.cell, trainer, packed, task.save_weights)
+        sitting = cls(task, bench, journal, whole(packed, size))
         bench.on_event(events.Resumed(task.id, sitting.state.round))
         return sitting
 
@@ -84,7 +85,7 @@ class Sitting:
     def finish(self) -> str:
         """The cell is done, or diverged: its status."""
         made = provenance_of(self.task, self.journal.spent + self.bench.seconds, self.bench.trainer.images)
-        status = self.journal.finish(self.bench.trainer.net.size, {**made, **self.bench.engine})
+        status = self.journal.finish({**made, **self.bench.engine})
         self.bench.on_event(events.Done(self.task.id, status))
         return status
 

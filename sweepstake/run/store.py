@@ -7,6 +7,7 @@
     STORE/cells/ID/masks.safetensors     when done: each round's mask, a bit a parameter
     STORE/cells/ID/result.json           when done: every round's record and the provenance;
                                          it exists = the cell is done
+    STORE/cells/ID/weights.N.safetensors where they are kept: the weights that round N ended with
     STORE/cells/ID/failure.json          the traceback of a cell that failed
     STORE/searches/ID.json               the trials of a search that have ended, each with its value
     STORE/studies/NAME-HASH.toml         the text of every study that ran here
@@ -30,6 +31,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.run.files import CannotWrite, clear_abandoned, write_whole, writing
 from sweepstake.run.sealed import Damaged, File, read, seal_json, seal_of, seal_tensors
+from sweepstake.run.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -163,22 +165,35 @@ class Store:
         packed, size = self._packed(id_)
         return [unpack(mask, size).to(torch.bool) for mask in packed]
 
+    def layout(self, id_: str) -> str | None:
+        """Where each parameter lies in those masks (`layout.slots_in` reads it); None of a cell from before it was."""
+        return self._masks_file(id_).said.get("layout")
+
+    def weights(self, id_: str) -> Weights:
+        """The trained weights that were kept of a cell."""
+        return Weights(self._of(id_), id_)
+
     def _packed(self, id_: str) -> "tuple[list[Tensor], int]":
         """Each round's mask as it lies there, a bit a parameter; and how many parameters there are."""
+        packed = self._masks_file(id_).tensors
+        return [packed[f"round.{r}"] for r in range(len(packed) - 1)], int(packed["size"])
+
+    def _masks_file(self, id_: str) -> File:
         path = self._of(id_) / FILES["masks"]
         file = read(path, "masks", id_)
         if file is None:
             raise FileNotFoundError(path)
-        packed = file.tensors
-        return [packed[f"round.{r}"] for r in range(len(packed) - 1)], int(packed["size"])
+        return file
 
     # What is put there
 
     def begin(self, id_: str, cell: Cell) -> None:
         """The cell is computed from here on: an end that it had, and what is damaged of it, are no more."""
-        damaged = [each.path.name for each in self.look(id_).damage]
+        there = self.look(id_)
+        damaged = [each.path.name for each in there.damage]
         self._make(self._of(id_))
         self._remove(id_, [FILES["result"], FILES["masks"], FILES["failure"], *damaged])
+        self.weights(id_).drop_unfinished(there.rounds_done)
         self._put(id_, "cell", seal_json("cell", id_, msgspec.to_builtins(cell, order="deterministic"), lines=True))
 
     def save_state(self, id_: str, records: list[dict[str, Any]], tensors: "Mapping[str, Tensor]",
@@ -195,12 +210,12 @@ class Store:
         return (json.loads(file.said["records"]), file.tensors, json.loads(file.said["meta"])) if file else None
 
     def finish(self, id_: str, status: str, records: list[dict[str, Any]], masks: "Mapping[str, Tensor]",
-               provenance: Mapping[str, Any]) -> None:
+               provenance: Mapping[str, Any], **texts: str) -> None:
         """The cell is done (or diverged).
 
-        The result last, for it says that all else is there, and of which masks it is.
+        The result last, for it says that all else is there, and of which masks it is. `texts` go beside the masks.
         """
-        packed = seal_tensors("masks", id_, masks)
+        packed = seal_tensors("masks", id_, masks, **texts)
         said = {"status": status, "rounds": records, "provenance": provenance}
         self._put(id_, "masks", packed)
         self._put(id_, "result", seal_json("result", id_, said, masks=seal_of(packed).sha256))

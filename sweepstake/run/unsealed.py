@@ -96,9 +96,12 @@ class Next(Struct, forbid_unknown_fields=True):
 
 
 def fits(kind: str, said: Any, content: bytes) -> bool:
-    """Whether a file without a seal has the shape its kind had: of a safetensors file its metadata and its tensors."""
+    """Whether a file without a seal has the shape its kind had: of a safetensors file its metadata and its tensors.
+
+    A kind that is younger than seals never was without.
+    """
     try:
-        return _CHECKS[kind](said, content)
+        return kind in _CHECKS and _CHECKS[kind](said, content)
     except (msgspec.ValidationError, msgspec.DecodeError):
         return False
 

@@ -44,6 +44,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: Literal["cpu", "cuda"] | None = None
     stack: Annotated[int, Meta(ge=1)] | None = None
     engine: Literal["fast", "reference"] | None = None
+    save_weights: Literal["none", "last", "all"] | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sweepstake.read.analysis import curves, tidy, to_csv
 from sweepstake.run import worker
 from sweepstake.run.opened import damaged, load_results
 from sweepstake.run.run import run_study
-from sweepstake.run.sealed import Damaged, read
+from sweepstake.run.sealed import Damaged, read, seal_tensors
 from sweepstake.run.settings import Task
 from sweepstake.run.store import Store
 from tests.small import small_study, write_small
@@ -365,3 +365,11 @@ def test_a_broken_transplant_in_a_stack_leaves_its_neighbours_done(tmp_path: Pat
     found = run_study(study, tmp_path, stack=2)
     assert [result["status"] for result in found] == ["failed", "done"]
     assert found[0]["error"].startswith("broken control: control = transplant: round 1")
+
+
+def test_equal_tensors_and_texts_give_equal_bytes_in_a_file_that_safetensors_reads():
+    texts = {"a": "1", "b": "é", "c": "\x7f\"", "d": "4", "e": "5"}
+    files = {seal_tensors("masks", "x", {"w": torch.arange(3), "v": torch.ones(2)}, **dict(sorted(texts.items(), reverse=turned)))
+             for turned in (True, False) for _ in range(8)}
+    assert len(files) == 1
+    assert load(files.pop())["w"].tolist() == [0, 1, 2]
