@@ -90,8 +90,8 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "Instead of keep: how many weights (or units) a layer loses in a round, `{fc1 = 6, fc2 = 2}`; layers not named "
         "lose none."))] = None
     prune_layers: Annotated[list[str], Meta(min_length=1, description=(
-        "Which layers may be pruned: `all`, kinds (`linear`, `conv`, `embedding`, `attention`) or layer names. A word that is a layer's name and "
-        "a kind is refused. A list of lists is an axis.")
+        "Which layers may be pruned: `all`, kinds (`linear`, `conv`, `embedding`, `attention`) or layer names. A word "
+        "that is a layer's name and a kind is refused. A list of lists is an axis.")
         )] = msgspec.field(default_factory=lambda: ["all"])
     prune_biases: Annotated[bool, Meta(description=(
         "Whether biases are ranked and pruned among the weights of their layer."))] = False

@@ -136,8 +136,8 @@ def flat_of(module: nn.Module, slots: Sequence[Slot]) -> Tensor:
     return flat
 
 
-def read_norms(net: Net, x: Tensor) -> tuple[object, dict[str, str]]:
-    """What the network gives for `x`, and which norm reads which layer's output. No value changes."""
+def read_norms(net: Net, *args: Any, **kwargs: Any) -> tuple[object, dict[str, str]]:
+    """What the network gives when it is called so, and which norm reads which layer's output. No value changes."""
     outputs: dict[str, Tensor] = {}
     norms: dict[str, str] = {}
 
@@ -156,7 +156,7 @@ def read_norms(net: Net, x: Tensor) -> tuple[object, dict[str, str]]:
     before = net.w.clone()
     try:
         with torch.no_grad():
-            answer = net.module.train()(x)
+            answer = net.module.train()(*args, **kwargs)
     finally:
         for hook in hooks:
             hook.remove()

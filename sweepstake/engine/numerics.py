@@ -24,11 +24,11 @@ EVERY_LAYER = "every layer"
 
 
 def of(trainer: str, plain: bool = True) -> str:
-    """A trainer's name and version, as each of its rounds records them: `fast 1`.
+    """A trainer's name and version, as each of its rounds records them: `fast 1`. A user's own loop has no version.
 
     `plain`: the network has no layers but nn.Linear and nn.Conv2d, which every version has pruned.
     """
-    said = f"{trainer} {VERSIONS[trainer]}"
+    said = f"{trainer} {VERSIONS[trainer]}" if trainer in VERSIONS else trainer
     return said if plain else f"{said} {EVERY_LAYER}"
 
 

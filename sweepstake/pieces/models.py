@@ -2,8 +2,8 @@
 
 Layers are named as the papers name them (fc1, conv2, ...); the initial weights a module comes with are replaced by the
 cell's init. A module of your own works too: any nn.Module with linear layers, convolutions, embeddings or attention,
-other parameters and buffers (a norm's statistics) beside them. A plain chain of layers (an nn.Sequential, or a module that says
-`chain = True`) lets a dead unit take its outgoing weights with it.
+other parameters and buffers (a norm's statistics) beside them. A plain chain of layers (an nn.Sequential, or a module
+that says `chain = True`) lets a dead unit take its outgoing weights with it.
 """
 
 from typing import Annotated, Literal

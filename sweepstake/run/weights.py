@@ -14,8 +14,8 @@ from sweepstake.run.sealed import read, seal_tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
-Which = int | Literal["step"]
-"""The end of a round, or the step of round 0 that a reset rewinds to."""
+Which = int | Literal["step", "start"]
+"""The end of a round; the step of round 0 that a reset rewinds to; the beginning, where no init draws it again."""
 
 
 @dataclass(frozen=True)

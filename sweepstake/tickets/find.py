@@ -1,0 +1,144 @@
+"""The lottery-ticket search in a network of one's own: train, prune, reset, again, by one's own training function."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from sweepstake.base.cell import Cell
+from sweepstake.base.errors import UserError
+from sweepstake.engine.examples import Loss, OfBatches
+from sweepstake.engine.rounds import Record, State, first_state, run_rounds
+from sweepstake.run import provenance
+from sweepstake.run.layout import by_name
+from sweepstake.run.progress import Terminal
+from sweepstake.tickets import shadow
+from sweepstake.tickets.searched import Kept, Round, opened
+from sweepstake.tickets.select import Piece
+from sweepstake.tickets.ticket import Ticket
+from sweepstake.tickets.untouched import left_as_it_was
+from sweepstake.tickets.wanted import cell_of, id_of
+from sweepstake.tickets.yours import SPLIT, Evaluate, Train, Yours
+
+
+def find_ticket(model: nn.Module, train: Train, evaluate: Evaluate, *, keep: float | Mapping[str, float] = 0.8,
+                rounds: int = 12, criterion: Piece = "magnitude", allocation: Piece = "global",
+                reset: Piece = "rewind", granularity: str = "weight", layers: Sequence[str] = ("all",),
+                within: float | None = None, data: Iterable[Any] | None = None, loss: Loss | None = None,
+                store: str | Path | None = None, name: str = "", progress: bool = True, seed: int = 0,
+                **more: Any) -> Ticket:
+    """Find a lottery ticket in a module of your own (Frankle & Carbin 2019).
+
+        def train(model): ...              # any optimiser, any schedule; trains in place
+        def evaluate(model): ...           # a number, higher is better
+
+        ticket = ss.find_ticket(model, train, evaluate, keep=0.8, rounds=12, reset={"name": "rewind", "step": 500})
+
+    Round 0 trains the whole module. Each later round keeps the fraction `keep` of what was left, puts the survivors
+    back where `reset` says, and trains again; dead weights stay 0 whatever `train` does. The module's own weights are
+    where it begins, trained already or not. The ticket is that of the last round; with `within` that of the smallest
+    network that scores no more than `within` below the whole one.
+
+    A criterion that takes gradients needs `data`, batches of (inputs, labels), and `loss`, a function of (output,
+    labels), where that is not cross-entropy. In a `store` every finished round is kept under `name`: the same call
+    after a kill goes on at the last one. `more` are further keys of a study's cell, such as output_keep, prune_when,
+    prune_biases, control, init. `train` may name masks, round_ or first_step in its signature to be given them.
+
+    The module holds the ticket's trained weights at the end. Where anything fails it is as it was.
+    """
+    cell = cell_of("find_ticket", model, name, keep=dict(keep) if isinstance(keep, Mapping) else keep, rounds=rounds,
+                   criterion=criterion, allocation=allocation, reset=reset, granularity=granularity,
+                   prune_layers=list(layers), seed=seed, **more)
+    if store is not None and not name:
+        raise UserError('find_ticket: a store keeps a search under a name. Say name = "my-network", another for '
+                        "another training function.")
+    examples = None if data is None else OfBatches(data, loss)
+    with left_as_it_was(model) as before, opened(store, cell) as kept:
+        net = shadow.shadow("find_ticket", model, cell, examples)
+        if kept is not None:
+            net.given = kept.start(net.slots, net.w)
+        trainer = Yours(model, net, examples, train, evaluate, before)
+        search = Search(trainer, cell, kept, within, Terminal() if progress else None)
+        ticket = search.run()
+        ticket.apply(model)
+    return ticket
+
+
+class Search:
+    """The rounds of one search, and the round whose ticket is given."""
+
+    def __init__(self, trainer: Yours, cell: Cell, kept: "Kept | None", within: float | None,
+                 console: Terminal | None):
+        self.trainer, self.cell, self.kept, self.within, self.console = trainer, cell, kept, within, console
+        self.records: list[Record] = []
+        self.best: Round | None = None
+
+    def run(self) -> Ticket:
+        """Every round that is not finished yet; the ticket."""
+        state = self._begin()
+        began = time.perf_counter()
+        for record, following in self._rounds(state):
+            self._take(record, Round(record["round"], state.start.mask, state.start.w, _ended(following)))
+            if self.kept is not None:
+                self.kept.add(record, following, time.perf_counter() - began)
+            state = following
+        if self.kept is not None:
+            self.kept.finish(time.perf_counter() - began)
+        if self.best is None:
+            self.best = self._from_store()
+        return self._ticket(self.best)
+
+    def _begin(self) -> State:
+        if self.kept is None:
+            return first_state(self.trainer, self.cell)
+        state = self.kept.open(self.trainer)
+        for record in self.kept.records:
+            self._take(record, None)
+        return state
+
+    def _rounds(self, state: State) -> Iterator[tuple[Record, State]]:
+        return run_rounds(self.trainer, self.cell, state)  # pyright: ignore[reportArgumentType]
+
+    def _take(self, record: Record, round_: Round | None) -> None:
+        """A finished round: told, and its ticket kept if it is the one to give so far. None: it lies in the store."""
+        self.records.append(record)
+        if self._fits(record):
+            self.best, self._best_number = round_, record["round"]
+        if self.console is not None and round_ is not None:
+            scores = "  ".join(f"{key} {value:.4g}" for key, value in record["end"][SPLIT].items())
+            self.console.print(f"round {record['round']} of {self.cell.rounds}: {record['kept_fraction']:.1%} kept, "
+                               f"{scores}  ({record['seconds']['train']:.1f} s)")
+
+    def _fits(self, record: Record) -> bool:
+        """Whether this round's ticket is to be given rather than those before."""
+        return self.within is None or _score(record) >= _score(self.records[0]) - self.within
+
+    def _from_store(self) -> Round:
+        assert self.kept is not None, "without a store every round was just trained"
+        return self.kept.round_of(self.trainer, self._best_number)
+
+    def _ticket(self, best: Round) -> Ticket:
+        net = self.trainer.net
+        masks = shadow.masks_of(net, best.mask)
+        told = [{"round": each["round"], "kept_fraction": each["kept_fraction"], **each["end"][SPLIT]}
+                for each in self.records]
+        made = {"id": id_of(self.cell), "round": best.number, "rounds": told, "versions": provenance.versions(),
+                "machine": provenance.machine(), "finished": provenance.now(),
+                "kept_fraction": told[best.number]["kept_fraction"]}
+        return Ticket(masks, self._typed(best.begun), self._typed(best.ended), made)
+
+    def _typed(self, flat: Tensor) -> dict[str, Tensor]:
+        """By name, in the types of the user's module."""
+        own = {**dict(self.trainer.model.named_parameters()), **dict(self.trainer.model.named_buffers())}
+        return {name: value.to(own[name].dtype) for name, value in by_name(self.trainer.net.slots, flat).items()}
+
+
+def _score(record: Mapping[str, Any]) -> float:
+    return next(iter(record["end"][SPLIT].values()))
+
+
+def _ended(following: State) -> Tensor:
+    assert following.w_final is not None, "a finished round hands its weights on"
+    return following.w_final

@@ -1,0 +1,118 @@
+"""A user's own training function and evaluation, as the engine's rounds call a trainer."""
+
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from math import isnan
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sweepstake.base.cell import Cell
+from sweepstake.base.errors import UserError
+from sweepstake.engine.examples import Examples
+from sweepstake.engine.network import Net
+from sweepstake.engine.train import Measured, Start, Trained, first_step, rewind_step
+from sweepstake.tickets import shadow
+from sweepstake.tickets.masks import Masks
+from sweepstake.tickets.untouched import Before
+
+Train = Callable[..., Any]
+"""train(model), and by keyword what it names of: masks, round_, first_step."""
+Evaluate = Callable[..., Any]
+"""evaluate(model): a number, higher is better; or a table of numbers, of which the first is the score."""
+
+SPLIT = "yours"
+"""What the user's evaluation is called in a record."""
+
+
+class Yours:
+    """Trains and measures a module by its user's functions; dead weights stay 0 whatever those do."""
+
+    name = "yours"
+
+    def __init__(self, model: nn.Module, net: Net, examples: Examples | None, train: Train, evaluate: Evaluate,
+                 before: Before):
+        self.model, self.net, self.examples = model, net, examples
+        self._train, self._evaluate, self._before = train, evaluate, before
+        self._counters = {name: each.clone() for name, each in model.named_buffers() if not each.is_floating_point()}
+
+    def train(self, cell: Cell, start: Start, round_: int, name: str = "") -> Trained:
+        """One round: the weights where it begins are put into the module, and the user's function trains it."""
+        began = time.perf_counter()
+        self._begin(start.w)
+        masks = Masks(self.model, shadow.masks_of(self.net, start.mask))
+        step = rewind_step(cell, round_)
+        kept: list[Tensor] = [shadow.flat_of(self.net, self.model)] if step == 0 else []
+
+        def on_step(count: int) -> None:
+            if count == step:
+                kept.append(shadow.flat_of(self.net, self.model))
+
+        offers = {"masks": masks, "round_": round_, "first_step": first_step(cell, round_)}
+        with masks.held(on_step=on_step) as holding:
+            self._train(self.model, **_named(self._train, offers))
+            self._check_parts("train", round_)
+        if step is not None and not kept:
+            raise UserError(f'find_ticket: reset = "{cell.reset.name}" goes back to step {step}, and train made '
+                            f"{holding.steps} steps in round 0. Say a step that it makes.")
+        w = shadow.flat_of(self.net, self.model)
+        self._check_finite(w, round_)
+        return Trained(w, None, None, kept[0] if kept else None, [], {}, holding.steps,
+                       {"train": time.perf_counter() - began})
+
+    def measure(self, w: Tensor) -> Measured:
+        """The user's evaluation of the module, which holds these weights."""
+        said = self._evaluate(self.model)
+        scores = _numbers(said)
+        bad = next((key for key, value in scores.items() if isnan(value)), None)
+        if bad is not None:
+            raise UserError(f"find_ticket: evaluate gave NaN as {bad}, and every weight of "
+                            f"{type(self.model).__name__} is finite. Look for a division by 0 in evaluate.")
+        self._check_parts("evaluate", None)
+        for slot in self.net.slots:
+            if not torch.equal(slot.of(shadow.flat_of(self.net, self.model)), slot.of(w)) and slot.role != "statistic":
+                raise UserError(f"find_ticket: evaluate changed {slot.name}. It may only measure.")
+        return {SPLIT: scores}
+
+    @torch.no_grad()
+    def _begin(self, w: Tensor) -> None:
+        shadow.put(self.net, self.model, w)
+        for name, each in self.model.named_buffers():
+            if name in self._counters:
+                each.copy_(self._counters[name])
+
+    def _check_parts(self, function: str, round_: int | None) -> None:
+        if replaced := self._before.replaced():
+            when = "" if round_ is None else f" in round {round_}"
+            raise UserError(f"find_ticket: {function} put another tensor in place of {replaced[0]}{when}. Change "
+                            "weights in place, as optimisers do; load_state_dict without assign=True.")
+
+    def _check_finite(self, w: Tensor, round_: int) -> None:
+        bad = next((slot for slot in self.net.slots if not bool(slot.of(w).isfinite().all())), None)
+        if bad is not None:
+            raise UserError(f"find_ticket: {bad.name} is not finite after train in round {round_}: it diverged. "
+                            "Lower the learning rate, or keep more weights a round.")
+
+
+def _named(function: Callable[..., Any], offers: Mapping[str, Any]) -> dict[str, Any]:
+    """What a function names of the offers, in its signature."""
+    try:
+        names = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {name: value for name, value in offers.items() if name in names}
+
+
+def _numbers(said: Any) -> dict[str, float]:
+    """What an evaluation gave, as numbers by name."""
+    table = said if isinstance(said, Mapping) else {"score": said}
+    try:
+        numbers = {str(key): float(value.detach() if isinstance(value, Tensor) else value) for key, value in table.items()}
+    except (TypeError, ValueError, RuntimeError):
+        numbers = {}
+    if not numbers:
+        raise UserError(f"find_ticket: evaluate gave a {type(said).__name__}. "
+                        'Return a number, higher is better, or a table of numbers as {"accuracy": 0.98}.')
+    return numbers
