@@ -4,8 +4,9 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sweepstake.base.errors import UserError
 from sweepstake.base.events import Event, Foreseen
 from sweepstake.base.records import Result
 from sweepstake.read import ahead, analysis, claims, origins, report, summary
@@ -13,7 +14,11 @@ from sweepstake.run.opened import damaged, open_study
 from sweepstake.run.progress import Quiet, display
 from sweepstake.run.run import compute
 from sweepstake.run.settings import Saves, Settings
+from sweepstake.run.store import Store
 from sweepstake.study.study import Study, load_study
+
+if TYPE_CHECKING:
+    from sweepstake.tickets.ticket import Ticket
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,8 @@ class Results:
 
     study: Study
     cells: list[Result]
+    store: Store | None = None
+    """Where they were read from."""
 
     def __post_init__(self):
         for line in origins.warnings(self.cells):
@@ -50,6 +57,19 @@ class Results:
         """
         return summary.summarise(list(self.study.axes), self.rows())
 
+    def ticket(self, round: int | None = None, **where: Any) -> "Ticket":
+        """The ticket of one cell and round: its masks, and the weights that the round began with, by name.
+
+        `results.ticket(init="xavier_normal", seed=0, round=15)`. The filters are axes and keys, with values that one
+        cell alone has. Without `round` it is the last.
+        """
+        from sweepstake.tickets.choose import choose
+        from sweepstake.tickets.out_of_study import ticket_of
+
+        if self.store is None:
+            raise UserError("ticket: these results are of no store. Read them with load_results or run_study.")
+        return ticket_of(self.study, self.store, choose(self.cells, where), round)
+
     def report(self, folder: str | Path | None = None) -> Path:
         """Write the one-file report (and its figures) and return its path."""
         return report.write_report(self.study, self.cells, folder)
@@ -76,13 +96,13 @@ def run_study(study: Study | str | Path, store: str | Path | None = None, *, dat
 
     with shown:
         opened = compute(study, settings, on_event)
-    return Results(opened.study, opened.results)
+    return Results(opened.study, opened.results, opened.store)
 
 
 def load_results(study: Study | str | Path, store: str | Path | None = None) -> Results:
     """Read what a store (else the study's own, else `runs`) holds of a study; computes nothing."""
     opened = open_study(study if isinstance(study, Study) else load_study(study), store)
-    found = Results(opened.study, opened.results)
+    found = Results(opened.study, opened.results, opened.store)
     for line in damaged(opened.study, opened.results):
         warnings.warn(line, stacklevel=2)
     return found

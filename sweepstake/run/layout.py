@@ -1,10 +1,11 @@
 """Where each parameter lies in a flat vector: kept beside masks, so that they are read by name and in shape."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 
 import msgspec
+import torch
 from msgspec import Struct
 from torch import Tensor
 
@@ -45,6 +46,14 @@ def slots_in(text: str) -> list[Slot]:
 def by_name(slots: Sequence[Slot], flat: Tensor) -> dict[str, Tensor]:
     """A copy of each part of a flat vector, under its name and in its own shape."""
     return {slot.name: slot.of(flat).contiguous().clone() for slot in slots}
+
+
+def flat_of(slots: Sequence[Slot], tensors: Mapping[str, Tensor]) -> Tensor:
+    """Named parts as one flat vector again."""
+    flat = torch.empty(slots[-1].stop, dtype=tensors[slots[0].name].dtype)
+    for slot in slots:
+        slot.of(flat).copy_(tensors[slot.name])
+    return flat
 
 
 def masks_by_name(store: Store, id_: str, cell: Cell) -> list[dict[str, Tensor]]:

@@ -109,7 +109,8 @@ def _numbers(said: Any) -> dict[str, float]:
     """What an evaluation gave, as numbers by name."""
     table = said if isinstance(said, Mapping) else {"score": said}
     try:
-        numbers = {str(key): float(value.detach() if isinstance(value, Tensor) else value) for key, value in table.items()}
+        plain = {str(key): value.detach() if isinstance(value, Tensor) else value for key, value in table.items()}
+        numbers = {key: float(value) for key, value in plain.items()}
     except (TypeError, ValueError, RuntimeError):
         numbers = {}
     if not numbers:
