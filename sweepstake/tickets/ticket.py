@@ -4,14 +4,18 @@ Every tensor stands under the parameter's own name and in its own shape, as `mod
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
+
+if TYPE_CHECKING:
+    from sweepstake.tickets.export import Exported
 
 Which = Literal["initial", "trained"]
 
@@ -64,6 +68,20 @@ class Ticket:
             for name, value in values.items():
                 own[name].copy_(value)
         return model
+
+    def small(self, model: nn.Module, example: Any) -> nn.Module:
+        """A copy of the module with the ticket in it."""
+        return self.apply(deepcopy(model))
+
+    def export(self, model: nn.Module, path: str | Path, example: Any, *,
+               to: Literal["onnx", "torch", "safetensors"] = "onnx") -> "Exported":
+        """Write the module with the ticket in it to a file that others run; run it and compare before it stands there.
+
+        `example` is a batch, or a tuple of all arguments, or a dict of them by name.
+        """
+        from sweepstake.tickets.export import export
+
+        return export(self.small(model, example), path, example, to=to)
 
     def save(self, path: str | Path, *, weights: Literal["auto", "values", "recipe"] = "auto", trained: bool = True,
              draw: Callable[..., Any] | None = None) -> Path:
