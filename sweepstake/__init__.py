@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from sweepstake.pieces import Data, allocation, criterion, dataset, init, lr_schedule, model, reset
     from sweepstake.read.results import Results, load_results, run_study
     from sweepstake.study.study import Study, load_study
+    from sweepstake.tickets.ticket import Ticket, load_ticket
 
-__all__ = ["Data", "Results", "Study", "allocation", "claim_test", "criterion", "dataset", "figure_kind", "init",
-           "load_results", "load_study", "lr_schedule", "model", "reset", "run_study"]
+__all__ = ["Data", "Results", "Study", "Ticket", "allocation", "claim_test", "criterion", "dataset", "figure_kind",
+           "init", "load_results", "load_study", "load_ticket", "lr_schedule", "model", "reset", "run_study"]
 
 
 def __dir__() -> list[str]:
@@ -32,6 +33,8 @@ def __getattr__(name: str) -> object:
         from sweepstake.study import study as home
     elif name in ("claim_test", "figure_kind"):
         from sweepstake.base import specs as home
+    elif name in ("Ticket", "load_ticket"):
+        from sweepstake.tickets import ticket as home
     elif name in __all__:
         from sweepstake import pieces as home
     else:

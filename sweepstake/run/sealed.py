@@ -25,7 +25,7 @@ class Damaged(Exception):
 
     def __init__(self, path: Path, why: str):
         super().__init__(f"{path}: damaged ({why})")
-        self.path = path
+        self.path, self.why = path, why
 
 
 class Seal(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,8 +73,8 @@ def seal_of(content: bytes) -> Seal:
     return msgspec.json.decode(_texts(content)["seal"], type=Seal)
 
 
-def read(path: Path, kind: str, id_: str) -> File | None:
-    """The file, if it is whole and what it is asked for; None where there is none."""
+def read(path: Path, kind: str, id_: str | None = None) -> File | None:
+    """The file, if it is whole and what it is asked for; None where there is none. Without an id any one will do."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -118,12 +118,12 @@ def _in_order(content: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + content[start:]
 
 
-def _broken(seal: Seal, content: bytes, kind: str, id_: str) -> str:
+def _broken(seal: Seal, content: bytes, kind: str, id_: str | None) -> str:
     """What is wrong with a sealed file; nothing where it is whole."""
     opened = content.replace(seal.sha256.encode(), _blank(seal.kind, seal.id), 1)
     if hashlib.sha256(opened).hexdigest() != seal.sha256:
         return "its content is not what its hash says"
-    if (seal.kind, seal.id) != (kind, id_):
+    if seal.kind != kind or id_ not in (None, seal.id):
         return f"it is {seal.kind} of {seal.id}"
     return ""
 

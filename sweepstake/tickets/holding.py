@@ -66,7 +66,8 @@ class Holding:
         for optimiser in self.optimisers:
             self._clear_states(optimiser, self._held_by(optimiser))
         # Not to be traced where a loop compiles its optimiser's step().
-        before, after = torch.compiler.disable(self._before_step), torch.compiler.disable(self._after_step)
+        before: Any = torch.compiler.disable(self._before_step)
+        after: Any = torch.compiler.disable(self._after_step)
         hooks.callback(register_optimizer_step_pre_hook(before).remove)
         hooks.callback(register_optimizer_step_post_hook(after).remove)
         for module, names in _owners(self.cover).items():

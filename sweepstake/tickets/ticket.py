@@ -3,14 +3,19 @@
 Every tensor stands under the parameter's own name and in its own shape, as `module.named_parameters()` gives them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
+
+if TYPE_CHECKING:
+    from sweepstake.tickets.export import Exported
 
 Which = Literal["initial", "trained"]
 
@@ -64,6 +69,31 @@ class Ticket:
                 own[name].copy_(value)
         return model
 
+    def small(self, model: nn.Module, example: Any) -> nn.Module:
+        """A copy of the module with the ticket in it."""
+        return self.apply(deepcopy(model))
+
+    def export(self, model: nn.Module, path: str | Path, example: Any, *,
+               to: Literal["onnx", "torch", "safetensors"] = "onnx") -> "Exported":
+        """Write the module with the ticket in it to a file that others run; run it and compare before it stands there.
+
+        `example` is a batch, or a tuple of all arguments, or a dict of them by name.
+        """
+        from sweepstake.tickets.export import export
+
+        return export(self.small(model, example), path, example, to=to)
+
+    def save(self, path: str | Path, *, weights: Literal["auto", "values", "recipe"] = "auto", trained: bool = True,
+             draw: Callable[..., Any] | None = None) -> Path:
+        """Write it to one .safetensors file, which `load_ticket` gives back to the bit.
+
+        `weights` says how the initial ones are kept: as "values", or as the "recipe" by which `draw` gives them again,
+        proven first; "auto" takes the recipe where there is one. `trained = False` leaves the trained ones out.
+        """
+        from sweepstake.tickets.file import save
+
+        return save(self, path, weights=weights, trained=trained, draw=draw)
+
     def weights(self, which: Which | None = None) -> Mapping[str, Tensor]:
         """The trained weights where they were kept, else the initial ones; or those of this name."""
         chosen = which or ("initial" if self.trained is None else "trained")
@@ -73,6 +103,18 @@ class Ticket:
             raise UserError('ticket: its trained weights were not kept. A study keeps them with save_weights = "last" '
                             'or "all" under [machine]; find_ticket always does.')
         return self.initial if chosen == "initial" or self.trained is None else self.trained
+
+
+def load_ticket(path: str | Path, *, plugins: Sequence[str | Path] = (),
+                draw: Callable[..., Any] | None = None) -> Ticket:
+    """The ticket in a file that `Ticket.save` wrote, proven by its hash.
+
+    `draw` makes the module and the initial weights of a ticket whose file has a recipe. The plug-ins that the recipe
+    names are run only where they are given here, and only with the text that the ticket was made with.
+    """
+    from sweepstake.tickets.file import load
+
+    return Ticket(**load(path, plugins=plugins, draw=draw))
 
 
 def tensors_by_name(module: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,20 @@
+"""Sparse layers made dense again, for what knows only dense ones.
+
+A sparse layer is a module with a method `to_dense`, which gives its dense twin.
+"""
+
+from copy import deepcopy
+from typing import Any
+
+from torch import nn
+
+
+def sparse_layers(module: nn.Module) -> dict[str, Any]:
+    return {name: layer for name, layer in module.named_modules() if hasattr(layer, "to_dense")}
+
+
+def dense_copy(module: nn.Module) -> nn.Module:
+    """A copy of the module in evaluation, each sparse layer replaced by its dense twin."""
+    # A sparse layer is never copied itself: PyTorch copies no CSR tensor.
+    twins = {id(layer): deepcopy(layer.to_dense()) for layer in sparse_layers(module).values()}
+    return deepcopy(module, twins).eval()
