@@ -1,12 +1,13 @@
 """What is counted of a network under a mask: weights kept, units alive, live weights into and out of each unit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sweepstake.engine.masks import units_read
-from sweepstake.engine.network import Net
+from sweepstake.engine.network import Net, Slot
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,33 @@ def counts_of(net: Net, mask: Tensor) -> Counts:
         units_by_layer={slot.layer: slot.shape[0] for slot in net.weights},
         alive_units={slot.layer: int(alive_units(net, slot.layer, mask).sum()) for slot in net.weights},
         degrees=degrees(net, mask))
+
+
+def outputs_a_unit(net: Net) -> dict[str, int]:
+    """How many numbers each unit of a layer puts out for one image: 1, or a feature map's places."""
+    outputs: dict[str, int] = {}
+    hooks = []
+    for slot in net.weights:
+
+        def add(_: nn.Module, __: object, output: Tensor, slot: Slot = slot) -> None:
+            outputs[slot.layer] = outputs.get(slot.layer, 0) + output[0].numel() // slot.shape[0]
+
+        hooks.append(net.module.get_submodule(slot.layer).register_forward_hook(add))
+    try:
+        with torch.no_grad():
+            net.module.eval()(torch.zeros((1, *net.inputs), dtype=net.w.dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
+
+
+def multiply_adds(weights: Mapping[str, int], outputs: Mapping[str, int]) -> int:
+    """Of one image, with so many weights in each layer: a multiply-add for each weight and each output it goes into.
+
+    What biases, norms and pooling compute is not counted.
+    """
+    return sum(count * outputs[layer] for layer, count in weights.items())
 
 
 def alive_units(net: Net, layer: str, mask: Tensor) -> Tensor:
