@@ -25,6 +25,7 @@ from sweepstake.engine.train import (
     curve_point,
     first_step,
     learning_rate,
+    measured,
     on_every_split,
     order_seed,
 )
@@ -91,8 +92,8 @@ class FastTrainer(Trainer):
         batches = plan.batches(pixels, pixels.everything, self.dark, self.shift, self.unit)
         room = plan.room(learns=False)
         count = len(split.y)
-        loss, correct = kernels.evaluate(count, batches, plan.layout, plan.gather(w), room, self.slope)
-        found = {"loss": loss / count, "accuracy": correct / count, "correct": correct, "count": count}
+        loss, correct, top5 = kernels.evaluate(count, batches, plan.layout, plan.gather(w), room, self.slope)
+        found = measured(loss, correct, top5, count)
         self.known[1][id(split)] = found
         return found
 

@@ -1,9 +1,11 @@
 """What is counted of a network under a mask: weights kept, units alive, live weights into and out of each unit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sweepstake.engine.masks import units_read
 from sweepstake.engine.network import Net, Slot
@@ -44,6 +46,52 @@ def by_unit(slot: Slot, flat: Tensor) -> Tensor:
     """
     turned = slot.kind == "conv" and not slot.by_unit
     return slot.of(flat).transpose(0, 1) if turned else slot.of(flat)
+
+
+def outputs_a_unit(net: Net) -> dict[str, int]:
+    """How many numbers each unit of a layer puts out for one image: 1, or a feature map's places.
+
+    A transposed convolution's weight goes into as many outputs as it reads places. Attention's projections are used
+    once a token.
+    """
+    outputs: dict[str, int] = {}
+    hooks = []
+    modules = dict(net.module.named_modules())
+    for slot in net.weights:
+
+        def add(_: nn.Module, inputs: Any, output: Any, slot: Slot = slot) -> None:
+            seen, width = output, slot.shape[0]
+            if slot.kind == "attention":
+                seen, width = (output[0] if isinstance(output, tuple) else output), slot.shape[1]
+            elif slot.kind == "conv" and not slot.by_unit:
+                seen = inputs[0]
+            elif slot.kind == "embedding":
+                width = slot.shape[1]
+            outputs[slot.layer] = outputs.get(slot.layer, 0) + seen[0].numel() // width
+
+        holder = slot.name.rpartition(".")[0] if slot.kind != "attention" else _attention_of(slot, modules)
+        hooks.append(modules[holder].register_forward_hook(add))
+    try:
+        with torch.no_grad():
+            net.module.eval()(torch.zeros((1, *net.inputs), dtype=net.w.dtype))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
+
+
+def _attention_of(slot: Slot, modules: Mapping[str, nn.Module]) -> str:
+    """The name of the attention that a projection belongs to; it calls no module for them."""
+    name = slot.name.rpartition(".")[0]
+    return name if isinstance(modules[name], nn.MultiheadAttention) else name.rpartition(".")[0]
+
+
+def multiply_adds(weights: Mapping[str, int], outputs: Mapping[str, int]) -> int:
+    """Of one image, with so many weights in each layer: a multiply-add for each weight and each output it goes into.
+
+    What biases, norms and pooling compute is not counted.
+    """
+    return sum(count * outputs[layer] for layer, count in weights.items())
 
 
 def alive_units(net: Net, layer: str, mask: Tensor) -> Tensor:

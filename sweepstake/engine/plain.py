@@ -11,7 +11,17 @@ from sweepstake.base.cell import Cell
 from sweepstake.engine import streams
 from sweepstake.engine.images import Images, Split, in_parts
 from sweepstake.engine.network import Net
-from sweepstake.engine.train import Measured, Start, Trainer, curve_point, learning_rate, on_every_split, order_seed
+from sweepstake.engine.train import (
+    Measured,
+    Start,
+    Trainer,
+    curve_point,
+    in_top5,
+    learning_rate,
+    measured,
+    on_every_split,
+    order_seed,
+)
 from sweepstake.pieces.networks import Dropout
 
 
@@ -103,12 +113,13 @@ def measure_split(net: Net, images: Images, split: Split) -> dict[str, float]:
     """Loss and accuracy of the weights that the network holds, each image counted once."""
     net.module.eval()
     layout = layout_of(net)
-    loss, correct, count = 0.0, 0, len(split.y)
+    loss, correct, top5, count = 0.0, 0, 0, len(split.y)
     for x, y in in_parts(split):
         logits = net.module(images.batch(x, net.w.dtype, layout))
         loss += float(cross_entropy(logits.double(), y, reduction="sum"))
         correct += int((logits.argmax(1) == y).sum())
-    return {"loss": loss / count, "accuracy": correct / count, "correct": correct, "count": count}
+        top5 += int(in_top5(logits, y).sum())
+    return measured(loss, correct, top5, count)
 
 
 def _optimiser(cell: Cell, w: Tensor, grad: Tensor, moments: list[Tensor]) -> torch.optim.Optimizer:

@@ -230,12 +230,13 @@ def prove_reset(setting: Setting, start: Start, w_step: Tensor, trained: Trained
 def record_of(setting: Setting, state: State, trained: Trained, measure: Callable[[Tensor], Measured]) -> Record:
     """The record of a round: numerics, counts, accuracies at its end and at early stop, curve, proofs, seconds."""
     mask = state.start.mask
-    end = {} if trained.diverged else measure(trained.w_final)  # Some class is the largest of NaNs, too.
+    # Some class is the largest of NaNs, too.
+    end, top5 = ({}, {}) if trained.diverged else _apart(measure(trained.w_final))
     early = None
     if trained.w_early is not None and not trained.diverged:
         early = {
             "step": trained.early_step,
-            **(end if trained.early_step == trained.steps else measure(trained.w_early)),
+            **(end if trained.early_step == trained.steps else _apart(measure(trained.w_early))[0]),
         }
     counts = counts_of(setting.net, mask)
     zero = None if trained.diverged else proofs.the_dead_are_zero(trained.w_final, mask)
@@ -254,8 +255,17 @@ def record_of(setting: Setting, state: State, trained: Trained, measure: Callabl
         "steps": trained.steps,
         "diverged": trained.diverged,
         "end": end,
+        "top5": top5,
         "early": early,
         "curve": trained.curve,
         "proofs": {**state.proofs, "dead_weights": zero},
         "seconds": trained.seconds,
     }
+
+
+def _apart(measured: Measured) -> tuple[Measured, dict[str, float]]:
+    """Top-5 accuracy apart from the rest: a record keeps it beside `end`, whose bytes are those of earlier versions."""
+    whole = {name: each for name, each in measured.items() if each}
+    rest = {name: {key: value for key, value in each.items() if key != "top5"} for name, each in whole.items()}
+    top5 = {name: each["top5"] for name, each in whole.items() if "top5" in each}
+    return {name: rest.get(name) for name in measured}, top5

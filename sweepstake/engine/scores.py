@@ -84,6 +84,7 @@ class Scorer:
             "hessian_grad": lambda: slot.of(self.hessian_grad),
             "flow_grad": lambda: slot.of(self.flow_grad),
             "activation": lambda: self._activation(slot),
+            "input_norm": lambda: self._input_norm(slot),
         }
         score = self.piece(self._known(offers), self.piece.for_layer(slot.layer, self.options))
         if not isinstance(score, Tensor) or score.shape != shape:
@@ -188,6 +189,47 @@ class Scorer:
         output = self._called({**values, **buffers}, self.examples.ones())
         flow = torch.stack([each.sum() for each in tensors_in(output)])
         return torch.autograd.grad(flow.sum(), flat)[0]
+
+    # Inputs
+
+    def _input_norm(self, slot: Slot) -> Tensor:
+        """For each weight the norm of what it multiplies; a bias multiplies a 1, once an output."""
+        layer = next(weight for weight in self.net.weights if weight.layer == slot.layer)
+        if layer not in self._inputs:
+            raise UserError(f'criterion = "{self.piece.name}": the inputs of {slot.layer} ({layer.kind}) are not seen. '
+                            "Take it out with prune_layers.")
+        squares, outputs = self._inputs[layer]
+        if slot.role == "bias":
+            return self.net.w.new_full(slot.shape, outputs**0.5)
+        # A row a group of a grouped convolution, whose units read the channels of their own group alone.
+        by_group = squares.sqrt().to(self.net.w.dtype).view(-1, slot.shape[1])
+        by_unit = by_group.repeat_interleave(slot.shape[0] // len(by_group), 0)
+        return by_unit.view(*by_unit.shape, *[1] * (len(slot.shape) - 2)).expand(slot.shape)
+
+    @cached_property
+    def _inputs(self) -> dict[Slot, tuple[Tensor, int]]:
+        """Of each layer the sum of squares of each input feature or channel, and how many outputs a unit had."""
+        seen: dict[Slot, tuple[Tensor, int]] = {}
+        hooks = []
+        for slot in self.net.weights:
+            if not slot.by_unit:
+                continue
+
+            def add(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, slot: Slot = slot) -> None:
+                x = inputs[0].double()
+                by_feature = (x.transpose(1, -1) if slot.kind == "conv" else x).flatten(0, -2)
+                squares, outputs = seen.get(slot, (0.0, 0))
+                seen[slot] = by_feature.square().sum(0) + squares, outputs + output.numel() // slot.shape[0]
+
+            hooks.append(self.net.module.get_submodule(slot.layer).register_forward_hook(add))
+        try:
+            with torch.no_grad():
+                for given, _ in self._parts():
+                    self._forward(self.stations["w_final"], given)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return seen
 
     # Units
 

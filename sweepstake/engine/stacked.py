@@ -31,6 +31,8 @@ from sweepstake.engine.train import (
     Watch,
     curve_steps,
     first_step,
+    in_top5,
+    measured,
     order_seed,
     progress,
     steps_in_round,
@@ -351,13 +353,15 @@ class StackTrainer:
     def _here(self, split: Split) -> list[dict[str, float]]:
         self._module.eval()
         loss_C, correct_C = torch.zeros_like(self.loss_C), torch.zeros_like(self.t).repeat(len(self.cells))
+        top5_C = torch.zeros_like(correct_C)
         for x, y in zip(split.x.split(self._piece), split.y.split(self._piece), strict=True):
             logits = self._forward(self._held.batch(x, self.dtype), of_each=False)
             loss_C += _losses(logits.double(), y).sum(1)
             correct_C += (logits.argmax(2) == y).sum(1)
+            top5_C += in_top5(logits, y.expand(logits.shape[:2])).sum(1)
         count = len(split.y)
-        return [{"loss": loss / count, "accuracy": correct / count, "correct": correct, "count": count}
-                for loss, correct in zip(loss_C.tolist(), correct_C.tolist(), strict=True)]
+        return [measured(loss, correct, top5, count)
+                for loss, correct, top5 in zip(loss_C.tolist(), correct_C.tolist(), top5_C.tolist(), strict=True)]
 
 
 def each_of(slot: Slot, flat_CN: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from fractions import Fraction
 from math import ceil, isfinite, nan
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from sweepstake.base.cell import Cell
@@ -29,7 +30,7 @@ Watch = Callable[[str, int, int, int], None]
 """watch(id of the cell, round, steps done, steps in the round): called at each point of the learning curve."""
 
 Measured = dict[str, dict[str, float] | None]
-"""Split -> {loss, accuracy, correct, count}; None for a split that the cell does not have."""
+"""Split -> {loss, accuracy, correct, count, top5}; None for a split that the cell does not have."""
 
 
 def keep_freed_memory() -> None:
@@ -244,6 +245,18 @@ def curve_point(here: Callable[..., dict[str, float]], images: Images) -> dict[s
     splits = {"validation": images.validation, "test": images.test}
     measured = {name: here(split) for name, split in splits.items() if split}
     return {f"{name}_{key}": each[key] for name, each in measured.items() for key in ("loss", "accuracy")}
+
+
+def measured(loss: float, correct: int, top5: int, count: int) -> dict[str, float]:
+    """What is measured of a split, from its summed loss and its counts of images."""
+    return {"loss": loss / count, "accuracy": correct / count, "correct": correct, "count": count, "top5": top5 / count}
+
+
+def in_top5(logits: Tensor, y: Tensor) -> Tensor:
+    """Whether each label's logit is among the five largest; of equals, as in an argmax, the first is the larger."""
+    own, place = logits.gather(-1, y.unsqueeze(-1)), torch.arange(logits.shape[-1], device=y.device)
+    ahead = (logits > own) | ((logits == own) & (place < y.unsqueeze(-1)))
+    return ahead.sum(-1) < 5
 
 
 def on_every_split(here: Callable[..., dict[str, float]], images: Images) -> Measured:

@@ -32,6 +32,8 @@ criterion = Registry("criterion", by_layer=True, offers={
     "hessian_grad": "the Hessian of that loss times its gradient, that of the weights of linear and conv layers alone",
     "flow_grad": "the gradient of the network's summed output with all weights |w_final| and an image of ones",
     "activation": "each unit's mean absolute output, as the next layer sees it, over `images` training images",
+    "input_norm": "for each weight, the L2 norm of the input it multiplies (of a convolution, of the channel over all "
+                  "places), over `images` training images",
     "noise": "a function of a shape: U(-1, 1), drawn for this cell and round",
     "loss_of": "a function of unit masks, (masks, units): the training loss under each, over `images` training images",
 })
@@ -106,6 +108,27 @@ def grasp(w_final, hessian_grad, *, images: Images = 100, temperature: Positive 
 def synflow(w_final, flow_grad, *, iterations: Times = 100):
     """|w| d flow / d |w|: keep what carries the flow, in many small prunings, without data (Tanaka et al. 2020)."""
     return w_final.abs() * flow_grad
+
+
+@criterion(granularity="weight")
+def wanda(w_final, input_norm, *, images: Images = 128, per_output: bool = True):
+    """|w| times the L2 norm of the input it multiplies, ranked within each output unit (Sun et al. 2024).
+
+    `per_output`, as published: a weight's score is minus the share of its unit's weights that score higher, so that
+    every unit keeps the same share, to one weight and but for ties. Under one ranking over all layers every layer then
+    keeps the same share, too. Without it the products themselves are ranked.
+    """
+    score = w_final.abs() * input_norm
+    return _rank_in_row(score) if per_output else score
+
+
+def _rank_in_row(score):
+    """Minus the share of its row that is larger; equal scores have equal ranks, for the engine's draw to break."""
+    from torch import searchsorted
+
+    rows = score.reshape(score.shape[0], -1)
+    smaller_or_equal = searchsorted(rows.sort(1).values, rows, right=True)
+    return ((smaller_or_equal - rows.shape[1]) / rows.shape[1]).view(score.shape)
 
 
 @criterion(granularity="unit")

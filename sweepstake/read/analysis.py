@@ -80,7 +80,8 @@ def _row(result: Mapping[str, Any], record: Mapping[str, Any], timing: bool) -> 
     # A diverged network has an argmax, no accuracy.
     end, early = ({}, {}) if record["diverged"] else (record["end"], record["early"] or {})
     row |= {"steps": record["steps"], **_measured("", end), "early_step": early.get("step")}
-    row |= {**_measured("early_", early), "diverged": record["diverged"]}
+    row |= {**_measured("early_", early), "test_top5": record.get("top5", {}).get("test")}
+    row |= {"diverged": record["diverged"]}
     if timing:
         row |= {f"seconds.{part}": seconds for part, seconds in record["seconds"].items()}
     return row

@@ -288,6 +288,7 @@ def test_measured_counts_are_a_brute_force_count():
         ours = fast.measure(w)
         for name, theirs in reference.measure(w).items():
             assert ours[name]["correct"] == theirs["correct"]
+            assert ours[name]["top5"] == theirs["top5"] > ours[name]["accuracy"]
             assert ours[name]["count"] == {"train": 590, "validation": 50, "test": 320}[name]
             assert ours[name]["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
 

@@ -10,7 +10,7 @@ from sweepstake.engine.account import unpruned
 from sweepstake.engine.build import draw_init
 from sweepstake.engine.layers import parts_of
 from sweepstake.engine.masks import prunable
-from sweepstake.engine.measure import counts_of
+from sweepstake.engine.measure import counts_of, outputs_a_unit
 from sweepstake.engine.network import Net
 from tests.helpers import make_cell
 
@@ -100,3 +100,19 @@ def test_a_transposed_convolutions_units_are_what_it_gives():
     assert counts.units_by_layer == {"0": 5, "1": 4}
     assert counts.alive_units == {"0": 2, "1": 4}
     assert counts.degrees["0"]["in"]["zero"] == 3
+
+
+def test_multiply_adds_count_each_weight_as_often_as_it_is_used():
+    attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    class Net_(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.conv, self.attn = nn.ConvTranspose2d(1, 3, 2, 2), nn.Conv2d(3, 4, 1), attention
+
+        def forward(self, x):
+            tokens = self.conv(self.up(x)).flatten(2).transpose(1, 2)
+            return self.attn(tokens, tokens, tokens, need_weights=False)[0].mean(1)
+
+    net = Net.of(Net_(), (1, 3, 3), 4)
+    assert outputs_a_unit(net) == {"up": 9, "conv": 36, "attn.in_proj": 36, "attn.out_proj": 36}

@@ -8,6 +8,7 @@ from sweepstake.base.errors import UserError
 from sweepstake.engine import streams
 from sweepstake.engine.build import build_net, draw_init
 from sweepstake.engine.images import prepare
+from sweepstake.engine.measure import multiply_adds, outputs_a_unit
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.prune import check_pruning, prune
 from sweepstake.engine.rounds import first_state, run_rounds
@@ -286,3 +287,13 @@ def test_training_leaves_the_callers_random_state_alone():
     with_dropout = trainer.train(cell, first_state(trainer, cell).start, 0).w_final
     assert torch.equal(torch.get_rng_state(), before)
     assert not torch.equal(with_dropout, trainer.train(cell, first_state(trainer, cell).start, 1).w_final)
+
+
+def test_multiply_adds_are_weights_times_the_outputs_that_each_goes_into():
+    """LeNet-5 on a 28 x 28 image: 6 maps of 28 x 28, 16 of 10 x 10, then 400, 120, 84 and 10 units."""
+    net = build_net(make_cell(model="lenet5"), (1, 28, 28), 10)
+    outputs = outputs_a_unit(net)
+    assert outputs == {"conv1": 784, "conv2": 100, "fc1": 1, "fc2": 1, "fc3": 1}
+    whole = {slot.layer: slot.size for slot in net.weights}
+    assert multiply_adds(whole, outputs) == 150 * 784 + 2400 * 100 + 48_000 + 10_080 + 840 == 416_520
+    assert multiply_adds({**whole, "conv2": 24}, outputs) == 416_520 - 2376 * 100

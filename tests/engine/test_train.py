@@ -16,8 +16,8 @@ from sweepstake.engine.masks import without_units
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.stacked import StackTrainer
 from sweepstake.engine.thin import ThinTrainer
-from sweepstake.engine.train import Start
-from tests.helpers import make_cell, tiny_images
+from sweepstake.engine.train import Start, in_top5
+from tests.helpers import make_cell, run_cell, tiny_images
 
 
 class StackOfOne:
@@ -160,3 +160,27 @@ def test_each_cell_gets_the_trainer_that_covers_it():
         said[name] = trainer_for(cell, images).name
         assert trainer_for(cell, images, engine="reference").name == "reference"
     assert said == {"mlp": "fast", "tanh": "reference", "conv": "thin", "resnet": "reference", "double": "reference"}
+
+
+def test_of_five_equal_outputs_the_first_count_as_the_larger():
+    logits = torch.tensor([[1.0, 1, 1, 1, 1, 1, 1], [0, 9, 8, 7, 6, 5, 4], [0, 9, 8, 7, 6, 5, 4], [3, 2, 1, 0, -1, -1, -2]])
+    assert in_top5(logits, torch.tensor([4, 5, 6, 4])).tolist() == [True, True, False, True]
+    assert in_top5(logits, torch.tensor([5, 1, 0, 5])).tolist() == [False, True, False, False]
+
+
+def test_a_network_of_one_output_for_all_has_five_classes_among_its_top_five():
+    """Weights of 0: every class has the same output, so the first five are right."""
+    data = tiny_images(train=40, test=60)
+    cell = make_cell(steps=1)
+    shares = {type_.__name__: type_(cell, prepare(cell, data)) for type_ in (ReferenceTrainer, FastTrainer)}
+    right = float((torch.from_numpy(data.test_y) < 5).double().mean())
+    assert 0.3 < right < 0.7
+    for name, trainer in shares.items():
+        assert trainer.measure(torch.zeros(trainer.net.size))["test"]["top5"] == right, name
+
+
+def test_top5_is_recorded_beside_the_end_whose_bytes_it_leaves_alone():
+    records = run_cell(make_cell(steps=5, rounds=1), tiny_images())
+    assert set(records[0]["end"]["test"]) == {"loss", "accuracy", "correct", "count"}
+    assert set(records[0]["top5"]) == {"train", "test"}
+    assert all(record["end"]["test"]["accuracy"] <= record["top5"]["test"] <= 1 for record in records)

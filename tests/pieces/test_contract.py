@@ -37,7 +37,7 @@ def offers(set_: str, name: str) -> dict[str, Any]:
     if set_ == "criterion":
         units = piece.traits.get("joint", False)
         weights = {offer: some(6, 5, seed=i) for i, offer in enumerate(("w_init", "w_start", "w_final", "uniform", "grad", "hessian_grad"))}
-        return {**weights, "flow_grad": some(6, 5, seed=7).abs(), "activation": some(6, seed=8).abs(),
+        return {**weights, "flow_grad": some(6, 5, seed=7).abs(), "input_norm": some(6, 5, seed=10).abs(), "activation": some(6, seed=8).abs(),
                 "alive": torch.arange(6) != 2 if units else some(6, 5) > 0,
                 "noise": lambda shape: some(*shape, seed=9).tanh(),
                 "loss_of": lambda on: on.double() @ torch.arange(6, dtype=torch.float64)}

@@ -55,7 +55,7 @@ BY_HAND = torch.tensor([[1.0, -2.0], [3.0, 4.0]]), torch.tensor([[0.5, -0.6], [-
 
 
 def by_hand(name, image=(1, 0), label=0, **changes):
-    cell = make_cell(model=("mlp", {"hidden": [2]}), criterion=(name, {}), normalise="none", precision="float64", **changes)
+    cell = make_cell(**{"model": ("mlp", {"hidden": [2]}), "criterion": (name, {}), "normalise": "none", "precision": "float64", **changes})
     x = torch.tensor([image], dtype=torch.uint8).view(1, 1, 1, 2)
     split = Split(x, torch.tensor([label]))
     zero, one = torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1, dtype=torch.float64)
@@ -139,6 +139,96 @@ def test_activation_mean_is_what_the_next_layer_sees():
     assert scorer.scores(net.weights[:1])[net.weights[0]].tolist() == [1.0, 3.0]
     net, scorer = by_hand("activation_mean", image=(0, 1), granularity="unit")
     assert scorer.scores(net.weights[:1])[net.weights[0]].tolist() == [0.0, 4.0]
+
+
+def test_wanda_without_rows_is_the_weight_times_the_norm_of_what_it_multiplies():
+    net, scorer = by_hand("wanda", criterion=("wanda", {"per_output": False}), image=(3, 4))
+    # x = (3, 4): h = relu(3 - 8, 9 + 16) = (0, 25), so the norms are (3, 4) and (0, 25).
+    found = scorer.scores(net.weights)
+    assert found[net.weights[0]].tolist() == pytest.approx([1 * 3, 2 * 4, 3 * 3, 4 * 4])
+    assert found[net.weights[1]].tolist() == pytest.approx([0.0, 0.6 * 25, 0.0, 0.8 * 25])
+
+
+def test_wanda_takes_the_norm_over_all_images_not_the_mean_of_norms():
+    cell = make_cell(criterion=("wanda", {"images": 0, "per_output": False}), normalise="none", precision="float64", model=("mlp", {"hidden": []}))
+    net, scorer = scorer_of(cell, tiny_images())
+    x = scorer.images.train.x.flatten(1).double()
+    slot = net.weights[0]
+    assert torch.allclose(scorer.scores([slot])[slot].view(10, 64), slot.of(scorer.stations["w_final"]).abs() * (x**2).sum(0).sqrt())
+
+
+def test_wanda_ranks_within_each_output_unit_as_published():
+    """Three units of four inputs, whose norms are 1, 2, 8, 3: half of each row goes (Sun et al. 2024, algorithm 1)."""
+    w = torch.tensor([[4.0, 0.0, 1.0, -1.0], [3.0, -2.0, -1.0, -3.0], [-3.0, 1.0, 0.0, 2.0]])
+    norm = torch.tensor([1.0, 2.0, 8.0, 3.0]).expand(3, 4)
+    score = criterion.get("wanda").function(w, norm, per_output=True)
+    # Products: (4, 0, 8, 3), (3, 4, 8, 9), (3, 2, 0, 6).
+    assert score.tolist() == [[-0.25, -0.75, 0.0, -0.5], [-0.75, -0.5, -0.25, 0.0], [-0.25, -0.5, -0.75, 0.0]]
+    assert (score > -0.5).sum(1).tolist() == [2, 2, 2]
+    plain = criterion.get("wanda").function(w, norm, per_output=False)
+    assert (plain > plain.flatten().sort().values[5]).sum(1).tolist() != [2, 2, 2]
+
+
+def test_wandas_equal_scores_have_equal_ranks_so_that_a_draw_breaks_them():
+    score = criterion.get("wanda").function(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.tensor([[0.0, 0.0, 0.0, 1.0]]))
+    assert score.tolist() == [[-0.25, -0.25, -0.25, 0.0]]
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.3])
+def test_wanda_leaves_every_unit_the_same_share_round_after_round(keep):
+    cell = make_cell(criterion=("wanda", {"images": 0}), model=("mlp", {"hidden": [12]}), normalise="none", keep=keep, rounds=2)
+    net, scorer = scorer_of(cell, tiny_images())
+    mask, w = torch.ones(net.size, dtype=torch.bool), scorer.stations["w_final"]
+    for done in (0, 1):
+        mask = prune(net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, scorer.images).mask
+        rows = net.weights[0].of(mask).sum(1)
+        assert int(rows.max() - rows.min()) <= 1
+        assert int(rows.sum()) == round(12 * 64 * keep ** (done + 1))
+
+
+class Grouped(nn.Module):
+    """A plain convolution and one of two groups."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.fc1 = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 3, groups=2), nn.Linear(6, 10)
+
+    def forward(self, x):
+        return self.fc1(self.conv2(self.conv1(x).relu()).relu().mean((2, 3)))
+
+
+def test_wanda_of_a_convolution_takes_each_channels_norm_over_images_and_places(monkeypatch):
+    monkeypatch.setattr(models, "pieces", dict(models.pieces))
+
+    def grouped():
+        """A test's own."""
+        return Grouped()
+
+    models(grouped)
+    cell = make_cell(model=ref("model", "grouped"), criterion=("wanda", {"images": 0, "per_output": False}), precision="float64",
+                     bias_init=("normal", {"std": 0.1}), prune_biases=True)
+    net, scorer = scorer_of(cell, tiny_images())
+    module, w = Grouped().double(), scorer.stations["w_final"]
+    torch.nn.utils.vector_to_parameters(torch.cat([slot.of(w).flatten() for slot in net.slots]), module.parameters())
+    x = scorer.images.batch(scorer.images.train.x, torch.float64)
+    h = module.conv1(x).relu()
+    found = scorer.scores(net.weights)
+    conv1, conv2 = net.weights[:2]
+    assert torch.allclose(found[conv1][:36], (module.conv1.weight.abs() * (x**2).sum().sqrt()).flatten())
+    norms = (h**2).sum((0, 2, 3)).sqrt()  # Units 0 to 2 read channels 0 and 1, units 3 to 5 channels 2 and 3.
+    read = torch.stack([norms[:2]] * 3 + [norms[2:]] * 3)[:, :, None, None]
+    assert torch.allclose(found[conv2][:108], (module.conv2.weight.abs() * read).flatten())
+    # A bias multiplies a 1 at each of 64 images and 6 x 6 places.
+    assert torch.allclose(found[conv2][108:], module.conv2.bias.abs() * (64 * 36) ** 0.5)
+
+
+def test_wanda_sees_the_training_images_chosen_for_it_and_no_more():
+    cell = make_cell(criterion=("wanda", {"images": 10, "per_output": False}), normalise="none", precision="float64", model=("mlp", {"hidden": []}))
+    net, scorer = scorer_of(cell, tiny_images())
+    slot = net.weights[0]
+    norm = (scorer.chosen[0].flatten(1).double() ** 2).sum(0).sqrt()
+    assert len(scorer.chosen[0]) == 10
+    assert torch.allclose(scorer.scores([slot])[slot].view(10, 64), slot.of(scorer.stations["w_final"]).abs() * norm)
 
 
 def scorer_of(cell, data, mask=None, done=0, w=None):
@@ -304,7 +394,7 @@ def normed(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "granularity"), [
-    ("snip", "weight"), ("grasp", "weight"), ("synflow", "weight"), ("activation_mean", "unit"), ("lfe", "unit")])
+    ("snip", "weight"), ("grasp", "weight"), ("synflow", "weight"), ("wanda", "weight"), ("activation_mean", "unit"), ("lfe", "unit")])
 def test_scoring_a_batch_norm_changes_none_of_its_statistics(normed, name, granularity):
     options = {"masks": 30} if name == "lfe" else {"iterations": 3} if name == "synflow" else {}
     net, scorer = scorer_of(make_cell(model=normed, criterion=(name, options), granularity=granularity), tiny_images())

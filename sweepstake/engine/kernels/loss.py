@@ -52,8 +52,11 @@ def cross_entropy(layer, panel, images, labels, chosen, first, act, delta):
 
 
 @inner
-def tally(layer, images, labels, first, act, loss, correct):
-    """What a panel adds to the loss, and to the images whose largest output (the first of equals) is their label."""
+def tally(layer, images, labels, first, act, loss, correct, top5):
+    """What a panel adds to the loss, and to the images whose label has the largest output, or one of the five largest.
+
+    Of equal outputs the first counts as larger.
+    """
     for i in range(images):
         top, best = act[layer.z + i], 0
         for c in range(1, layer.rows):
@@ -63,6 +66,11 @@ def tally(layer, images, labels, first, act, loss, correct):
         for c in range(layer.rows):
             sum_ += math.exp(act[layer.z + c * PANEL + i] - top)
         label = labels[first + i]
-        loss += math.log(sum_) + float(top) - float(act[layer.z + label * PANEL + i])
+        own, ahead = act[layer.z + label * PANEL + i], 0
+        for c in range(layer.rows):
+            other = act[layer.z + c * PANEL + i]
+            ahead += other > own or (other == own and c < label)
+        loss += math.log(sum_) + float(top) - float(own)
         correct += best == label
-    return loss, correct
+        top5 += ahead < 5
+    return loss, correct, top5

@@ -66,9 +66,9 @@ def train_steps(first, last, batches, layout, state, room, recipe):
 
 @compiled(nogil=True, error_model="numpy", _nrt=False)
 def evaluate(count, batches, layout, w, room, slope):
-    """The summed loss and the number of images whose largest output is their label, of the first `count`."""
+    """The summed loss of the first `count` images, and how many labels have the largest, or a top-5, output."""
     layers, unit, act = layout.layers, batches.unit[0], room.act
-    depth, loss, correct = len(layers), 0.0, 0
+    depth, loss, correct, top5 = len(layers), 0.0, 0, 0
     for first in range(0, count, PANEL):
         images = min(PANEL, count - first)
         show(layers[0], batches, first, images, act)
@@ -76,8 +76,8 @@ def evaluate(count, batches, layout, w, room, slope):
             forward(layers[n], unit, 0, w, layout, room)
             if n + 1 < depth:
                 activate(layers[n], 0, slope, act, room.gain)
-        loss, correct = tally(layers[depth - 1], images, batches.labels, first, act, loss, correct)
-    return loss, correct
+        loss, correct, top5 = tally(layers[depth - 1], images, batches.labels, first, act, loss, correct, top5)
+    return loss, correct, top5
 
 
 def are_compiled() -> bool:
