@@ -11,14 +11,19 @@ __version__ = "0.1.0"
 # Nothing is imported here: under `python -m sweepstake` it would be sought in the current folder first.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sweepstake.base.errors import UserError
     from sweepstake.base.specs import claim_test, figure_kind
     from sweepstake.pieces import Data, allocation, criterion, dataset, init, lr_schedule, model, reset
     from sweepstake.read.results import Results, load_results, run_study
     from sweepstake.study.study import Study, load_study
+    from sweepstake.tickets.find import find_ticket
+    from sweepstake.tickets.masks import Masks
+    from sweepstake.tickets.select import prune
     from sweepstake.tickets.ticket import Ticket, load_ticket
 
-__all__ = ["Data", "Results", "Study", "Ticket", "allocation", "claim_test", "criterion", "dataset", "figure_kind",
-           "init", "load_results", "load_study", "load_ticket", "lr_schedule", "model", "reset", "run_study"]
+__all__ = ["Data", "Masks", "Results", "Study", "Ticket", "UserError", "allocation", "claim_test", "criterion",
+           "dataset", "figure_kind", "find_ticket", "init", "load_results", "load_study", "load_ticket",
+           "lr_schedule", "model", "prune", "reset", "run_study"]
 
 
 def __dir__() -> list[str]:
@@ -35,6 +40,14 @@ def __getattr__(name: str) -> object:
         from sweepstake.base import specs as home
     elif name in ("Ticket", "load_ticket"):
         from sweepstake.tickets import ticket as home
+    elif name == "Masks":
+        from sweepstake.tickets import masks as home
+    elif name == "prune":
+        from sweepstake.tickets import select as home
+    elif name == "find_ticket":
+        from sweepstake.tickets import find as home
+    elif name == "UserError":
+        from sweepstake.base import errors as home
     elif name in __all__:
         from sweepstake import pieces as home
     else:

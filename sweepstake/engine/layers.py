@@ -18,6 +18,9 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 OF_A_TYPE = {(nn.Linear,): "linear", (*CONVS, *TRANSPOSED): "conv", (nn.Embedding, nn.EmbeddingBag): "embedding"}
 """Subclasses are of the kind of their base."""
 
+TURNED_LINEAR = "Conv1D"
+"""A linear layer of transformers, which stores its weight as (inputs, outputs). Known by its name: it is not imported."""
+
 PROJECTIONS = ("in_proj", "q_proj", "k_proj", "v_proj")
 
 
@@ -63,7 +66,14 @@ def _kind(module: nn.Module, name: str, attentions: set[str]) -> str:
     """The kind of a layer of one weight; empty for any other module."""
     if name.rpartition(".")[0] in attentions and isinstance(module, nn.Linear):
         return "attention"
+    if _is_turned(module):
+        return "linear"
     return next((kind for types, kind in OF_A_TYPE.items() if isinstance(module, types)), "")
+
+
+def _is_turned(module: nn.Module) -> bool:
+    """Whether it is a linear layer whose units are columns."""
+    return TURNED_LINEAR in (each.__name__ for each in type(module).__mro__) and hasattr(module, "nf")
 
 
 def _weight_and_bias(name: str, module: nn.Module, kind: str) -> Iterator[tuple[str, Part]]:
@@ -71,7 +81,7 @@ def _weight_and_bias(name: str, module: nn.Module, kind: str) -> Iterator[tuple[
     weight = own.get("weight")
     if weight is None:  # Computed from others, as under weight norm: those belong to no layer.
         return
-    by_unit = kind in ("linear", "conv") and not isinstance(module, TRANSPOSED)
+    by_unit = kind in ("linear", "conv") and not (isinstance(module, TRANSPOSED) or _is_turned(module))
     for role in ("weight", "bias"):
         if role in own:
             place = Part(name, role, kind, tuple(weight.shape), by_unit, type(module) in PLAIN)

@@ -42,9 +42,9 @@ def counts_of(net: Net, mask: Tensor) -> Counts:
 def by_unit(slot: Slot, flat: Tensor) -> Tensor:
     """The layer's weights with a row for each unit that it gives.
 
-    A transposed convolution has them in its columns, and a row of an embedding is a token.
+    A transposed convolution has them in its columns, a linear layer of transformers too; an embedding's row is a token.
     """
-    turned = slot.kind == "conv" and not slot.by_unit
+    turned = slot.kind in ("conv", "linear") and not slot.by_unit
     return slot.of(flat).transpose(0, 1) if turned else slot.of(flat)
 
 
@@ -63,7 +63,7 @@ def outputs_a_unit(net: Net) -> dict[str, int]:
             seen, width = output, slot.shape[0]
             if slot.kind == "attention":
                 seen, width = (output[0] if isinstance(output, tuple) else output), slot.shape[1]
-            elif slot.kind == "conv" and not slot.by_unit:
+            elif slot.kind != "embedding" and not slot.by_unit:
                 seen = inputs[0]
             elif slot.kind == "embedding":
                 width = slot.shape[1]

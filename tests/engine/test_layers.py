@@ -19,7 +19,19 @@ class Own(nn.Linear):
     pass
 
 
+class Conv1D(nn.Module):
+    """As transformers has it: a linear layer with its weight as (inputs, outputs)."""
+
+    def __init__(self, nf, nx):
+        super().__init__()
+        self.nf, self.weight, self.bias = nf, nn.Parameter(torch.ones(nx, nf)), nn.Parameter(torch.zeros(nf))
+
+    def forward(self, x):
+        return x @ self.weight + self.bias
+
+
 LAYERS = {
+    "a turned linear layer": (Conv1D(3, 4), {"weight": "linear", "bias": "linear"}),
     "linear": (nn.Linear(4, 3), {"weight": "linear", "bias": "linear"}),
     "a subclass": (Own(4, 3), {"weight": "linear", "bias": "linear"}),
     "without bias": (nn.Linear(4, 3, bias=False), {"weight": "linear"}),
@@ -100,6 +112,14 @@ def test_a_transposed_convolutions_units_are_what_it_gives():
     assert counts.units_by_layer == {"0": 5, "1": 4}
     assert counts.alive_units == {"0": 2, "1": 4}
     assert counts.degrees["0"]["in"]["zero"] == 3
+
+
+def test_a_turned_linear_layers_units_are_its_columns():
+    net = Net.of(nn.Sequential(Conv1D(5, 4), nn.Linear(5, 2)), (4,), 2)
+    mask = torch.ones_like(net.w, dtype=torch.bool)
+    net.weights[0].of(mask)[:, :3] = False
+    assert counts_of(net, mask).alive_units == {"0": 2, "1": 2}
+    assert outputs_a_unit(net) == {"0": 1, "1": 1}
 
 
 def test_multiply_adds_count_each_weight_as_often_as_it_is_used():
