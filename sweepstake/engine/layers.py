@@ -19,7 +19,7 @@ OF_A_TYPE = {(nn.Linear,): "linear", (*CONVS, *TRANSPOSED): "conv", (nn.Embeddin
 """Subclasses are of the kind of their base."""
 
 TURNED_LINEAR = "Conv1D"
-"""A linear layer of transformers, which stores its weight as (inputs, outputs). Known by its name: it is not imported."""
+"""A linear layer of transformers that stores its weight as (inputs, outputs). Known by name: it is not imported."""
 
 PROJECTIONS = ("in_proj", "q_proj", "k_proj", "v_proj")
 
