@@ -1,5 +1,6 @@
 """Layers without their dead weights, for inference on a CPU: one alone, and a chain of them in one compiled call."""
 
+import copy
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -201,7 +202,7 @@ class SparseChain(_Inference):
         """The same as PyTorch's own layers, under the same names."""
         layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())] if self.flatten else []
         for (name, layer), slope in zip(self.named_children(), self.slopes.values(), strict=True):
-            layers.append((name, layer.to_dense() if isinstance(layer, SparseLinear) else layer))
+            layers.append((name, layer.to_dense() if isinstance(layer, SparseLinear) else copy.deepcopy(layer)))
             if slope != 1:
                 layers.append((f"{name}_active", nn.LeakyReLU(slope) if slope else nn.ReLU()))
         return nn.Sequential(OrderedDict(layers)).eval()
