@@ -29,6 +29,7 @@ The files, each of which imports only from those above it:
     loss          softmax, cross-entropy, accuracy
     batches       a batch laid out from rows of bytes
     step          steps of training, and the measuring of images
+    inference     a chain of layers, forward alone, in one call
     halves        bfloat16 in memory
     amx           the CPU's own tiles of bfloat16
     bfloat16      a step with dense layers in those tiles
