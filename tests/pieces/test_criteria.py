@@ -152,7 +152,7 @@ def test_wanda_without_rows_is_the_weight_times_the_norm_of_what_it_multiplies()
 def test_wanda_takes_the_norm_over_all_images_not_the_mean_of_norms():
     cell = make_cell(criterion=("wanda", {"images": 0, "per_output": False}), normalise="none", precision="float64", model=("mlp", {"hidden": []}))
     net, scorer = scorer_of(cell, tiny_images())
-    x = scorer.images.train.x.flatten(1).double()
+    x = scorer.examples.images.train.x.flatten(1).double()
     slot = net.weights[0]
     assert torch.allclose(scorer.scores([slot])[slot].view(10, 64), slot.of(scorer.stations["w_final"]).abs() * (x**2).sum(0).sqrt())
 
@@ -180,7 +180,7 @@ def test_wanda_leaves_every_unit_the_same_share_round_after_round(keep):
     net, scorer = scorer_of(cell, tiny_images())
     mask, w = torch.ones(net.size, dtype=torch.bool), scorer.stations["w_final"]
     for done in (0, 1):
-        mask = prune(net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, scorer.images).mask
+        mask = prune(net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, scorer.examples.images).mask
         rows = net.weights[0].of(mask).sum(1)
         assert int(rows.max() - rows.min()) <= 1
         assert int(rows.sum()) == round(12 * 64 * keep ** (done + 1))
@@ -210,7 +210,7 @@ def test_wanda_of_a_convolution_takes_each_channels_norm_over_images_and_places(
     net, scorer = scorer_of(cell, tiny_images())
     module, w = Grouped().double(), scorer.stations["w_final"]
     torch.nn.utils.vector_to_parameters(torch.cat([slot.of(w).flatten() for slot in net.slots]), module.parameters())
-    x = scorer.images.batch(scorer.images.train.x, torch.float64)
+    x = scorer.examples.images.batch(scorer.examples.images.train.x, torch.float64)
     h = module.conv1(x).relu()
     found = scorer.scores(net.weights)
     conv1, conv2 = net.weights[:2]
@@ -226,8 +226,8 @@ def test_wanda_sees_the_training_images_chosen_for_it_and_no_more():
     cell = make_cell(criterion=("wanda", {"images": 10, "per_output": False}), normalise="none", precision="float64", model=("mlp", {"hidden": []}))
     net, scorer = scorer_of(cell, tiny_images())
     slot = net.weights[0]
-    norm = (scorer.chosen[0].flatten(1).double() ** 2).sum(0).sqrt()
-    assert len(scorer.chosen[0]) == 10
+    norm = (scorer.chosen.x.flatten(1).double() ** 2).sum(0).sqrt()
+    assert len(scorer.chosen.x) == 10
     assert torch.allclose(scorer.scores([slot])[slot].view(10, 64), slot.of(scorer.stations["w_final"]).abs() * norm)
 
 
