@@ -10,6 +10,7 @@ from torch import nn
 
 
 def sparse_layers(module: nn.Module) -> dict[str, Any]:
+    """By name, outermost first: a chain of sparse layers before each of them."""
     return {name: layer for name, layer in module.named_modules() if hasattr(layer, "to_dense")}
 
 
