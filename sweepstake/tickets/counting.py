@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from sweepstake.tickets.dense import dense_copy, sparse_layers
+from sweepstake.tickets.dense import dense_copy, own_names
 from sweepstake.tickets.example import Inputs
 
 
@@ -70,9 +70,8 @@ class _MultiplyAdds(TorchDispatchMode):
 
 
 def _in_sparse_layers(module: nn.Module, dense: nn.Module) -> set[str]:
-    """The parameters of the dense copy that are a sparse layer's; what holds sparse layers is none itself."""
-    layers = [name for name, layer in sparse_layers(module).items() if not any(layer.children())]
-    return {name for name, _ in dense.named_parameters() for layer in layers
+    """The parameters of the dense copy that are a sparse layer's."""
+    return {name for name, _ in dense.named_parameters() for layer in own_names(module)
             if not layer or name.startswith(f"{layer}.")}
 
 
