@@ -10,7 +10,13 @@ from torch import nn
 
 
 def sparse_layers(module: nn.Module) -> dict[str, Any]:
+    """By name, outermost first: a chain of sparse layers before each of them."""
     return {name: layer for name, layer in module.named_modules() if hasattr(layer, "to_dense")}
+
+
+def own_names(module: nn.Module) -> list[str]:
+    """The sparse layers that hold weights themselves: of a chain of them its parts."""
+    return [name for name, layer in sparse_layers(module).items() if not any(layer.children())]
 
 
 def dense_copy(module: nn.Module) -> nn.Module:

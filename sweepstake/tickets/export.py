@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sweepstake.base.errors import UserError
 from sweepstake.run.files import writing
 from sweepstake.tickets import formats
-from sweepstake.tickets.dense import dense_copy, sparse_layers
+from sweepstake.tickets.dense import dense_copy, own_names
 from sweepstake.tickets.example import Example, Inputs, plain, tensors_in
 from sweepstake.tickets.formats import Failed, Written
 
@@ -117,5 +117,5 @@ def _blamed(path: Path) -> Iterator[None]:
 
 
 def _said_of_sparse(module: nn.Module) -> list[str]:
-    names = [name or "the module" for name in sparse_layers(module)]
+    names = [name or "the module" for name in own_names(module)]
     return [f"sparse layers are dense in the file, their dead weights 0: {', '.join(names)}."] if names else []

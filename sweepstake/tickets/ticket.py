@@ -16,6 +16,7 @@ from sweepstake.base.errors import UserError
 
 if TYPE_CHECKING:
     from sweepstake.tickets.export import Exported
+    from sweepstake.tickets.measure import Measured
 
 Which = Literal["initial", "trained"]
 
@@ -82,6 +83,17 @@ class Ticket:
         from sweepstake.tickets.export import export
 
         return export(self.small(model, example), path, example, to=to)
+
+    def measure(self, model: nn.Module, example: Any, *, threads: int | None = None,
+                seconds: float = 0.3) -> "Measured":
+        """The module as it is beside itself with the ticket in it: weights, bytes, multiply-adds and times, in one run.
+
+        `print` shows a table and says in a sentence whether the ticket is faster here. Each of the two is timed for so
+        many seconds, with one example and with 64.
+        """
+        from sweepstake.tickets.measure import measure
+
+        return measure(model, self.small(model, example), example, threads=threads, seconds=seconds)
 
     def save(self, path: str | Path, *, weights: Literal["auto", "values", "recipe"] = "auto", trained: bool = True,
              draw: Callable[..., Any] | None = None) -> Path:
