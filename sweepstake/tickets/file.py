@@ -61,7 +61,7 @@ class Header(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def save(ticket: Parts, path: str | Path, *, weights: Form = "auto", trained: bool = True,
-         draw: Draw | None = None) -> Path:
+         draw: Draw) -> Path:
     """Write a ticket to a .safetensors file, whole or not at all.
 
     `weights` says how the initial weights are kept: as "values", or as the "recipe" by which `draw` gives them again,
@@ -84,7 +84,7 @@ def save(ticket: Parts, path: str | Path, *, weights: Form = "auto", trained: bo
     return path
 
 
-def load(path: str | Path, *, plugins: Sequence[str | Path] = (), draw: Draw | None = None) -> dict[str, Any]:
+def load(path: str | Path, *, plugins: Sequence[str | Path] = (), draw: Draw) -> dict[str, Any]:
     """The fields of the ticket in a file that `save` wrote, proven by its hash."""
     path = Path(path)
     file = _sealed(path)
@@ -95,15 +95,13 @@ def load(path: str | Path, *, plugins: Sequence[str | Path] = (), draw: Draw | N
         raise UserError(_not_whole(path, "its tensors are not those that it names")) from error
 
     def built() -> tuple[nn.Module, Mapping[str, Tensor]]:
-        if draw is None:
-            raise UserError(f"{path}: its weights are a recipe. Say how it is drawn: load_ticket(path, draw=...).")
         if "cell" not in header.made:
             raise UserError(_not_whole(path, "it has a recipe and no cell"))
         load_plugins(path, header.made["cell"], plugins)
         return draw(header.made["cell"])
 
     initial = stored["initial"] if header.drawn is None else _drawn(path, header, masks, built()[1])
-    knows = draw is not None and "cell" in header.made
+    knows = "cell" in header.made
     trained = None if header.trained is None else stored["trained"]
     return {"masks": masks, "initial": initial, "trained": trained, "made": header.made,
             "build": (lambda: built()[0]) if knows else None}
@@ -127,13 +125,15 @@ def _check(ticket: Parts, weights: Form, path: Path) -> None:
         raise UserError(f"{path}: the mask of {wrong[0]} has no weights of its shape in the ticket.")
 
 
-def _why_no_recipe(ticket: Parts, draw: Draw | None) -> str:
+def _why_no_recipe(ticket: Parts, draw: Draw) -> str:
     """Why the initial weights cannot be drawn again; nothing where they can."""
     if ticket.build is None or "cell" not in ticket.made:
         return "the ticket is not of a study's cell"
-    if draw is None:
-        return "nothing is given that draws a cell's weights"
-    if digest(without_dead(draw(ticket.made["cell"])[1], ticket.masks)) != digest(ticket.initial):
+    try:
+        drawn = draw(ticket.made["cell"])[1]
+    except UserError as error:  # A piece of a plug-in that is not loaded here.
+        return error.problems[0]
+    if digest(without_dead(drawn, ticket.masks)) != digest(ticket.initial):
         return "its initial weights are not those that its cell draws (it was rewound to a later step, or reset)"
     return ""
 

@@ -15,7 +15,8 @@ from sweepstake.base.errors import UserError, unknown
 from sweepstake.tickets.cover import Cover, inside
 from sweepstake.tickets.holding import Holding, OnStep, held
 from sweepstake.tickets.kept import About, Kept, kept_of
-from sweepstake.tickets.ticket import Ticket, misfits, tensors_by_name
+from sweepstake.tickets.names import misfits, tensors_by_name
+from sweepstake.tickets.ticket import Ticket
 
 Resets = Callable[["Masks", str, Mapping[str, Any]], Mapping[str, Tensor]]
 """(the masks, a reset's name, its options) -> the values that parameters get."""

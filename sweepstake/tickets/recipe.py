@@ -19,7 +19,7 @@ from sweepstake.engine.rounds import reset, rewinds
 from sweepstake.engine.train import Trained
 from sweepstake.pieces import reset as resets
 from sweepstake.run.layout import by_name, images_shape, net_of
-from sweepstake.tickets.ticket import tensors_by_name
+from sweepstake.tickets.names import tensors_by_name
 
 
 def draw(cell: Cell | Mapping[str, Any], data: str | Path | None = None) -> tuple[nn.Module, dict[str, Tensor]]:

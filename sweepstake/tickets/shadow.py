@@ -14,7 +14,7 @@ from sweepstake.base.errors import UserError
 from sweepstake.engine.build import drawn
 from sweepstake.engine.examples import Chosen, Examples
 from sweepstake.engine.network import Net, read_norms
-from sweepstake.tickets.ticket import tensors_by_name
+from sweepstake.tickets.names import tensors_by_name
 
 
 def shadow(place: str, model: nn.Module, cell: Cell, examples: Examples | None = None) -> Net:

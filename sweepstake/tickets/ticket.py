@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
+from sweepstake.tickets.names import misfits, tensors_by_name
 
 if TYPE_CHECKING:
     from sweepstake.tickets.export import Exported
@@ -99,12 +100,14 @@ class Ticket:
              draw: Callable[..., Any] | None = None) -> Path:
         """Write it to one .safetensors file, which `load_ticket` gives back to the bit.
 
-        `weights` says how the initial ones are kept: as "values", or as the "recipe" by which `draw` gives them again,
-        proven first; "auto" takes the recipe where there is one. `trained = False` leaves the trained ones out.
+        `weights` says how the initial ones are kept: as "values", or as the "recipe" that draws them again (by `draw`,
+        else as a study's cell does), proven first; "auto" takes the recipe where there is one. `trained = False` leaves
+        the trained ones out.
         """
+        from sweepstake.tickets import recipe
         from sweepstake.tickets.file import save
 
-        return save(self, path, weights=weights, trained=trained, draw=draw)
+        return save(self, path, weights=weights, trained=trained, draw=draw or recipe.draw)
 
     def weights(self, which: Which | None = None) -> Mapping[str, Tensor]:
         """The trained weights where they were kept, else the initial ones; or those of this name."""
@@ -121,26 +124,10 @@ def load_ticket(path: str | Path, *, plugins: Sequence[str | Path] = (),
                 draw: Callable[..., Any] | None = None) -> Ticket:
     """The ticket in a file that `Ticket.save` wrote, proven by its hash.
 
-    `draw` makes the module and the initial weights of a ticket whose file has a recipe. The plug-ins that the recipe
+    A recipe is drawn as a study's cell is, or by `draw`. The plug-ins that the recipe
     names are run only where they are given here, and only with the text that the ticket was made with.
     """
+    from sweepstake.tickets import recipe
     from sweepstake.tickets.file import load
 
-    return Ticket(**load(path, plugins=plugins, draw=draw))
-
-
-def tensors_by_name(module: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and every floating-point buffer of a module under its own name; a tied one once."""
-    buffers = {name: buffer for name, buffer in module.named_buffers() if buffer.is_floating_point()}
-    return {**dict(module.named_parameters()), **buffers}
-
-
-def misfits(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], most: int = 5) -> list[str]:
-    """What of a module does not have the names and shapes of a ticket, the first few in words."""
-    missing = [f"ticket: {name} is not in this module." for name in shapes if name not in own]
-    extra = [f"ticket: {name} of this module is not in the ticket." for name in own if name not in shapes]
-    other = [f"ticket: {name} has shape {tuple(own[name].shape)} in this module, and {shape} in the ticket."
-             for name, shape in shapes.items() if name in own and tuple(own[name].shape) != shape]
-    problems = [*missing, *extra, *other]
-    left = len(problems) - most
-    return problems[:most] + ([f"ticket: {left} more names or shapes differ."] if left > 0 else [])
+    return Ticket(**load(path, plugins=plugins, draw=draw or recipe.draw))

@@ -180,7 +180,7 @@ def test_wanda_leaves_every_unit_the_same_share_round_after_round(keep):
     net, scorer = scorer_of(cell, tiny_images())
     mask, w = torch.ones(net.size, dtype=torch.bool), scorer.stations["w_final"]
     for done in (0, 1):
-        mask = prune(net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, scorer.examples.images).mask
+        mask = prune(net, cell, {"w_init": w, "w_start": w, "w_final": w}, mask, done, scorer.examples).mask
         rows = net.weights[0].of(mask).sum(1)
         assert int(rows.max() - rows.min()) <= 1
         assert int(rows.sum()) == round(12 * 64 * keep ** (done + 1))

@@ -15,7 +15,8 @@ from sweepstake.tickets import formats
 from sweepstake.tickets.example import Inputs, tensors_in
 from sweepstake.tickets.export import export
 from sweepstake.tickets.formats import Written
-from sweepstake.tickets.ticket import Ticket, tensors_by_name
+from sweepstake.tickets.names import tensors_by_name
+from sweepstake.tickets.ticket import Ticket
 
 
 def convolutions() -> nn.Sequential:

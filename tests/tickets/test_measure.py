@@ -15,7 +15,8 @@ from sweepstake.tickets import measure as measuring
 from sweepstake.tickets.counting import count
 from sweepstake.tickets.example import Inputs
 from sweepstake.tickets.measure import Times, measure
-from sweepstake.tickets.ticket import Ticket, tensors_by_name
+from sweepstake.tickets.names import tensors_by_name
+from sweepstake.tickets.ticket import Ticket
 
 
 def mlp(*sizes: int) -> nn.Sequential:
