@@ -104,7 +104,7 @@ class Holding:
         for name in names:
             parameter = self.cover.parameters[name]
             for value in optimiser.state.get(parameter, {}).values():
-                if isinstance(value, Tensor) and value.dim() and value.shape == parameter.shape:
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
                     self.cover.clear(name, value)
 
 

@@ -23,13 +23,12 @@ class Steps:
 
     def begins(self) -> None:
         """Called inside a step(), at its beginning."""
-        call, *outer = _calls()
-        self._open = [*(each for each in self._open if each in outer), call]
+        self._open.append(_calls()[0])
 
     def ended(self, names: Iterable[str]) -> bool:
         """Called inside a step() of these parameters, at its end. Says whether the loop made one more step."""
-        _, *outer = _calls()
-        self._open = [each for each in self._open if each in outer]
+        around = _calls()[1:]
+        self._open = [each for each in self._open if each in around]
         if self._open:
             return False
         for name in names:
