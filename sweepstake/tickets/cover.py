@@ -15,6 +15,8 @@ COMPILED = "_orig_mod."
 """What torch.compile puts before a parameter's own name. DistributedDataParallel, DataParallel and AveragedModel put
 `module.` there, which may also be a module's own child."""
 
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 class Cover:
     """The masked parameters of a module, and which of their weights are dead."""
@@ -26,24 +28,27 @@ class Cover:
             raise UserError(*problems)
         self.module = module
         self.parameters = {name: parameter for name, parameter in own.items() if name in masks}
-        self.alive = {name: masks[name].detach().clone().to(each.device) for name, each in self.parameters.items()}
-        self._dead = {name: ~mask for name, mask in self.alive.items()}
+        self._bits = {name: _bits(masks[name].to(each.device)) for name, each in self.parameters.items()}
 
-    def dead(self, name: str) -> Tensor:
-        """Where this parameter's weights are dead, on the device where the parameter lies by now."""
+    @property
+    def alive(self) -> dict[str, Tensor]:
+        """Which weights of each parameter are alive, where the parameter lies."""
+        return {name: self.bits(name) != 0 for name in self.parameters}
+
+    def bits(self, name: str) -> Tensor:
+        """All bits on where a weight of this parameter is alive, all off where it is dead, where the parameter lies."""
         device = self.parameters[name].device
-        if self._dead[name].device != device:
-            self._dead[name], self.alive[name] = self._dead[name].to(device), self.alive[name].to(device)
-        return self._dead[name]
+        if self._bits[name].device != device:
+            self._bits[name] = self._bits[name].to(device)
+        return self._bits[name]
 
     def replace(self, name: str, alive: Tensor) -> None:
         """Other weights of this parameter are alive from here on."""
-        self.alive[name], self._dead[name] = alive, ~alive
+        self._bits[name] = _bits(alive)
 
-    @torch.no_grad()
     def clear(self, name: str, tensor: Tensor) -> None:
-        """Set the dead of a tensor to 0. By filling, since inf * 0 is not 0."""
-        tensor.masked_fill_(self.dead(name).to(tensor.device), 0)
+        """Set the dead of a tensor to 0, whatever they are."""
+        _clear(tensor, self.bits(name).to(tensor.device))
 
     def clear_weights(self, names: Iterable[str] | None = None) -> None:
         for name in self.parameters if names is None else names:
@@ -58,9 +63,7 @@ class Cover:
             self.clear(name, parameter.grad)
             return
         gradient = parameter.grad.coalesce()
-        rows = tuple(gradient.indices())
-        with torch.no_grad():
-            gradient.values().masked_fill_(self.dead(name)[rows], 0)
+        _clear(gradient.values(), self.bits(name)[tuple(gradient.indices())])
         parameter.grad = gradient
 
     def of(self, other: nn.Module) -> dict[str, Parameter]:
@@ -69,7 +72,7 @@ class Cover:
         problems = [f"masks: {name} is not in this {type(other).__name__}." for name in self.parameters
                     if name not in theirs]
         problems += [f"masks: {name} has shape {tuple(theirs[name].shape)} in this {type(other).__name__}, "
-                     f"and its mask {tuple(mask.shape)}." for name, mask in self.alive.items()
+                     f"and its mask {tuple(mask.shape)}." for name, mask in self.parameters.items()
                      if name in theirs and theirs[name].shape != mask.shape]
         if problems:
             raise UserError(*problems)
@@ -86,12 +89,25 @@ class Cover:
         """The modules of which a dead weight is not 0, in words."""
         problems = list[str]()
         for name, parameter in parameters.items():
-            wrong = int((parameter.detach()[self.dead(name).to(parameter.device)] != 0).sum())
+            wrong = int(((parameter.detach() != 0) & (self.bits(name) == 0).to(parameter.device)).sum())
             if wrong:
                 layer, _, role = name.rpartition(".")
                 problems.append(f"masks: {layer or type(self.module).__name__}: {wrong:,} dead of its {role} "
                                 f"({name}) {'is' if wrong == 1 else 'are'} not 0.")
         return problems
+
+
+def _bits(alive: Tensor) -> Tensor:
+    return -alive.to(torch.int8)
+
+
+def _clear(tensor: Tensor, bits: Tensor) -> None:
+    """Keep a tensor's numbers where all bits are on, and make it 0 where they are off.
+
+    A product would leave NaN of inf and NaN, and filling by a mask takes several times as long (bench/hold.py).
+    """
+    whole = tensor.detach()
+    whole.view(INTEGERS[whole.element_size()]).bitwise_and_(bits)
 
 
 def own_name(name: str, known: Iterable[str]) -> str:

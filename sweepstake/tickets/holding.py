@@ -6,8 +6,6 @@ Hooks of PyTorch do it, so that the loop knows nothing of masks. The last line o
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from inspect import currentframe
-from types import FrameType
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from torch.optim.optimizer import (
 
 from sweepstake.base.errors import UserError
 from sweepstake.tickets.cover import Cover
+from sweepstake.tickets.steps import Steps
 
 OnStep = Callable[[int], Any]
 
@@ -38,23 +37,26 @@ def held(cover: Cover, optimisers: Sequence[Optimizer] = (), on_step: OnStep | N
     with ExitStack() as hooks:
         holding.begin(hooks)
         yield holding
-        if problems := cover.replaced() + cover.broken(cover.parameters):
+        if problems := cover.replaced():
+            raise UserError(*problems)
+        if problems := cover.broken(cover.parameters):
             cover.clear_weights()
             raise UserError(*problems, "masks: they did not hold in this block; the dead are 0 again. Something other "
                                        "than an optimiser's step() changed weights: say masks.apply() after it.")
 
 
 class Holding:
-    """Masks at work in one block, and how many steps were made in it."""
+    """Masks at work in one block."""
 
     def __init__(self, cover: Cover, optimisers: Sequence[Optimizer], on_step: OnStep | None):
         self.cover, self.optimisers, self.on_step = cover, optimisers, on_step
-        self.steps = 0
-        """The updates of the parameter that was updated most often. A skipped step of a GradScaler is none."""
         self._names = {id(parameter): name for name, parameter in cover.parameters.items()}
-        self._updates = dict.fromkeys(cover.parameters, 0)
-        self._stepping: list[FrameType] = []
-        """The calls of step() that are running: one may call another, of its own class or of another optimiser."""
+        self._steps = Steps(cover.parameters)
+
+    @property
+    def steps(self) -> int:
+        """How many steps the loop made in this block."""
+        return self._steps.made
 
     def begin(self, hooks: ExitStack) -> None:
         """Set the dead to 0, and put every hook in place; `hooks` takes them away when it is closed."""
@@ -65,11 +67,8 @@ class Holding:
             hooks.callback(handle.remove)
         for optimiser in self.optimisers:
             self._clear_states(optimiser, self._held_by(optimiser))
-        # Not to be traced where a loop compiles its optimiser's step().
-        before: Any = torch.compiler.disable(self._before_step)
-        after: Any = torch.compiler.disable(self._after_step)
-        hooks.callback(register_optimizer_step_pre_hook(before).remove)
-        hooks.callback(register_optimizer_step_post_hook(after).remove)
+        hooks.callback(register_optimizer_step_pre_hook(_untraced(self._before_step)).remove)
+        hooks.callback(register_optimizer_step_post_hook(_untraced(self._after_step)).remove)
         for module, names in _owners(self.cover).items():
             loaded = Loaded(partial(self._loaded, names))
             hooks.callback(module.register_load_state_dict_post_hook(loaded).remove)
@@ -83,29 +82,15 @@ class Holding:
         self.cover.clear_weights(names)
 
     def _before_step(self, optimiser: Optimizer, *_: object) -> None:
-        if self._held_by(optimiser) and (call := _caller()):
-            running = _callers_of(call)
-            # A step() that was left by an exception runs no more, and no hook says so.
-            self._stepping = [*(each for each in self._stepping if each in running), call]
+        if self._held_by(optimiser):
+            self._steps.begins()
 
     def _after_step(self, optimiser: Optimizer, *_: object) -> None:
         names = self._held_by(optimiser)
         self.cover.clear_weights(names)
         self._clear_states(optimiser, names)
-        if not names:
-            return
-        running = _callers_of(_caller())
-        self._stepping = [each for each in self._stepping if each in running]
-        if not self._stepping:
-            self._count(names)
-
-    def _count(self, names: list[str]) -> None:
-        for name in names:
-            self._updates[name] += 1
-        if (most := max(self._updates.values())) > self.steps:
-            self.steps = most
-            if self.on_step:
-                self.on_step(most)
+        if names and self._steps.ended(names) and self.on_step:
+            self.on_step(self.steps)
 
     def _held_by(self, optimiser: Optimizer) -> list[str]:
         """The masked parameters that an optimiser steps, if it is one of those that are meant."""
@@ -119,7 +104,7 @@ class Holding:
         for name in names:
             parameter = self.cover.parameters[name]
             for value in optimiser.state.get(parameter, {}).values():
-                if isinstance(value, Tensor) and value.dim() and value.shape == parameter.shape:
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
                     self.cover.clear(name, value)
 
 
@@ -137,22 +122,9 @@ class Loaded:
         return Loaded, ()
 
 
-def _caller() -> FrameType | None:
-    """The step() whose hook our caller is."""
-    frame = currentframe()
-    frame = frame.f_back.f_back if frame and frame.f_back else None
-    while frame and frame.f_globals.get("__name__", "").startswith("torch._dynamo."):
-        frame = frame.f_back
-    return frame
-
-
-def _callers_of(frame: FrameType | None) -> list[FrameType]:
-    """The calls in which this one was made."""
-    callers = list[FrameType]()
-    while frame and frame.f_back:
-        frame = frame.f_back
-        callers.append(frame)
-    return callers
+def _untraced(hook: Callable[..., None]) -> Any:
+    """The hook as torch.compile leaves it alone, where a loop compiles its optimiser's step()."""
+    return torch.compiler.disable(hook)
 
 
 def bare(optimiser: Optimizer) -> Optimizer:

@@ -51,7 +51,7 @@ class Masks:
     @property
     def alive(self) -> dict[str, Tensor]:
         """Parameter -> which of its weights are alive. A parameter that is not here is whole."""
-        return dict(self._cover.alive)
+        return self._cover.alive
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -76,7 +76,7 @@ class Masks:
 
     def on(self, other: nn.Module) -> "Masks":
         """The same masks on another module of the same names, such as a deepcopy; it rewinds to the same values."""
-        return Masks(inside(other, self._cover.alive), self.alive, w_init=self.w_init, about=self._about,
+        return Masks(inside(other, self._cover.parameters), self.alive, w_init=self.w_init, about=self._about,
                      resets=self._resets)
 
     def check(self, other: nn.Module | None = None) -> None:
@@ -116,10 +116,10 @@ class Masks:
 
         if not dist.is_available() or not dist.is_initialized():
             raise UserError("masks.share: there is no process group. Call torch.distributed.init_process_group first.")
-        for name, parameter in self._cover.parameters.items():
-            sent = self._cover.alive[name].to(parameter.device, torch.uint8)
+        for name in self._cover.parameters:
+            sent = self._cover.bits(name).clone()
             dist.broadcast(sent, source)
-            self._cover.replace(name, sent.bool())
+            self._cover.replace(name, sent != 0)
         own = every_tensor(self.model)
         for values in (self.w_init, self._began)[:1 if self._began is self.w_init else 2]:
             for name in sorted(values):

@@ -31,15 +31,16 @@ def test_masks_hold_in_an_optimiser_that_the_loop_makes_itself(optimiser):
     holds_only_when_held(lambda masks: train(masks.model, optimiser(masks.model.parameters())))
 
 
-def test_momentum_gathered_before_the_masks_moves_no_dead_weight_and_is_0_there():
+@pytest.mark.parametrize("known", [True, False])
+def test_momentum_gathered_before_the_masks_moves_no_dead_weight_and_is_0_there(known):
     net = small_net()
     optimiser = SGD(net.parameters(), 0.1, momentum=0.9)
     train(net, optimiser)
     masks = Masks(net, random_masks(net))
     assert dead_state(masks, optimiser).count_nonzero() > 0
 
-    with masks.held(optimiser):
-        assert dead_state(masks, optimiser).count_nonzero() == 0
+    with masks.held(*[optimiser] * known):
+        assert (dead_state(masks, optimiser).count_nonzero() == 0) == known
         train(net, optimiser, 1)
 
     assert dead(masks).count_nonzero() == 0
@@ -183,6 +184,32 @@ def test_a_frozen_parameter_stays_as_it_is_and_is_held_once_it_is_trained():
         assert first.grad[~masks.alive["1.weight"]].count_nonzero() == 0
         optimiser.step()
     assert not torch.equal(first, before) and dead(masks).count_nonzero() == 0
+
+
+def test_gradients_that_share_memory_are_cleared_each_by_its_own_mask():
+    net = nn.Module()
+    net.a, net.b = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3, 3))
+    upper = torch.ones(3, 3).triu().bool()
+    masks = Masks(net, {"a": upper, "b": ~upper})
+    with masks.held():
+        (net.a + net.b).sum().backward()
+        assert torch.equal(net.a.grad, upper.float()) and torch.equal(net.b.grad, (~upper).float())
+        (net.a + net.b).sum().backward()
+        assert torch.equal(net.a.grad, 2 * upper.float()) and torch.equal(net.b.grad, 2 * (~upper).float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_masks_go_along_when_the_module_changes_its_precision(dtype):
+    masks = masked()
+    with masks.held():
+        masks.model.to(dtype)
+        optimiser, (x, y) = Adam(masks.model.parameters(), 1e-2, eps=1e-4), batch(0)
+        before = masks.model[1].weight.detach().clone()
+        cross_entropy(masks.model(x.to(dtype)), y).backward()
+        assert masks.model[1].weight.grad[~masks.alive["1.weight"]].count_nonzero() == 0
+        optimiser.step()
+    assert masks.model[1].weight.dtype == dtype and (masks.model[1].weight != before).any()
+    assert dead(masks).count_nonzero() == 0
 
 
 # Wrappers, copies, states

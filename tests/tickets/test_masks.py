@@ -53,6 +53,14 @@ def test_parameters_that_cannot_be_masked_are_refused_with_what_to_do():
     with pytest.raises(UserError, match=r"table is of dtype torch.int64"):
         Masks(counts, {"table": whole})
 
+    class Sharded(torch.Tensor):
+        pass
+
+    sharded = nn.Module()
+    sharded.weight = nn.Parameter(torch.ones(4, 4).as_subclass(Sharded))
+    with pytest.raises(UserError, match="weight is a Sharded. Only plain tensors can be masked"):
+        Masks(sharded, {"weight": whole})
+
 
 def test_check_names_the_module_and_how_many_dead_weights_are_not_0():
     masks = masked()
@@ -156,6 +164,11 @@ def test_other_resets_come_from_the_function_given_and_without_one_are_refused()
     assert torch.equal(masks.model[1].weight, before / 2)
     with pytest.raises(UserError, match="no reset of that name"):
         masked().reset("halved")
+
+
+def test_sharing_masks_without_other_processes_is_refused():
+    with pytest.raises(UserError, match="there is no process group"):
+        masked().share()
 
 
 # What came of it

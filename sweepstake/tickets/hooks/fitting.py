@@ -1,11 +1,10 @@
 """What the callbacks of all trainers share: masks are held from a training's beginning to its end."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from sweepstake.base.errors import UserError
 from sweepstake.tickets.masks import Masks
@@ -22,7 +21,7 @@ class Fitting:
     def __init__(self) -> None:
         self._held: AbstractContextManager[Any] | None = None
 
-    def begin(self, masks: Masks, trained: Iterable[Tensor], optimisers: Sequence[Optimizer] = ()) -> None:
+    def begin(self, masks: Masks, trained: Iterable[Tensor]) -> None:
         """Hold the masks of these parameters. An earlier training that did not come to its end is left."""
         self.leave()
         theirs = {id(parameter) for parameter in trained}
@@ -30,7 +29,7 @@ class Fitting:
         if strange:
             raise UserError(f"HoldMasks: {strange[0]} of the masks is not in the module that is trained. "
                             "Give the trainer the masks' own module, masks.model, or a module around it.")
-        held = masks.held(*optimisers)
+        held = masks.held()
         held.__enter__()
         self._held = held
 

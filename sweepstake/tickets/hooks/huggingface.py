@@ -22,7 +22,7 @@ class HoldMasks(TrainerCallback):
         self._fitting = Fitting()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        self._fitting.begin(self.masks, given["model"].parameters(), [given["optimizer"]])
+        self._fitting.begin(self.masks, given["model"].parameters())
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         self._fitting.end()

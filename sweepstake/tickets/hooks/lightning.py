@@ -19,7 +19,7 @@ class HoldMasks(Callback):
         self._fitting = Fitting()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self._fitting.begin(self.masks, pl_module.parameters(), trainer.optimizers)
+        self._fitting.begin(self.masks, pl_module.parameters())
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self._fitting.end()
