@@ -60,9 +60,17 @@ def _blamed(place: str, when: str, *given: object) -> Iterator[None]:
         raise UserError(f"{place}: raised {type(error).__name__} {when.format(*given)}: {error}.") from error
 
 
+def comes_trained(cell: Cell) -> bool:
+    """Whether the cell's model says that it brings trained weights."""
+    return bool(models.get(cell.model.name).traits.get("pretrained"))
+
+
 def as_built(net: Net, cell: Cell) -> list[tuple[Slot, Tensor]]:
-    """What no init draws (norms, statistics, other parameters), as the module is built for the cell's seed."""
-    others = [slot for slot in net.slots if slot.role not in ("weight", "bias")]
+    """What no init draws (norms, statistics, other parameters), as the module is built for the cell's seed.
+
+    Of a model that comes trained, everything.
+    """
+    others = [slot for slot in net.slots if slot.role not in ("weight", "bias") or comes_trained(cell)]
     if net.as_built is None or net.as_built[0] != cell.seed:
         flat = flat_of(module_of(cell, net.inputs, net.classes), net.slots) if others else net.w
         net.as_built = cell.seed, [(slot, slot.of(flat).clone()) for slot in others]
@@ -70,11 +78,14 @@ def as_built(net: Net, cell: Cell) -> list[tuple[Slot, Tensor]]:
 
 
 def draw_init(net: Net, cell: Cell, *purpose: object, ref: tuple[str, dict[str, object]] | None = None) -> Tensor:
-    """All parameters from the cell's init (or from `ref`), drawn for (seed, purpose); norms as they were built."""
+    """All parameters from the cell's init (or from `ref`), drawn for (seed, purpose); norms as they were built.
+
+    The beginning ("init") of a model that comes trained is all as it was built.
+    """
     flat = torch.empty_like(net.w)
     for slot, value in as_built(net, cell):
         slot.of(flat).copy_(value)
-    for slot in net.slots:
+    for slot in [] if purpose == ("init",) and comes_trained(cell) else net.slots:
         if slot.role not in ("weight", "bias"):
             continue
         chosen = (cell.init if slot.role == "weight" else cell.bias_init) if ref is None else None
