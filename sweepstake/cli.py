@@ -153,6 +153,21 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--timing", action="store_true", help="add the columns of measured seconds")
     add_store(made)
 
+    made = add("ticket", "write one cell's ticket to a file: its masks, and the weights that they leave",
+               """  sweepstake ticket demo --where init=xavier_normal --where seed=0 --out ticket.safetensors
+  sweepstake ticket demo --where init=xavier_normal --where seed=0 --round 3 --out round-3.safetensors
+  sweepstake run demo --store b --save-weights last      trained weights are kept only where asked for
+  sweepstake ticket demo --store b --where init=xavier_normal --where seed=0 --weights trained --out b.safetensors""")
+    made.add_argument("--where", metavar="KEY=VALUE", action="append", default=[],
+                      help="choose the cell by an axis, case, seed or any key of a cell (repeat until one is left)")
+    made.add_argument("--round", metavar="N", type=int, dest="round_", help="of this round (default: the last)")
+    made.add_argument("--out", metavar="FILE", required=True, help="the file to write, NAME.safetensors")
+    made.add_argument("--weights", choices=["initial", "trained", "recipe"],
+                      help="initial: the values where the round began; trained: those and the values where it ended; "
+                           "recipe: no values, but the cell that they are drawn again from "
+                           "(default: a recipe where there is one, and trained values where they were kept)")
+    add_store(made)
+
     made = add("publish", "write a study's table, figures, verdicts and provenance as files to keep",
                """  sweepstake publish demo
   sweepstake publish demo --store /data/runs --out ~/results""")

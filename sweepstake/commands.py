@@ -103,6 +103,25 @@ def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
     return 0
 
 
+def ticket(study: str, overrides: Sequence[str] = (), quick: bool = False, *, out: str, store: str | None = None,
+           where: Sequence[str] = (), round_: int | None = None, weights: str | None = None) -> int:
+    """Write one cell's ticket to a file."""
+    opened, console = open_study(_load(study, overrides, quick), store), Terminal()
+    if not any(result["rounds"] for result in opened.results):
+        terminal.tell_damaged(opened, console)
+        print(nothing(opened.study, opened.store), file=sys.stderr)
+        return 3
+    from sweepstake.tickets.choose import choose, said
+    from sweepstake.tickets.out_of_study import ticket_of, write  # With PyTorch.
+
+    chosen = choose(opened.results, said(where))
+    made = ticket_of(opened.study, opened.store, chosen, round_)
+    path = write(opened.study, opened.store, made, Path(out), weights)
+    terminal.tell_ticket(made, console)
+    print(path)
+    return 0
+
+
 def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
             out: str | None = None, partial: bool = False) -> int:
     """Write a study's table, figures, verdicts and provenance as files to keep."""

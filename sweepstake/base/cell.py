@@ -108,11 +108,20 @@ class Cell(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "A name from `sweepstake pieces allocation`."))]
     reset: Annotated[Ref, Meta(description="What happens to the survivors. A name from `sweepstake pieces reset`.")]
     control: Annotated[Literal["none", "shuffle", "invert", "transplant"], Meta(description=(
-        "`shuffle`: move each layer's mask to random places, counts kept; `invert`: keep the lowest scores; "
-        "`transplant`: take the masks of another cell, the `donor`."))] = "none"
+        "`shuffle`: each round, rank and prune this cell's own network, then move each layer's mask to random places, "
+        "counts kept. The next round ranks that shuffled network, so with one ranking of all layers the layers' counts "
+        "part from those of the ticket from the second pruning on. "
+        "`transplant`: take the masks of another cell, the `donor`; with `donor_mask = \"shuffled\"` it is the "
+        "published control, a ticket's own masks shuffled within layers (Frankle & Carbin 2019). "
+        "`invert`: keep the lowest scores."))] = "none"
     donor: Annotated[dict[str, Any] | None, Meta(description=(
         "Whose masks a transplant takes: the cell equal to this one but for these fields, as `{seed = 7}` or "
-        "`{init = \"kaiming_normal\"}`; pieces by name or by table."))] = None
+        "`{init = \"kaiming_normal\"}`; pieces by name or by table. `{}` is this cell itself without its control, for "
+        "`donor_mask = \"shuffled\"`."))] = None
+    donor_mask: Annotated[Literal["as_it_is", "shuffled"], Meta(description=(
+        "What a transplant does with each of its donor's masks. `as_it_is`: it takes the mask to the bit. `shuffled`: "
+        "it moves the mask of each layer to random places, drawn for each round, and every layer keeps as many weights "
+        "(or units) as the donor's. `control = \"shuffle\"` moves a mask of its own ranking instead."))] = "as_it_is"
     optimiser_state: Annotated[Literal["cleared", "kept"], Meta(description=(
         "The optimiser's moments through a reset."))] = "cleared"
 
@@ -134,6 +143,7 @@ NEUTRAL: dict[str, Any] = {
     "subset": 0, "validation": 0, "split_seed": 0, "bias_init": "zeros", "momentum": 0.0, "weight_decay": 0.0,
     "lr_schedule": "constant", "epochs": None, "steps": None, "eval_every": 0, "output_keep": None,
     "prune_layers": ["all"], "prune_biases": False, "remove": None, "prune_when": "after", "donor": None,
+    "donor_mask": "as_it_is",
     "granularity": "weight", "control": "none", "optimiser_state": "cleared", "order_seed": None,
     "precision": "float32",
 }

@@ -62,9 +62,18 @@ def _blamed(place: str, when: str, *given: object) -> Iterator[None]:
         raise UserError(f"{place}: raised {type(error).__name__} {when.format(*given)}: {error}.") from error
 
 
+def comes_trained(cell: Cell) -> bool:
+    """Whether the cell's model says that it brings trained weights."""
+    return bool(models.get(cell.model.name).traits.get("pretrained"))
+
+
 def as_built(net: Net, cell: Cell) -> list[tuple[Slot, Tensor]]:
-    """What no init draws (norms, statistics, embeddings, other parameters), as the module is built for the seed."""
-    others = [slot for slot in net.slots if not drawn(slot)]
+    """What no init draws (norms, statistics, embeddings, other parameters), as the module is built for the seed.
+
+    Of a model that comes trained, everything.
+    """
+    whole = net.given is None and comes_trained(cell)
+    others = [slot for slot in net.slots if whole or not drawn(slot)]
     if net.as_built is None or net.as_built[0] != cell.seed:
         flat = flat_of(module_of(cell, net.inputs, net.classes), net.slots) if others else net.w
         net.as_built = cell.seed, [(slot, slot.of(flat).clone()) for slot in others]
@@ -79,14 +88,14 @@ def drawn(slot: Slot) -> bool:
 def draw_init(net: Net, cell: Cell, *purpose: object, ref: tuple[str, dict[str, object]] | None = None) -> Tensor:
     """All parameters from the cell's init (or from `ref`), drawn for (seed, purpose); norms as they were built.
 
-    A network that brings its weights begins from those.
+    The beginning ("init") of a network that comes trained, or was given, is all as it came.
     """
     if net.given is not None and purpose == ("init",):
         return net.given.clone()
     flat = torch.empty_like(net.w)
     for slot, value in as_built(net, cell):
         slot.of(flat).copy_(value)
-    for slot in net.slots:
+    for slot in [] if purpose == ("init",) and comes_trained(cell) else net.slots:
         if not drawn(slot):
             continue
         chosen = (cell.init if slot.role == "weight" else cell.bias_init) if ref is None else None

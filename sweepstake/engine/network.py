@@ -72,7 +72,7 @@ class Net:
         self.norms: dict[str, str] = {}
         """Layer -> the norm that reads its output, by name. `read_norms` finds them."""
         self.given: Tensor | None = None
-        """The weights that the module brought, where a cell begins from them and not from its init."""
+        """The weights that a user's own module had: the search in it begins from them, not from an init."""
         self.as_built: tuple[int, list[tuple[Slot, Tensor]]] | None = None
         """A seed, and what no init draws, as the module is built for it. `build.as_built` keeps it here."""
         self.chain = bool(getattr(module, "chain", _is_sequential(module)))

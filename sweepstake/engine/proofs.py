@@ -108,6 +108,20 @@ def shuffle_moved(net: Net, cell: Cell, before: Tensor, after: Tensor) -> str:
     return "moved"
 
 
+def mask_is_the_donors_moved(net: Net, mask: Tensor, donor: Tensor, drawn: Tensor) -> str:
+    """A donor's mask that was shuffled: each layer's count, in other places, and those of the draw."""
+    control = 'control = transplant, donor_mask = "shuffled"'
+    for slot in net.weights:
+        now, was = int(slot.of(mask).sum()), int(slot.of(donor).sum())
+        if now != was:
+            raise BrokenControl(f"{control}: {slot.layer} keeps {now:,}, the donor's mask {was:,}")
+    if torch.equal(mask, donor) and bool((~donor).any()) and int(donor.sum()) > 100:
+        raise BrokenControl(f"{control}: the mask is the donor's, in no other places")
+    if not torch.equal(mask, drawn):
+        raise BrokenControl(f"{control}: {int((mask != drawn).sum()):,} places differ from the draw")
+    return "the donor's, moved"
+
+
 def invert_keeps_the_lowest(net: Net, cell: Cell, was: Tensor, pruned: Pruned) -> str:
     """Under `invert` no weight that stays scores above one that goes, in any layer."""
     for slot in prunable(net, cell):

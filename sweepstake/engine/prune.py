@@ -14,7 +14,15 @@ from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.values import shown
 from sweepstake.engine import streams
 from sweepstake.engine.examples import Examples
-from sweepstake.engine.masks import alive_in, exact_counts, keep_top, named, pruned_slots, with_kept
+from sweepstake.engine.masks import (
+    alive_in,
+    exact_counts,
+    keep_top,
+    named,
+    pruned_slots,
+    ranked_together,
+    with_kept,
+)
 from sweepstake.engine.network import Net, Slot
 from sweepstake.engine.scores import Scorer
 from sweepstake.pieces import REGISTRIES, allocation, criterion
@@ -245,8 +253,24 @@ def transplant(net: Net, cell: Cell, donor: Tensor | None) -> Pruned:
     return Pruned(donor.clone(), donor, asked, {})
 
 
-def _shuffled(kept: Tensor, cell: Cell, done: int, slot: Slot) -> Tensor:
-    return kept[torch.from_numpy(streams.permutation(len(kept), cell.seed, "shuffle", done, slot.name))]
+def donated(net: Net, cell: Cell, donor: Tensor, round_: int) -> Tensor:
+    """The mask that a transplant takes of its donor's: as it is, or moved to random places within each layer."""
+    if cell.donor_mask == "as_it_is":
+        return donor
+    rule = donor_of(cell)
+    slots = pruned_slots(net, rule)
+    if rule.granularity == "unit":
+        units = {slot: _shuffled(alive_in(net, rule, slot, donor), cell, round_, slot) for slot in slots}
+        return with_kept(net, rule, donor, units)
+    moved = donor.clone()
+    for part in (part for slot in slots for part in ranked_together(net, rule, slot)):  # Weights apart from biases.
+        part.of(moved).copy_(_shuffled(part.of(donor).flatten(), cell, round_, part).view(part.shape))
+    return moved
+
+
+def _shuffled(kept: Tensor, cell: Cell, time: int, slot: Slot) -> Tensor:
+    """In another order, drawn for this time: a pruning or a round."""
+    return kept[torch.from_numpy(streams.permutation(len(kept), cell.seed, "shuffle", time, slot.name))]
 
 
 def check_pruning(net: Net, cell: Cell) -> None:
@@ -282,13 +306,20 @@ def check_pruning(net: Net, cell: Cell) -> None:
     if (cell.control == "transplant") != (cell.donor is not None):
         problems.append('control = "transplant" needs a donor, as donor = {seed = 7}.' if cell.donor is None else
                         f'donor is for control = "transplant", not "{cell.control}". Leave it out.')
-    elif cell.donor is not None and donor_of(cell) == msgspec.structs.replace(cell, control="none", donor=None):
+    elif cell.donor_mask != "as_it_is" and cell.control != "transplant":
+        problems.append(f'donor_mask = "{cell.donor_mask}" is for control = "transplant", not "{cell.control}". '
+                        'Leave it out, or name a donor: control = "transplant", donor = {}.')
+    elif cell.donor_mask == "as_it_is" and cell.donor is not None and donor_of(cell) == _uncontrolled(cell):
         problems.append(
             f"donor = {shown(cell.donor)}: this cell (seed {cell.seed}) would be its own donor, "
             "and its own mask is no control. Take that seed out of seeds, or name another donor."
         )
     if problems:
         raise UserError(*problems)
+
+
+def _uncontrolled(cell: Cell) -> Cell:
+    return msgspec.structs.replace(cell, control="none", donor=None)
 
 
 def _check_keep(net: Net, cell: Cell) -> list[str]:

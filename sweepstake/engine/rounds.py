@@ -20,7 +20,7 @@ from sweepstake.engine.build import draw_init
 from sweepstake.engine.examples import Examples
 from sweepstake.engine.measure import counts_of
 from sweepstake.engine.network import Net
-from sweepstake.engine.prune import Pruned, check_pruning, prune, transplant
+from sweepstake.engine.prune import Pruned, check_pruning, donated, prune, transplant
 from sweepstake.engine.train import Measured, Start, Trained, Trainer
 from sweepstake.pieces import reset as resets
 
@@ -158,9 +158,16 @@ def next_mask(setting: Setting, round_: int, scored: Mapping[str, Tensor], mask:
     """The mask that a round is to train under: its own pruning, or the donor's."""
     cell = setting.cell
     if cell.control == "transplant":
-        return transplant(setting.net, cell, (setting.donor_masks or {}).get(round_))
+        return transplant(setting.net, cell, donated_mask(setting, round_))
     done = round_ - (cell.prune_when == "after")
     return prune(setting.net, cell, scored, mask, done, setting.examples)
+
+
+def donated_mask(setting: Setting, round_: int) -> Tensor | None:
+    """What a transplant takes of its donor for a round; None where the donor has no mask of this network for it."""
+    donor = (setting.donor_masks or {}).get(round_)
+    fits = donor is not None and donor.shape == setting.net.w.shape
+    return donated(setting.net, setting.cell, donor, round_) if donor is not None and fits else None
 
 
 # Where the survivors go back to
@@ -215,7 +222,9 @@ def prove_mask(setting: Setting, round_: int, was: Tensor, pruned: Pruned) -> di
     elif cell.control == "invert":
         proven["invert"] = proofs.invert_keeps_the_lowest(net, cell, was, pruned)
     elif cell.control == "transplant" and donor is not None:
-        proven["transplant"] = proofs.mask_is_the_donors(pruned.mask, donor)
+        drawn = donated(net, cell, donor, round_)
+        proven["transplant"] = (proofs.mask_is_the_donors(pruned.mask, donor) if cell.donor_mask == "as_it_is" else
+                                proofs.mask_is_the_donors_moved(net, pruned.mask, donor, drawn))
     return proven
 
 

@@ -9,8 +9,12 @@ from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.values import convert
 from sweepstake.pieces import REGISTRIES
 
-OF_THE_DATA = ("dataset", "normalise", "subset", "validation", "split_seed", "model", "precision", "donor")
-"""Fields in which a donor cannot differ: its masks would not fit, or it would have seen other images."""
+OF_THE_DATA = ("dataset", "normalise", "subset", "validation", "split_seed", "model", "precision", "donor",
+               "donor_mask")
+"""Fields in which a donor cannot differ: its masks would not fit, or it would have seen other images.
+
+A donor has no donor of its own.
+"""
 
 
 def donor_of(cell: Cell) -> Cell:
@@ -30,7 +34,7 @@ def donor_of(cell: Cell) -> Cell:
                 problems += error.problems
     if problems:
         raise UserError(*problems)
-    return msgspec.structs.replace(cell, **{"control": "none", "donor": None, **changed})
+    return msgspec.structs.replace(cell, **{"control": "none", "donor": None, "donor_mask": "as_it_is", **changed})
 
 
 def _resolved(key: str, value: Any) -> Ref:

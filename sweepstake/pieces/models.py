@@ -4,6 +4,9 @@ Layers are named as the papers name them (fc1, conv2, ...); the initial weights 
 cell's init. A module of your own works too: any nn.Module with linear layers, convolutions, embeddings or attention,
 other parameters and buffers (a norm's statistics) beside them. A plain chain of layers (an nn.Sequential, or a module
 that says `chain = True`) lets a dead unit take its outgoing weights with it.
+
+Trait, which the decorator takes: `pretrained = True` of a model that brings trained weights. They stay: round 0 begins
+from them, and `rewind` goes back to them. Only resets that draw anew (`fresh`) use the cell's init.
 """
 
 from typing import Annotated, Literal

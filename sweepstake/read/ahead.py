@@ -4,8 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, Protocol
 
+import msgspec
+
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec
+from sweepstake.pieces import model, reset
 from sweepstake.read import analysis, claims, figures, statistics
 from sweepstake.read.analysis import Row, StudyLike
 
@@ -20,7 +23,7 @@ class ForeseenLike(Protocol):
 def heed(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> list[str]:
     """What cannot be answered: refused for a study as written, told for one that --quick or --set has changed.
 
-    Few seeds are told.
+    Few seeds are told, and inits that nothing draws from.
     """
     place = getattr(study, "path", "") or study.name
     never, few = unanswerable(study, foreseen)
@@ -28,7 +31,22 @@ def heed(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> list[str]:
         raise UserError(*(f"{place}: {problem}" for problem in never))
     some = (f"{len(few)} of {len(study.claims)} claims have fewer than {statistics.MIN_SEEDS} seeds, "
             "so they will stay undecided.")
-    return [*never, *([some] if few else [])]
+    return [*never, *([some] if few else []), *unused_inits(study)]
+
+
+def unused_inits(study: StudyLike) -> list[str]:
+    """A line where cells of a model that comes trained differ in an init alone that none of them draws from."""
+    seen, alike = dict[bytes, str](), dict[str, None]()
+    for cell in (planned.cell for planned in study.planned):
+        trained = model.get(cell.model.name).traits.get("pretrained")
+        if not trained or "redraw" in reset.get(cell.reset.name).takes:
+            continue
+        rest = {key: value for key, value in msgspec.to_builtins(cell).items() if key not in ("init", "bias_init")}
+        first = seen.setdefault(msgspec.json.encode(rest), str(cell.init) + str(cell.bias_init))
+        if first != str(cell.init) + str(cell.bias_init):
+            alike[cell.model.name] = None
+    return [f'model = "{name}": begins from the trained weights it brings, so cells that differ in init alone train '
+            'alike. Take the axis out, or say a reset that draws from the init, such as "fresh".' for name in alike]
 
 
 def unanswerable(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> tuple[list[str], list[int]]:

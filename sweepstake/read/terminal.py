@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from sweepstake.base.records import Outlook
+from sweepstake.base.text import visible
 from sweepstake.pieces import told
 from sweepstake.read import counted
 from sweepstake.read.analysis import tidy
@@ -23,6 +24,7 @@ from sweepstake.study.study import Study
 
 if TYPE_CHECKING:
     from sweepstake.run.estimate import Estimate
+    from sweepstake.tickets.ticket import Ticket
 
 SHOWN = 5
 """Failed cells that are named."""
@@ -72,6 +74,18 @@ def tell_changes(study: Study, console: Terminal) -> None:
     if study.changes:
         with_ = " and ".join(study.changes)
         console.print(f"{study.name}: not the study as written, but with {with_}.", style="yellow")
+
+
+def tell_ticket(ticket: "Ticket", console: Terminal) -> None:
+    """What a ticket keeps of each layer."""
+    table = Table("layer", *(Column(head, justify="right") for head in ("kept", "of", "%")), box=None, pad_edge=False)
+    for name, mask in ticket.masks.items():
+        kept, size = int(mask.sum()), mask.numel()
+        table.add_row(visible(name.removesuffix(".weight")), f"{kept:,}", f"{size:,}", f"{100 * kept / size:.2f}")
+    table.add_row("all", f"{ticket.kept:,}", f"{ticket.size:,}", f"{100 * ticket.kept_fraction:.2f}")
+    labels = {**ticket.made["labels"], "seed": ticket.made["cell"]["seed"]}
+    console.print(f"{', '.join(f'{axis} = {label}' for axis, label in labels.items())}, round {ticket.made['round']}")
+    console.print(table)
 
 
 # What is there

@@ -25,7 +25,7 @@ from sweepstake.study.study import Planned, Study
 IMAGES = ("dataset", "normalise", "subset", "validation")
 CHECKED = (*IMAGES, "model", "init", "bias_init", "criterion", "prune_layers", "keep", "output_keep", "remove",
            "granularity", "allocation", "reset", "lr_schedule", "prune_biases", "prune_when", "control", "donor",
-           "rounds", "epochs", "steps", "batch_size")
+           "donor_mask", "rounds", "epochs", "steps", "batch_size")
 """The fields of a cell that can be wrong only once its images and its network are known."""
 
 

@@ -11,6 +11,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl
 from sweepstake.engine import numerics
 from sweepstake.engine.network import Net
+from sweepstake.engine.prune import donated
 from sweepstake.engine.rounds import OfATrainer, State, first_state
 from sweepstake.engine.train import Start
 from sweepstake.run import layout
@@ -24,6 +25,7 @@ class Journal:
 
     store: Store
     id: str
+    cell: Cell
     net: Net
     state: State
     records: list[dict[str, Any]]
@@ -42,10 +44,11 @@ class Journal:
         saved, net = store.load_state(id_), trainer.net
         if saved is None:
             first = first_state(trainer, cell, whole(donor, net.size))
-            return cls(store, id_, net, first, [], {}, 0.0, donor, saves)
+            return cls(store, id_, cell, net, first, [], {}, 0.0, donor, saves)
         records, tensors, meta = saved
         masks = {name.removeprefix("mask."): value for name, value in tensors.items() if name.startswith("mask.")}
-        return cls(store, id_, net, _state_in(tensors, meta), records, masks, float(meta["seconds"]), donor, saves)
+        state, spent = _state_in(tensors, meta), float(meta["seconds"])
+        return cls(store, id_, cell, net, state, records, masks, spent, donor, saves)
 
     def add(self, record: dict[str, Any], following: State, seconds: float) -> None:
         """A finished round, `seconds` into this sitting."""
@@ -76,11 +79,17 @@ class Journal:
             self.store.weights(self.id).drop(lambda round_: round_ < newest)
 
     def _prove_donors(self, round_: int, mask: Tensor) -> None:
-        """What was trained under is what the store holds of the donor, bit for bit.
+        """What was trained under is what the store holds of the donor, or its shuffle, bit for bit.
 
         Not only what the engine was handed.
         """
-        if self.donor is not None and not torch.equal(mask, self.donor[round_]):
+        if self.donor is None:
+            return
+        expected = self.donor[round_]
+        if self.cell.donor_mask == "shuffled":
+            held = unpack(expected, self.net.size).to(torch.bool)
+            expected = pack(donated(self.net, self.cell, held, round_))
+        if not torch.equal(mask, expected):
             raise BrokenControl(f"control = transplant: round {round_} did not train "
                                 f"under the mask that the store has of its donor")
 

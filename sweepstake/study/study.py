@@ -319,7 +319,7 @@ def _values(key: str, given: Any, place: str, problems: list[str], search: Searc
 
 def _label(value: Any) -> str:
     if is_table(value):
-        return ", ".join(f"{k}={_label(v)}" for k, v in value.items())
+        return ", ".join(f"{k}={_label(v)}" for k, v in value.items()) or "{}"
     if is_list(value):
         return "+".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -32,6 +32,17 @@ def choose(cells: Sequence[Result], where: Mapping[str, Any]) -> Result:
     return left[0]
 
 
+def said(where: Sequence[str]) -> dict[str, str]:
+    """`init=xavier_normal`, as the command line says it, taken apart."""
+    pairs = [(key.strip(), equals, value.strip()) for key, equals, value in (each.partition("=") for each in where)]
+    if wrong := [each for each, (key, equals, _) in zip(where, pairs, strict=True) if not (key and equals)]:
+        raise UserError(f"--where {wrong[0]}: say key=value, as in --where init=xavier_normal.")
+    keys = [key for key, _, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise UserError(f"--where {twice[0]}: stands twice, and a ticket is of one cell. Say one value.")
+    return {key: value for key, _, value in pairs}
+
+
 def columns_of(cells: Sequence[Result]) -> list[str]:
     """What can be said of a cell: the axes of its study (`case` among them), and every key."""
     return list(dict.fromkeys(key for each in cells for key in (*each["labels"], *each["cell"])))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -55,7 +57,7 @@ class Finished:
             return self.store.masks(self.id)
         except FileNotFoundError as error:
             raise UserError(f"ticket: {error.args[0]} is not there, and a ticket is its masks. Put the file back, or "
-                            f"run the study into a new store: sweepstake run {self.study.path} --store DIR.") from error
+                            f"run the study into a new store: {_run(self.study)} --store DIR.") from error
 
     def weights(self, which: Which) -> dict[str, Tensor] | None:
         """Kept weights, proven to be of these masks."""
@@ -88,11 +90,19 @@ def ticket_of(study: Study, store: Store, result: Result, round_: int | None = N
     )
 
 
-def not_kept(study: Study, store: Store, ticket: Ticket) -> str:
-    """That a ticket's trained weights were not kept, and how they can be had."""
-    round_, kept = ticket.made["round"], store.weights(ticket.made["id"]).rounds
-    saves = "last" if round_ == ticket.made["cell"]["rounds"] else "all"
-    return _cannot(study, f"the trained weights of round {round_} were not kept", kept, saves)
+def write(study: Study, store: Store, ticket: Ticket, path: Path, weights: str | None = None) -> Path:
+    """A ticket to a file.
+
+    `weights` says with which: "initial", "trained" (and initial), or "recipe"; None for a recipe where there is one,
+    and the trained ones where they were kept.
+    """
+    if weights == "trained" and ticket.trained is None:
+        round_, kept = ticket.made["round"], store.weights(ticket.made["id"]).rounds
+        saves = "last" if round_ == ticket.made["cell"]["rounds"] else "all"
+        raise UserError(_cannot(study, f"the trained weights of round {round_} were not kept", kept, saves))
+    save = import_module("sweepstake.tickets.file").save
+    form = {"initial": "values", "recipe": "recipe"}.get(weights or "", "auto")
+    return save(ticket, path, weights=form, trained=weights in ("trained", None), draw=recipe.draw)
 
 
 def _round_of(done: Finished, round_: int | None) -> int:
@@ -127,8 +137,11 @@ def _left(done: Finished, round_: int) -> dict[str, Tensor]:
 def _cannot(study: Study, lacks: str, kept: list[int], saves: str) -> str:
     there = f" (kept: round {', '.join(map(str, kept))})" if kept else ""
     return (f"ticket: {lacks}{there}. A cell that is done is not trained again for them; its result stays. "
-            f"Train the study into a new store: sweepstake run {study.path or study.name} --store DIR "
-            f"--save-weights {saves}.")
+            f"Train the study into a new store: {_run(study)} --store DIR --save-weights {saves}.")
+
+
+def _run(study: Study) -> str:
+    return " ".join(["sweepstake run", study.path or study.name, *study.changes])
 
 
 def _lives(dead: Tensor) -> bool:

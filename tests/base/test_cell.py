@@ -135,6 +135,7 @@ EVERY_FIELD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "reset": ({}, {"reset": "fresh"}),
     "control": ({}, {"control": "invert"}),
     "donor": ({"control": "transplant", "donor": {"seed": 1}}, {"donor": {"seed": 2}}),
+    "donor_mask": ({"control": "transplant", "donor": {"seed": 1}}, {"donor_mask": "shuffled"}),
     "optimiser_state": ({}, {"optimiser_state": "kept"}),
     "seed": ({}, {"seed": 1}),
     "order_seed": ({}, {"order_seed": 1}),
