@@ -35,7 +35,7 @@ def checklist(asked: Comparison, outcomes: Sequence[Outcome]) -> list[Item]:
              "Not run: a baseline has its own shares, so a difference may be one of shares, not of which weights."),
         Item("Published methods", True,
              "SNIP, GraSP and SynFlow, with their default options here. Their papers' numbers are of other networks."),
-        Item("Five compressions or more, far enough for accuracy to fall", len(levels) >= 5,
+        Item("Five compressions or more", len(levels) >= 5,
              f"{told[0] or 'none'} of {told[1]}."),
         Item("Compression ratio and theoretical speedup", True,
              "Weights kept, all parameters, and multiply-adds of one image under the mask. A speedup counts "
@@ -50,9 +50,9 @@ def checklist(asked: Comparison, outcomes: Sequence[Outcome]) -> list[Item]:
         Item("Several seeds, with a mean and a deviation", least >= 3,
              f"{least} at least; tables have mean and standard deviation (n - 1), figures 95 % intervals."),
         Item("The data split and everything that sets up a training", True,
-             "In each pair's study file; the split is told below. No augmentation, and no split chose anything."),
+             "In each pair's study file; the split stands with each pair. No augmentation, and no split chose anything."),
         Item("Each method's settings tuned", False,
-             "No. All methods have the same settings, which were chosen for the dense network."),
+             "No. All methods have the same settings, and nobody searched for better ones."),
         Item("Equal training for all", False,
              "No. What prunes a trained network has trained twice, what prunes at init once, as each is published."
              if asked.schedule == "one-shot" else
