@@ -176,6 +176,41 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--partial", action="store_true",
                       help="publish even with cells missing or failed, --quick or --set: every title will say so")
 
+    made = add("compare", "compare a criterion of yours with known ones, by the checklist of ShrinkBench",
+               """  sweepstake compare --criterion mine.py:my_score --quick    on digits, in a minute or two
+  sweepstake compare --criterion mine.py:my_score            on MNIST, Fashion-MNIST and CIFAR-10
+  sweepstake compare --criterion wanda --on digits/mlp --on mnist/lenet-300-100 --seeds 7
+  sweepstake run reports/compare/compare-mnist-lenet-300-100.toml    one pair again, as a study
+
+mine.py is a file with a criterion in it, which runs with your rights:
+
+  from sweepstake import criterion
+
+  @criterion(granularity="weight")
+  def my_score(w_final, grad, *, images: int = 100):
+      \"\"\"|w^2 grad|: keep what the loss would miss (nobody, never).\"\"\"
+      return (w_final**2 * grad).abs()
+
+Each pair trains the whole network, prunes it to 1/2, 1/4, ... 1/32 of its weights by your criterion, by magnitude
+(over all layers, and per layer) and at random, and trains each as long again; SNIP, GraSP, SynFlow and a random mask
+prune at init. All methods of a seed begin at the same weights. The report has accuracies, sizes, multiply-adds,
+differences with intervals, and what the comparison lacks. Stopped, the same command goes on where it was.""",
+               study=False)
+    made.add_argument("--criterion", metavar="NAME", action="append", required=True, dest="criteria",
+                      help="FILE.py:NAME, or a built-in (`sweepstake pieces criterion`); repeat for more")
+    made.add_argument("--on", metavar="PAIR", action="append", default=[],
+                      help="mnist/lenet-300-100, fashion_mnist/lenet-5, cifar10/conv-2 (the default three), "
+                           "digits/mlp, digits/deep, digits/conv (with --quick), or any DATASET/MODEL; repeat for more")
+    made.add_argument("--quick", action="store_true", help="three small networks on the digits inside the package")
+    made.add_argument("--seeds", metavar="N", type=int, default=5, help="how many seeds (default: 5)")
+    made.add_argument("--allocation", metavar="NAME", default="global",
+                      help="how your criterion's counts are shared over layers (default: global)")
+    made.add_argument("--when", choices=["after", "before"], default="after",
+                      help="your criterion prunes the trained network, or the untrained one (default: after)")
+    made.add_argument("--schedule", choices=["one-shot", "iterative"], default="one-shot",
+                      help="prune once to each size, or half of the weights five times (default: one-shot)")
+    add_running(made)
+
     made = add("pieces", "list every init, model, data set, criterion, ... with options and sources",
                """  sweepstake pieces
   sweepstake pieces criterion

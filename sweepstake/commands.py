@@ -1,5 +1,6 @@
 """The commands, a function each: it calls what does the work, tells people what came out, and returns the exit code."""
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -14,9 +15,12 @@ from sweepstake.pieces import REGISTRIES, hash_of, load_plugin
 from sweepstake.read import terminal
 from sweepstake.read.ahead import heed
 from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
+from sweepstake.read.compare.numbers import Outcome
+from sweepstake.read.compare.terminal import lacking, tell_outcome
+from sweepstake.read.compare.write import write_comparison, write_studies
 from sweepstake.read.publish import publish as write_publication
 from sweepstake.read.report import folder_name, write_report
-from sweepstake.run.data import data_directories, data_status, fetched_data
+from sweepstake.run.data import data_directories, data_status, fetched_data, lacking_data
 from sweepstake.run.fetch import fetch
 from sweepstake.run.files import write_text
 from sweepstake.run.kin import nothing
@@ -24,6 +28,7 @@ from sweepstake.run.opened import Opened, open_if_there, open_study
 from sweepstake.run.progress import Downloads, Terminal, display
 from sweepstake.run.run import compute
 from sweepstake.run.settings import Asked, Settings
+from sweepstake.study.compare import Pair, Schedule, When, comparison, files_of, pairs, study_of
 from sweepstake.study.study import Study, load_study
 
 
@@ -134,6 +139,34 @@ def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
     return 0
 
 
+def compare(criteria: Sequence[str], on: Sequence[str] = (), quick: bool = False, *, seeds: int = 5,
+            allocation: str = "global", when: When = "after", schedule: Schedule = "one-shot",
+            out: str | None = None, **asked: Unpack[Asked]) -> int:
+    """Compare a criterion with known ones on several pairs of a data set and a network."""
+    _tell_plugins(files_of(criteria))
+    compared = comparison(criteria, allocation=allocation, when=when, schedule=schedule, seeds=seeds)
+    console, folder = Terminal(), Path(out or Path("reports") / f"compare{'-quick' * quick}")
+    here, absent = _present(pairs(on, quick), asked.get("data"), bool(on))
+    for line in absent:
+        console.print(line, style="yellow", soft_wrap=True)
+    studies = {name: study_of(name, pair, compared, folder) for name, pair in here.items()}
+    write_studies(compared, list(studies.values()), folder)
+    outcomes = list[Outcome]()
+    for name, study in studies.items():
+        console.print(f"{name}: {len(study.cells)} cells", style="bold")
+        opened = _computed(study, Settings.of(study, **asked), console)
+        if opened is None:
+            return 130
+        outcomes.append(Outcome(name, compared, study, opened.results))
+        tell_outcome(outcomes[-1], opened, console)
+    command = shlex.join(["sweepstake", *sys.argv[1:]])
+    page = write_comparison(compared, outcomes, folder, command, [*absent, *lacking(outcomes)])
+    console.print("comparison:", end=" ")
+    console.file.flush()
+    print(page, flush=True)
+    return int(bool(lacking(outcomes)))
+
+
 def pieces(open_set: str | None = None, plugins: Sequence[str] = ()) -> int:
     """List what a study can name, with options and sources."""
     paths = [Path(path) for path in plugins]
@@ -174,8 +207,26 @@ def data(action: str | None = None, name: str | None = None, data: str | None = 
     return 0
 
 
+def _present(wanted: dict[str, Pair], data: str | Path | None, said: bool) -> tuple[dict[str, Pair], list[str]]:
+    """The pairs whose data set is here, and a line for each other one; refused where it was asked for by name."""
+    directories = data_directories(data)
+    how = {name: lacking_data(pair.dataset, directories) for name, pair in wanted.items()}
+    absent = [f"{name}: {wanted[name].dataset} is not here, so this pair is left out. Get it with `{get}`, or say "
+              "where it lies with --data DIR." for name, get in how.items() if get]
+    if absent and (said or len(absent) == len(wanted)):
+        quick = "--quick needs no data: it compares on the digits inside the package."
+        raise UserError(*absent, *([] if said else [quick]))
+    return {name: pair for name, pair in wanted.items() if not how[name]}, absent
+
+
 def _run(study: Study, out: str | None, asked: Asked) -> int:
-    settings, console = Settings.of(study, **asked), Terminal()
+    console = Terminal()
+    opened = _computed(study, Settings.of(study, **asked), console)
+    return 130 if opened is None else _report(opened, out, console, ran=True)
+
+
+def _computed(study: Study, settings: Settings, console: Terminal) -> Opened | None:
+    """What the store lacks of a study, computed; None where Ctrl-C stopped it."""
     terminal.tell_changes(study, console)
     if there := open_if_there(study, settings.store):
         terminal.tell_other_text(there, console)
@@ -189,11 +240,10 @@ def _run(study: Study, out: str | None, asked: Asked) -> int:
 
     try:
         with progress:
-            opened = compute(study, settings, on_event)
+            return compute(study, settings, on_event)
     except KeyboardInterrupt:
         terminal.tell_stopped(open_study(study, settings.store), sys.argv[1:], console)
-        return 130
-    return _report(opened, out, console, ran=True)
+        return None
 
 
 def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = False) -> int:

@@ -205,6 +205,12 @@ def data_status(directories: list[Path]) -> list[DataRow]:
     return [_row(piece, find_files(directories)) for piece in dataset.pieces.values()]
 
 
+def lacking_data(name: str, directories: list[Path]) -> str:
+    """How to get a data set that is not here; empty where it is."""
+    row = _row(dataset.get(name), find_files(directories))
+    return row.how if row.state == "missing" else ""
+
+
 def _row(piece: Piece, files: Files) -> DataRow:
     needed = [name for name, option in piece.options.items() if option.required]
     if needed:

@@ -79,8 +79,8 @@ def test_names_that_nobody_registered_are_refused_with_those_that_would_do():
     with pytest.raises(UserError) as error:
         read_study({**SMALL, "figure": [{"kind": "pie"}], "claim": [{"says": "x", "test": "bettr"}]}, name="s")
     assert error.value.problems == (
-        's: [[figure]] 1: kind = "pie": expected "accuracy_by_kept", "learning_curves", "weights_remaining", "early_stop_by_kept", '
-        '"init_density", "layer_density", "unit_degrees" or "alive_units".',
+        's: [[figure]] 1: kind = "pie": expected "accuracy_by_kept", "accuracy_by_level", "learning_curves", "weights_remaining", '
+        '"early_stop_by_kept", "init_density", "layer_density", "unit_degrees" or "alive_units".',
         's: [[claim]] 1: test = "bettr": expected "matches_dense", "better", "similar", "about", "more_stable", "peaks_at" or "unimodal".')
 
 

@@ -3,6 +3,7 @@
 # ruff: noqa: I001
 # First the kinds, in the order in which the study file's reference tells them; then what others read.
 from sweepstake.read.figures.by_kept import AccuracyByKept as AccuracyByKept
+from sweepstake.read.figures.by_level import AccuracyByLevel as AccuracyByLevel
 from sweepstake.read.figures.curves import LearningCurves as LearningCurves
 from sweepstake.read.figures.remaining import WeightsRemaining as WeightsRemaining
 from sweepstake.read.figures.early_stop import EarlyStopByKept as EarlyStopByKept

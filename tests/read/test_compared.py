@@ -1,0 +1,143 @@
+"""A comparison that really ran: what its page, its rows and its files say."""
+
+import csv
+import html
+import re
+import shutil
+import statistics
+
+import pytest
+
+from sweepstake import pieces
+from sweepstake.cli import main
+from sweepstake.pieces import criterion
+from sweepstake.read.compare.checklist import checklist
+from sweepstake.read.compare.numbers import Outcome
+from sweepstake.run.opened import open_study
+from sweepstake.study import compare
+from sweepstake.study.study import load_study
+
+TINY = compare.Pair("digits", {"name": "mlp", "hidden": [20]}, {"steps": 12, "batch_size": 60, "eval_every": 12, "lr": 0.01})
+MINE = '''
+from sweepstake import criterion
+
+@criterion(granularity="weight")
+def for_a_tiny_comparison(w_init, w_final):
+    """|w_final| - |w_init| (nobody, never)."""
+    return w_final.abs() - w_init.abs()
+'''
+NAME = "for_a_tiny_comparison"
+BASELINES = tuple(each for each in compare.BASELINES if each.label in ("magnitude, per layer", "random", "SNIP"))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """One pair, three baselines and two seeds, run from the command line."""
+    home = tmp_path_factory.mktemp("compare")
+    (home / "mine.py").write_text(MINE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setitem(compare.PAIRS, "digits/tiny", TINY)
+        patch.setattr(criterion, "pieces", dict(criterion.pieces))
+        patch.setattr(compare, "BASELINES", BASELINES)
+        code = main(["compare", "--criterion", f"mine.py:{NAME}", "--on", "digits/tiny", "--seeds", "2", "--out", "report", "--workers", "2"])
+    assert code == 0
+    return home
+
+
+@pytest.fixture(scope="module")
+def rows(ran):
+    return list(csv.DictReader((ran / "report" / "rows.csv").read_text().splitlines()))
+
+
+@pytest.fixture
+def no_plugin(monkeypatch):
+    """As in a process that has loaded none: the copies of one file would claim one name."""
+    monkeypatch.setattr(criterion, "pieces", dict(criterion.pieces))
+    monkeypatch.setattr(pieces, "_loaded", {})
+
+
+@pytest.fixture
+def outcome(ran, monkeypatch, no_plugin):
+    monkeypatch.setattr(compare, "BASELINES", BASELINES)
+    study = load_study(ran / "report" / "compare-digits-tiny.toml")
+    asked = compare.comparison([f"{ran / 'report' / 'mine.py'}:{NAME}"], allocation="global", when="after", schedule="one-shot", seeds=2)
+    return Outcome("digits/tiny", asked, study, open_study(study, ran / "runs").results)
+
+
+def test_every_method_has_a_row_a_size_and_seed(rows):
+    assert len(rows) == 4 * 5 * 2
+    assert {(row["method"], row["compression_asked"], row["seed"]) for row in rows} == {
+        (method, size, seed) for method in (NAME, *(each.label for each in BASELINES)) for size in ("2", "4", "8", "16", "32")
+        for seed in "01"}
+
+
+def test_sizes_are_as_asked_and_a_speedup_of_a_fully_connected_network_is_its_compression(rows):
+    for row in rows:
+        assert float(row["compression"]) == pytest.approx(float(row["compression_asked"]), rel=0.02)
+        assert row["multiply_adds"] == row["kept"] and row["speedup"] == row["compression"]
+        assert int(row["parameters"]) == int(row["kept"]) + 30  # The biases of 20 units and 10 classes.
+
+
+def test_top5_is_measured_and_holds_top1(rows):
+    assert all(float(row["test_accuracy"]) <= float(row["test_top5"]) <= 1 for row in rows)
+    assert len({row["test_top5"] for row in rows}) > 10
+
+
+def test_all_dense_networks_of_a_seed_are_one_network(outcome):
+    assert len(outcome.whole) == 3 * 5 * 2 and outcome.same_dense
+    changed = [{**each, "rounds": [dict(record) for record in each["rounds"]]} for each in outcome.results]
+    first = changed[0]["rounds"][0]
+    first["end"] = {**first["end"], "test": {**first["end"]["test"], "loss": 0.5}}
+    assert not Outcome(outcome.name, outcome.asked, outcome.study, changed).same_dense
+
+
+def test_a_difference_on_the_page_is_the_mean_of_the_seeds_differences(ran, rows):
+    def at(method, seed):
+        return next(float(row["test_accuracy"]) for row in rows if (row["method"], row["compression_asked"], row["seed"]) == (method, "8", seed))
+
+    gain = 100 * statistics.mean(at(NAME, seed) - at("random", seed) for seed in "01")
+    page = (ran / "report" / "compare.html").read_text()
+    table = page[page.index("minus each baseline"):page.index("Top-1 accuracy (%)")]
+    (row,) = re.findall(r"<tr><td>random</td>(.*?)</tr>", table, re.DOTALL)
+    assert f"undecided</span> {gain:+.2f}" in re.findall(r"<td.*?</td>", html.unescape(row))[2]
+
+
+def test_with_two_seeds_nothing_is_decided_and_the_page_says_what_it_lacks(ran, outcome):
+    page = html.unescape((ran / "report" / "compare.html").read_text())
+    assert "better</span>" not in page and "worse</span>" not in page
+    met = {item.asks: item.met for item in checklist(outcome.asked, [outcome])}
+    assert not met["At least three pairs of a data set and a network"]
+    assert not met["Several seeds, with a mean and a deviation"]
+    assert met["Five compressions or more"]
+    assert met["Top-1 and Top-5 accuracy, raw, at every point"]
+    assert met["The same initial weights for every method of a seed"]
+    assert page.count("✗") == 5
+
+
+def test_the_page_tells_the_split_and_the_dense_network(ran):
+    page = html.unescape((ran / "report" / "compare.html").read_text())
+    assert "1,437 train, 360 test images" in page
+    assert "1,480 weights in linear and conv layers; 1,480 multiply-adds an image" in page
+    assert re.search(r"dense network</td><td[^>]*>\d\d\.\d\d ± \d", page)
+
+
+def test_each_pair_can_be_run_again_from_its_own_file_anywhere(ran, tmp_path, capsys, no_plugin):
+    shutil.copytree(ran / "report", tmp_path / "moved")
+    assert main(["status", str(tmp_path / "moved" / "compare-digits-tiny.toml"), "--store", str(ran / "runs")]) == 0
+    assert capsys.readouterr().out == "done\t40\n"
+
+
+def test_the_figure_has_a_point_a_level_and_one_dense_network(ran):
+    svg = (ran / "report" / "figures" / "compare-digits-tiny.svg").read_text()
+    told = re.findall(r'aria-label="(SNIP|random), ([\d.]+ %) of weights remaining', svg)
+    assert [level for name, level in told if name == "SNIP"] == ["50 %", "25 %", "12.5 %", "6.22 %", "3.11 %"]
+    assert [level for name, level in told if name == "random"] == ["100 %", "50 %", "25 %", "12.5 %", "6.22 %", "3.11 %"]
+
+
+def test_a_pair_without_its_data_says_how_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "--criterion", "wanda"]) == 2
+    said = capsys.readouterr().err
+    assert "mnist/lenet-300-100: mnist is not here, so this pair is left out. Get it with `sweepstake data fetch mnist`" in said
+    assert "--quick needs no data" in said and not list(tmp_path.iterdir())
