@@ -2,18 +2,24 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweepstake.base.events import Event, Foreseen
 from sweepstake.base.records import Result
+from sweepstake.base.specs import Where
 from sweepstake.read import ahead, analysis, claims, origins, report, summary
 from sweepstake.run.opened import damaged, open_study
 from sweepstake.run.progress import Quiet, display
 from sweepstake.run.run import compute
 from sweepstake.run.settings import Settings
+from sweepstake.run.store import Store
 from sweepstake.study.study import Study, load_study
+
+if TYPE_CHECKING:
+    from sweepstake.read.survivors import Analysis
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,8 @@ class Results:
 
     study: Study
     cells: list[Result]
+    store: Store | None = None
+    """Where they lie."""
 
     def __post_init__(self):
         for line in origins.warnings(self.cells):
@@ -50,6 +58,34 @@ class Results:
         """
         return summary.summarise(list(self.study.axes), self.rows())
 
+    def overlap(self, *, where: Where | None = None, round: int | None = None,
+                data: str | Path | None = None) -> "Analysis":
+        """Which weights each two tickets both keep, against chance: see `read.survivors.overlap`."""
+        from sweepstake.read.survivors import overlap  # With PyTorch.
+
+        return overlap(self, where=where, round=round, data=data)
+
+    def surviving_pixels(self, *, where: Where | None = None, round: int | None = None, each_seed: bool = False,
+                         data: str | Path | None = None) -> "Analysis":
+        """How many live weights read each pixel: see `read.survivors.pixels`."""
+        from sweepstake.read.survivors import surviving_pixels  # With PyTorch.
+
+        return surviving_pixels(self, where=where, round=round, each_seed=each_seed, data=data)
+
+    def sign_agreement(self, *, where: Where | None = None, round: int | None = None) -> "Analysis":
+        """Whether survivors keep their signs, and tickets agree in them: see `read.survivors.signs`."""
+        from sweepstake.read.survivors import sign_agreement  # With PyTorch.
+
+        return sign_agreement(self, where=where, round=round)
+
+    def connectivity(self, *, where: Where | None = None, round: int | None = None,
+                     splits: Sequence[str] = ("test", "train"), norms: str = "interpolated",
+                     data: str | Path | None = None) -> "Analysis":
+        """The error between two trainings in other orders of the data: see `read.survivors.connectivity`."""
+        from sweepstake.read.survivors import connectivity  # With PyTorch.
+
+        return connectivity(self, where=where, round=round, splits=splits, norms=norms, data=data)
+
     def report(self, folder: str | Path | None = None) -> Path:
         """Write the one-file report (and its figures) and return its path."""
         return report.write_report(self.study, self.cells, folder)
@@ -72,13 +108,13 @@ def run_study(study: Study | str | Path, store: str | Path | None = None, *, dat
 
     with shown:
         opened = compute(study, settings, on_event)
-    return Results(opened.study, opened.results)
+    return Results(opened.study, opened.results, opened.store)
 
 
 def load_results(study: Study | str | Path, store: str | Path | None = None) -> Results:
     """Read what a store (else the study's own, else `runs`) holds of a study; computes nothing."""
     opened = open_study(study if isinstance(study, Study) else load_study(study), store)
-    found = Results(opened.study, opened.results)
+    found = Results(opened.study, opened.results, opened.store)
     for line in damaged(opened.study, opened.results):
         warnings.warn(line, stacklevel=2)
     return found
