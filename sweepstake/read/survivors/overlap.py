@@ -5,9 +5,9 @@ from pathlib import Path
 
 from sweepstake.base.specs import Where
 from sweepstake.read.analysis import Row
-from sweepstake.read.survivors import pairs
 from sweepstake.read.survivors.analysis import Analysis
 from sweepstake.read.survivors.cells import Masks, Pair, Results, by_round, chosen, masks_of, pairs_of
+from sweepstake.read.survivors.pairs import drawn, summarise
 from sweepstake.tickets.analysis.overlap import Shared, counts_in_both, layers_of, rows_of
 
 TOLD = ("pair", "round", "kept_fraction", "n", "overlap", "chance", "jaccard", "z")
@@ -20,9 +20,9 @@ def overlap(results: Results, *, where: Where | None = None, round: int | None =
     two = pairs_of("overlap", cells)
     masks = masks_of("overlap", results, [one for one in cells if any(one in (pair.a, pair.b) for pair in two)], data)
     rows = [row for round_, both in by_round(two, round) for row in _round(round_, both, masks)]
-    summary = pairs.summarise([{**row, "overlap": _mean(row["overlap"], row["overlap_b"]),
+    summary = summarise([{**row, "overlap": _mean(row["overlap"], row["overlap_b"]),
                                 "chance": _mean(row["chance"], row["chance_b"])} for row in rows], "overlap", "jaccard")
-    spec = pairs.drawn(summary, "overlap", "survivors in common", "Survivors that two tickets share",
+    spec = drawn(summary, "overlap", "survivors in common", "Survivors that two tickets share",
                        "Of the one ticket's survivors, the share that the other keeps too.", log=True)
     return Analysis("overlap", rows, summary, spec, TOLD)
 

@@ -2,9 +2,9 @@
 
 from sweepstake.base.specs import Where
 from sweepstake.read.analysis import Row
-from sweepstake.read.survivors import pairs
 from sweepstake.read.survivors.analysis import Analysis
 from sweepstake.read.survivors.cells import One, Pair, Results, chosen, same_network, trained_tickets
+from sweepstake.read.survivors.pairs import drawn, summarise
 from sweepstake.tickets.analysis.signs import common_signs, kept_signs
 
 OWN = "its own start"
@@ -28,8 +28,8 @@ def sign_agreement(results: Results, *, where: Where | None = None, round: int |
         for pair in same_network(here):
             at = {**pair.who(), "round": round_, "kept_fraction": pair.kept_fraction(round_)}
             rows += [{**at, **row} for row in common_signs(tickets[pair.a.id], tickets[pair.b.id])]
-    summary = pairs.summarise(sorted(rows, key=lambda row: row["pair"] != OWN), "agreement")
-    spec = pairs.drawn(summary, "agreement", "signs alike", "Signs of survivors after training",
+    summary = summarise(sorted(rows, key=lambda row: row["pair"] != OWN), "agreement")
+    spec = drawn(summary, "agreement", "signs alike", "Signs of survivors after training",
                        f"Of a ticket's survivors with {OWN}; of two tickets' common survivors with each other.")
     return Analysis("signs", rows, summary, spec, TOLD)
 
