@@ -144,19 +144,29 @@ def test_two_orders_of_one_ticket_agree_in_signs_and_two_seeds_are_near_chance(l
 
 def test_one_ticket_in_two_orders_is_told_as_one(lines: Trained):
     found = connectivity(lines)
-    assert {(row["of"], row["setting"], row["seed"]) for row in found.summary} == {("one ticket", "all", 0), ("one ticket", "all", 1)}
+    assert {(row["of"], row["setting"], row["seed"]) for row in found.rows} == {("one ticket", "all", 0), ("one ticket", "all", 1)}
     assert len(found.rows) == 2 * 3 * 2 * 11
-    assert len(found.summary) == 2 * 3 * 2
+    assert [(row["round"], row["split"], row["n"]) for row in found.summary] == [
+        (round_, split, 2) for round_ in range(3) for split in ("test", "train")]
 
 
 def test_the_ends_of_a_line_are_the_errors_that_the_rounds_recorded(lines: Trained):
     recorded = {(cell["id"], record["round"]): record["end"] for cell in lines.cells for record in cell["rounds"]}
-    for row in connectivity(lines).summary:
-        for side in "ab":
-            accuracy = recorded[row[f"id_{side}"], row["round"]][row["split"]]["accuracy"]
-            assert row[f"error_{side}"] == pytest.approx(1 - accuracy, abs=1e-12)
-        assert row["barrier"] == pytest.approx(row["highest"] - (row["error_a"] + row["error_b"]) / 2)
-        assert row["stable"] == (row["barrier"] < 0.02)
+    found = connectivity(lines)
+    for row in found.rows:
+        if row["alpha"] in (0, 1):
+            accuracy = recorded[row["id_b" if row["alpha"] else "id_a"], row["round"]][row["split"]]["accuracy"]
+            assert row["error"] == pytest.approx(1 - accuracy, abs=1e-12)
+
+
+def test_the_summary_is_of_the_barriers_of_all_pairs(lines: Trained):
+    found = connectivity(lines, round=2, splits=["test"])
+    errors = {seed: [row["error"] for row in found.rows if row["seed"] == seed] for seed in (0, 1)}
+    barriers = [max(line) - (line[0] + line[-1]) / 2 for line in errors.values()]
+    summary = found.summary[0]
+    assert (summary["least"], summary["most"]) == (pytest.approx(min(barriers)), pytest.approx(max(barriers)))
+    assert summary["barrier"] == pytest.approx(sum(barriers) / 2)
+    assert summary["stable"] == sum(each < 0.02 for each in barriers)
 
 
 def test_masks_that_differ_are_not_called_one_ticket():

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from sweepstake.read import statistics
 from sweepstake.read.analysis import Row
 from sweepstake.read.figures import Drawn, Spec, framed, laid_out, percent
 from sweepstake.read.figures.style import FADED, GREY, PICKED, kept_axis, keyed
@@ -14,29 +13,25 @@ SPLITS = {"test": "test error", "train": "training error", "validation": "valida
 def drawn(summary: Sequence[Row]) -> Spec:
     """A line a setting, and apart what is not one ticket; a panel a split; dashed: below this a pair is stable."""
     settings = list(dict.fromkeys(row["setting"] for row in summary))
-    groups: dict[tuple[str, str, int], list[Row]] = {}
-    for row in summary:
-        name = row["of"] if len(settings) == 1 else f"{row['setting']}: {row['of']}"
-        groups.setdefault((name, SPLITS[row["split"]], row["round"]), []).append(row)
-    points = [_point(*group, members) for group, members in groups.items()]
+    points = [_point(row, row["of"] if len(settings) == 1 else f"{row['setting']}: {row['of']}") for row in summary]
     names = list(dict.fromkeys(point["group"] for point in points))
-    band = "; band: least to most" if any(point["n"] > 1 for point in points) else ""
-    most = max(point["n"] for point in points)
-    pairs = f"Mean of {most} pairs" if most > 1 else "One pair"
+    counts = sorted({point["n"] for point in points})
+    span = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    pairs = "One pair" if span == "1" else f"Mean of {span} pairs"
+    band = "; band: least to most" if counts[-1] > 1 else ""
     title = "Error barrier between two trainings in other orders of the data"
     return framed(title, [f"{pairs} a point{band}; dashed: two points, below which a pair is stable.",
                           "Barrier: the largest error on the line, less the mean of its two ends'."], points,
                   laid_out(Drawn(points, _marks(points, names), title, "", list(SPLITS.values()))))
 
 
-def _point(group: str, panel: str, round_: int, members: Sequence[Row]) -> Row:
-    barriers = [100 * row["barrier"] for row in members]
-    kept, mean = 100 * statistics.mean([row["kept_fraction"] for row in members]), statistics.mean(barriers)
-    return {"group": group, "panel": panel, "round": round_, "n": len(members), "x": kept, "mean": mean,
-            "lo": min(barriers), "hi": max(barriers), "kept_told": percent(kept), "mean_told": f"{mean:.2f} points",
-            "stable": 100 * STABLE,
+def _point(row: Row, group: str) -> Row:
+    kept, panel, mean = 100 * row["kept_fraction"], SPLITS[row["split"]], 100 * row["barrier"]
+    return {"group": group, "panel": panel, "round": row["round"], "n": row["n"], "x": kept, "mean": mean,
+            "lo": 100 * row["least"], "hi": 100 * row["most"], "kept_told": percent(kept),
+            "mean_told": f"{mean:.2f} points", "stable": 100 * STABLE,
             "told": f"{group}, {panel}, {percent(kept)} of weights remaining: barrier {mean:.2f} points, "
-                    f"{len(members)} pairs"}
+                    f"{row['n']} pairs"}
 
 
 def _marks(points: Sequence[Row], names: Sequence[str]) -> list[Spec]:

@@ -95,10 +95,9 @@ def _check_where(name: str, wanted: Mapping[str, set[str]], axes: Mapping[str, S
 
 # What is kept of them
 
-def ticket_of(results: Results, one: One, round_: int) -> Ticket:
-    """A cell's ticket of a round; a store keeps its masks, and no trained weights."""
-    masks = masks_of("ticket", results, [one])[one.id][round_]
-    return Ticket(masks, {name: mask.float() for name, mask in masks.items()})
+def ticket_of(results: Results, one: One, round_: int) -> Ticket | None:
+    """A cell's ticket of a round with its trained weights; None where they were not kept: no store keeps any yet."""
+    return None
 
 
 def trained_tickets(name: str, results: Results, cells: Sequence[One],
@@ -106,8 +105,8 @@ def trained_tickets(name: str, results: Results, cells: Sequence[One],
     """Each round, with the tickets of it whose trained weights were kept, by id; one round at a time in memory."""
     found = False
     for round_ in sorted({round_ for one in cells for round_ in one.rounds(asked)}):
-        tickets = {one.id: ticket_of(results, one, round_) for one in cells if one.rounds(round_)}
-        if trained := {id_: ticket for id_, ticket in tickets.items() if ticket.trained is not None}:
+        every = {one.id: ticket_of(results, one, round_) for one in cells if one.rounds(round_)}
+        if trained := {id_: ticket for id_, ticket in every.items() if ticket is not None}:
             found = True
             yield round_, trained
     if not found:

@@ -11,6 +11,7 @@ from sweepstake.base.errors import UserError
 from sweepstake.base.specs import Where
 from sweepstake.engine.train import order_seed
 from sweepstake.read.analysis import Row
+from sweepstake.read.statistics import mean
 from sweepstake.read.survivors.analysis import Analysis
 from sweepstake.read.survivors.barriers import drawn
 from sweepstake.read.survivors.cells import One, Pair, Results, chosen, trained_tickets
@@ -18,7 +19,8 @@ from sweepstake.read.survivors.errors import Errors, Images
 from sweepstake.tickets.analysis.connectivity import ALPHAS, STABLE, barrier, errors_along, one_ticket
 from sweepstake.tickets.ticket import Ticket
 
-TOLD = ("setting", "of", "round", "kept_fraction", "split", "error_a", "error_b", "highest", "barrier", "stable")
+TOLD = ("setting", "of", "round", "kept_fraction", "split", "n", "ends", "barrier", "least", "most", "stable")
+BY = ("setting", "of", "round", "split")
 EXAMPLE = ('case = [{label = "order 0", order_seed = 0}, {label = "order 1", order_seed = 1, control = "transplant", '
            "donor = {order_seed = 0}}]")
 STATES = {(True, True): "one ticket", (True, False): "one mask, other starts", (False, True): "masks differ",
@@ -31,22 +33,22 @@ def connectivity(results: Results, *, where: Where | None = None, round: int | N
                  data: str | Path | None = None) -> Analysis:
     """The error along the line between two trainings that differ in the order of the data (Frankle et al. 2020).
 
-    A row a pair, round, split and place on the line. The barrier, in the summary, is the largest error of the line
-    less the mean of its ends'; below two points the pair is stable. Only a pair of the same masks and the same start
-    is one ticket: `of` says so. Running statistics of batch norms are interpolated with the weights, or, with
-    norms = "remeasured", measured anew on the training images at each place of the line. Nothing trains.
+    A row a pair, round, split and place on the line (`alpha`), with the pair's barrier beside it: the largest error of
+    the line less the mean of its ends'; below two points the pair is stable. The summary is over pairs. Only a pair of
+    the same masks and the same start is one ticket: `of` says so. Running statistics of batch norms are interpolated
+    with the weights, or, with norms = "remeasured", measured anew on the training images at each place of the line.
+    Nothing trains.
     """
     cells = chosen("connectivity", results, where, round)
     pairs = pairs_by_order(cells)
     measured = Images(data or results.study.machine.data)
-    rows, summary = list[Row](), list[Row]()
+    rows = list[Row]()
     wanted = [one for one in cells if any(one in (pair.a, pair.b) for pair in pairs)]
     for round_, tickets in trained_tickets("connectivity", results, wanted, round):
         for pair in pairs:
             if pair.a.id in tickets and pair.b.id in tickets:
-                lines = _line(pair, round_, tickets, measured.errors_of(pair.a.cell, splits, norms))
-                rows += lines
-                summary += [_summed([row for row in lines if row["split"] == split]) for split in splits]
+                rows += _line(pair, round_, tickets, measured.errors_of(pair.a.cell, splits, norms))
+    summary = _summarise(rows)
     return Analysis("connectivity", rows, summary, drawn(summary), TOLD)
 
 
@@ -74,14 +76,25 @@ def _line(pair: Pair, round_: int, tickets: Mapping[str, Ticket], errors: Errors
           "seed": pair.a.cell.seed, "order_a": order_seed(pair.a.cell), "order_b": order_seed(pair.b.cell),
           "round": round_, "kept_fraction": pair.kept_fraction(round_)}
     measured = errors_along(a, b, errors)
-    return [{**at, "split": split, "alpha": alpha, "error": each[split]}
-            for split in errors.splits for alpha, each in zip(ALPHAS, measured, strict=True)]
+    return [row for split in errors.splits for row in _rows(at, split, [each[split] for each in measured])]
 
 
-def _summed(line: Sequence[Row]) -> Row:
-    """What the line of one split comes to."""
-    errors = [row["error"] for row in line]
-    at = {key: value for key, value in line[0].items() if key not in ("alpha", "error")}
-    return {**at, "error_a": errors[0], "error_b": errors[-1], "highest": max(errors),
-            "highest_at": ALPHAS[errors.index(max(errors))], "barrier": barrier(errors),
-            "stable": barrier(errors) < STABLE}
+def _rows(at: Row, split: str, line: Sequence[float]) -> list[Row]:
+    return [{**at, "split": split, "alpha": alpha, "error": error, "barrier": barrier(line)}
+            for alpha, error in zip(ALPHAS, line, strict=True)]
+
+
+def _summarise(rows: Sequence[Row]) -> list[Row]:
+    """Over pairs: the mean error of the ends, the mean barrier, the least and the most, and how many are stable."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in BY), []).append(row)
+    return [{**dict(zip(BY, group, strict=True)), **_summary(members)} for group, members in groups.items()]
+
+
+def _summary(members: Sequence[Row]) -> Row:
+    ends = [row for row in members if row["alpha"] in (0, 1)]
+    barriers = [row["barrier"] for row in members if row["alpha"] == 0]
+    return {"kept_fraction": mean([row["kept_fraction"] for row in ends]), "n": len(barriers),
+            "ends": mean([row["error"] for row in ends]), "barrier": mean(barriers), "least": min(barriers),
+            "most": max(barriers), "stable": sum(each < STABLE for each in barriers)}

@@ -30,7 +30,8 @@ class Errors:
     def __call__(self, weights: Mapping[str, Tensor]) -> dict[str, float]:
         for slot in self.net.slots:
             slot.of(self.net.w).copy_(weights[slot.name])
-        with streams.torch_draws(0, "measure"):  # As the engine measures, where a module draws even then.
+        # A module that draws when it is measured draws as it did when the engine measured it.
+        with _one_thread(), streams.torch_draws(0, "measure"):
             if self.norms == "remeasured":
                 remeasure_norms(self.net, self.images)
             return {split: 1 - measure_split(self.net, self.images, getattr(self.images, split))["accuracy"]
@@ -79,6 +80,17 @@ def remeasure_norms(net: Net, seen: images.Images) -> None:
         for x, _ in images.in_parts(seen.train):
             if len(x) > 1:  # One image has no variance.
                 net.module(seen.batch(x, net.w.dtype, layout_of(net)))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Inside, PyTorch computes on one core: threads of batches this small wait for each other more than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

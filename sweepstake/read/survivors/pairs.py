@@ -31,14 +31,16 @@ def _summary(members: Sequence[Row], measure: str, also: Sequence[str]) -> Row:
 
 
 def drawn(summary: Sequence[Row], measure: str, y: str, title: str, says: str, log: bool = False) -> Spec:
-    """A line a kind of pair over weights remaining, a panel a layer; dashed: chance."""
+    """A line a kind of pair over weights remaining, a panel a layer; dashed: chance, in the mean over the kinds."""
     points = [_point(row, measure, y) for row in summary]
     layers = list(dict.fromkeys(point["panel"] for point in points))
     panels = [WHOLE, *(layer for layer in layers if layer != WHOLE)]
     told = {"field": "mean", "type": "quantitative", "title": f"{y} (%)", "stack": None, **_scaled(points, log)}
     kinds = list(dict.fromkeys(point["group"] for point in points))
     band = "; band: least to most" if any(point["n"] > 1 for point in points) else ""
-    return framed(title, [f"Mean over pairs{band}; dashed: chance, at the same counts in each layer.", says], points,
+    none = " At the lower edge: none." if log and any(point["lo"] <= 0 for point in points) else ""
+    chance = f"Mean over pairs{band}; dashed: chance, at the same counts in each layer.{none}"
+    return framed(title, [chance, says], points,
                   laid_out(Drawn(points, _marks(points, told, kinds), title, "", panels)))
 
 

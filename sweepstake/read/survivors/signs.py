@@ -9,7 +9,7 @@ from sweepstake.tickets.analysis.signs import common_signs, kept_signs
 
 OWN = "its own start"
 """What the trained signs of a cell are compared with, beside those of other cells."""
-TOLD = ("pair", "round", "kept_fraction", "n", "agreement", "chance", "z")
+TOLD = ("pair", "round", "kept_fraction", "n", "compared", "agreement", "chance", "z")
 
 
 def sign_agreement(results: Results, *, where: Where | None = None, round: int | None = None) -> Analysis:
@@ -28,7 +28,7 @@ def sign_agreement(results: Results, *, where: Where | None = None, round: int |
         for pair in same_network(here):
             at = {**pair.who(), "round": round_, "kept_fraction": pair.kept_fraction(round_)}
             rows += [{**at, **row} for row in common_signs(tickets[pair.a.id], tickets[pair.b.id])]
-    summary = summarise(sorted(rows, key=lambda row: row["pair"] != OWN), "agreement")
+    summary = summarise(sorted(rows, key=lambda row: row["pair"] != OWN), "agreement", "compared")
     spec = drawn(summary, "agreement", "signs alike", "Signs of survivors after training",
                        f"Of a ticket's survivors with {OWN}; of two tickets' common survivors with each other.")
     return Analysis("signs", rows, summary, spec, TOLD)
