@@ -168,6 +168,23 @@ def build_parser() -> argparse.ArgumentParser:
                            "(default: a recipe where there is one, and trained values where they were kept)")
     add_store(made)
 
+    made = add("analyse", "say what survives: weights shared, pixels read, signs kept, lines between trainings",
+               """  sweepstake analyse demo overlap --out overlap.svg
+  sweepstake analyse demo pixels --where init=xavier_normal --out pixels.png
+  sweepstake analyse my-study.toml connectivity --round 5 --format csv > lines.csv""")
+    made.add_argument("what", metavar="ANALYSIS", choices=["overlap", "pixels", "signs", "connectivity"],
+                      help="overlap: survivors that two tickets share, against chance; pixels: live weights that read "
+                           "each pixel; signs: trained signs against the start's, and two tickets'; connectivity: the "
+                           "error between two trainings in other orders of the data (the last two: save_weights)")
+    made.add_argument("--where", metavar="KEY=VALUE", action="append", default=[],
+                      help="only cells with this label on an axis, or of this seed (repeat for more)")
+    made.add_argument("--round", metavar="N", type=int, help="only this round (default: all)")
+    made.add_argument("--out", metavar="FILE", help="write the figure: .svg, .pdf or .png")
+    made.add_argument("--format", dest="form", choices=["table", "csv", "json"], default="table",
+                      help="table: a summary to stderr; csv or json: every row to stdout (default: table)")
+    made.add_argument("--data", metavar="DIR", help="where data sets lie (else the variable SWEEPSTAKE_DATA)")
+    add_store(made)
+
     made = add("publish", "write a study's table, figures, verdicts and provenance as files to keep",
                """  sweepstake publish demo
   sweepstake publish demo --store /data/runs --out ~/results""")

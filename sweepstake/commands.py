@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -124,6 +125,32 @@ def ticket(study: str, overrides: Sequence[str] = (), quick: bool = False, *, ou
     path = write(opened.study, opened.store, made, Path(out), weights)
     terminal.tell_ticket(made, console)
     print(path)
+    return 0
+
+
+def analyse(study: str, overrides: Sequence[str] = (), quick: bool = False, *, what: str, where: Sequence[str] = (),
+            round: int | None = None, out: str | None = None, form: str = "table", store: str | None = None,
+            data: str | None = None) -> int:
+    """Say what survives in a study: rows to stdout or a table to people, and the figure."""
+    from sweepstake.read.results import Results  # These two with PyTorch, which commands that only read do without.
+    from sweepstake.read.survivors import by_name
+
+    opened, console = open_study(_load(study, overrides, quick), store), Terminal()
+    terminal.tell_damaged(opened, console)
+    terminal.tell_origins(opened, console)
+    terminal.tell_other_text(opened, console)
+    if not any(result["rounds"] for result in opened.results):
+        console.print(nothing(opened.study, opened.store))
+        return 3
+    with warnings.catch_warnings(action="ignore"):  # What it would warn of has been told.
+        results = Results(opened.study, opened.results, opened.store)
+    found = by_name(what, results, where, round, data)
+    if out:
+        print(found.figure(out), file=sys.stderr)
+    if form == "table":
+        console.print(str(found))
+    else:
+        sys.stdout.write(to_csv(found.rows) if form == "csv" else to_json(found.rows))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import Event, Foreseen
 from sweepstake.base.records import Result
+from sweepstake.base.specs import Where
 from sweepstake.read import ahead, analysis, claims, origins, report, summary
 from sweepstake.run.opened import damaged, open_study
 from sweepstake.run.progress import Quiet, display
@@ -18,6 +20,7 @@ from sweepstake.run.store import Store
 from sweepstake.study.study import Study, load_study
 
 if TYPE_CHECKING:
+    from sweepstake.read.survivors import Analysis
     from sweepstake.tickets.ticket import Ticket
 
 
@@ -69,6 +72,34 @@ class Results:
         if self.store is None:
             raise UserError("ticket: these results are of no store. Read them with load_results or run_study.")
         return ticket_of(self.study, self.store, choose(self.cells, where), round)
+
+    def overlap(self, *, where: Where | None = None, round: int | None = None,
+                data: str | Path | None = None) -> "Analysis":
+        """Which weights each two tickets both keep, against chance: see `read.survivors.overlap`."""
+        from sweepstake.read.survivors import overlap  # With PyTorch.
+
+        return overlap(self, where=where, round=round, data=data)
+
+    def surviving_pixels(self, *, where: Where | None = None, round: int | None = None, each_seed: bool = False,
+                         data: str | Path | None = None) -> "Analysis":
+        """How many live weights read each pixel: see `read.survivors.pixels`."""
+        from sweepstake.read.survivors import surviving_pixels  # With PyTorch.
+
+        return surviving_pixels(self, where=where, round=round, each_seed=each_seed, data=data)
+
+    def sign_agreement(self, *, where: Where | None = None, round: int | None = None) -> "Analysis":
+        """Whether survivors keep their signs, and tickets agree in them: see `read.survivors.signs`."""
+        from sweepstake.read.survivors import sign_agreement  # With PyTorch.
+
+        return sign_agreement(self, where=where, round=round)
+
+    def connectivity(self, *, where: Where | None = None, round: int | None = None,
+                     splits: Sequence[str] = ("test", "train"), norms: str = "interpolated",
+                     data: str | Path | None = None) -> "Analysis":
+        """The error between two trainings in other orders of the data: see `read.survivors.connectivity`."""
+        from sweepstake.read.survivors import connectivity  # With PyTorch.
+
+        return connectivity(self, where=where, round=round, splits=splits, norms=norms, data=data)
 
     def report(self, folder: str | Path | None = None) -> Path:
         """Write the one-file report (and its figures) and return its path."""

@@ -17,6 +17,7 @@ from sweepstake.read.figures.contract import FigureKind as FigureKind
 from sweepstake.read.figures.contract import kind_of as kind_of
 from sweepstake.read.figures.draw import default_figures as default_figures
 from sweepstake.read.figures.draw import draw as draw
+from sweepstake.read.figures.draw import laid_out as laid_out
 from sweepstake.read.figures.style import HEIGHT as HEIGHT
 from sweepstake.read.figures.style import NAMES as NAMES
 from sweepstake.read.figures.style import PALETTE as PALETTE

@@ -29,10 +29,10 @@ def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: M
         return None
     pooled = [axis for axis in axes if axis not in (by, panel) and len({row[axis] for row in kept}) > 1]
     averaged = [f"Averaged over {' and '.join(pooled)}."] if pooled and drawn.averaged else []
-    return framed(figure.title or drawn.title, [drawn.subtitle, *averaged], drawn.points, _laid_out(drawn))
+    return framed(figure.title or drawn.title, [drawn.subtitle, *averaged], drawn.points, laid_out(drawn))
 
 
-def _laid_out(drawn: Drawn) -> Spec:
+def laid_out(drawn: Drawn) -> Spec:
     """The marks alone, or once a panel."""
     present = {point["panel"] for point in drawn.points if "panel" in point}
     if not present:
