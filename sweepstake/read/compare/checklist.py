@@ -50,7 +50,7 @@ def checklist(asked: Comparison, outcomes: Sequence[Outcome]) -> list[Item]:
         Item("Several seeds, with a mean and a deviation", least >= 3,
              f"{least} at least; tables have mean and standard deviation (n - 1), figures 95 % intervals."),
         Item("The data split and everything that sets up a training", True,
-             "In each pair's study file; the split stands with each pair. No augmentation, and no split chose anything."),
+             "In each pair's study file; the split stands with each pair. No augmentation; no split chose anything."),
         Item("Each method's settings tuned", False,
              "No. All methods have the same settings, and nobody searched for better ones."),
         Item("Equal training for all", False,
