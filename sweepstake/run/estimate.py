@@ -65,7 +65,7 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
     """Of the cells of a study, and of the trials that its search has yet to run.
 
     Steps are counted; seconds come from timing some steps of every program here, at several kept fractions; disk from
-    masks and curves.
+    masks, curves and kept weights.
     """
     study = with_search(study)
     missing = [p for p in study.planned if store is None or store.status(p.id) not in ("done", "diverged")]
@@ -92,11 +92,18 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
                     seconds += sittings * (trained + cost.measure_seconds + 0.05)
             points = cost.steps / (ours[0].cell.eval_every or max(1, cost.steps)) + 6
             size += int(sum(p.cell.rounds + 1 for p in ours) * (cost.parameters / 8 + 1500 + 120 * points))
+            size += sum(_weights(study, p.cell, cost.parameters) for p in ours)
     if unknown:
         why = f"the size of {', '.join(sorted(set(unknown)))} is not known"
         return Estimate(len(study.planned), len(stacks), len(missing), None, None, None, why)
     how = f"some steps of {'each program' if len(stacks) > 1 else 'the network'} timed here, whole and pruned"
     return Estimate(len(study.planned), len(stacks), len(missing), steps, seconds / workers, size, how)
+
+
+def _weights(study: Study, cell: Cell, parameters: int) -> int:
+    """The bytes of the trained weights that a cell keeps."""
+    files = {"all": cell.rounds + 1, "last": 1}.get(study.machine.save_weights or "none", 0)
+    return files * parameters * (8 if cell.precision == "float64" else 4)
 
 
 def _kept(cell: Cell, round_: int) -> float:

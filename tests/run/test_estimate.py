@@ -1,5 +1,6 @@
 """What a study will cost is timed on networks pruned as its cells will be."""
 
+import numpy as np
 import pytest
 
 from sweepstake.engine.measure import alive_units
@@ -23,3 +24,12 @@ def test_a_cell_that_loses_units_is_timed_without_them(monkeypatch, granularity,
     assert cost.steps == 20 and len(cost.step_seconds) == len(TIMED) and min(cost.step_seconds) > 0
     assert cost.measure_seconds > 0 and cost.parameters > 20_000
     assert (left == {max(1, round(16 * kept)) for kept in TIMED}) == (granularity == "unit")
+
+
+def test_kept_weights_are_in_the_disk_that_a_study_costs(monkeypatch):
+    from sweepstake.run import estimate as module
+    from tests.small import small_study
+
+    monkeypatch.setattr(module, "_cost", lambda _: module._Cost(10, np.log([0.01, 1.0]), np.array([1e-4, 1e-4]), 0.0, 910))
+    sizes = [module.estimate(small_study(machine={"save_weights": saves}), 1).bytes for saves in ("none", "last", "all")]
+    assert [size - sizes[0] for size in sizes] == [0, 2 * 910 * 4, 2 * 3 * 910 * 4]
