@@ -60,7 +60,7 @@ def page(rows: list[Row]) -> str:
         "# Networks of others, thinned", "",
         f"What `thin` makes of {len(rows)} networks that nobody here wrote ({libraries}). They are tiny and have random weights.",
         f"In each, {SHARE:.0%} of every layer's units and of the attention heads are dead, and some of the inputs and single weights.",
-        "The largest difference is that of the outputs on inputs that thinning was not given.",
+        "The largest difference is that of the outputs on inputs that thinning was not given, of outputs over 1 as a share of the largest.",
         "A network that cannot be thinned with equal outputs is refused, and the module that stands in the way is named.", "",
         f"Thinned: {len(thinned)} of {len(rows)}, {len(smaller)} of them to fewer parameters. "
         f"Refused: {len(rows) - len(thinned)}.", "",

@@ -40,7 +40,7 @@ class Foreign:
         """The network with whole structures dead, and the masks that say which weights are alive."""
         module = self.build(seed)
         masks = kill(module, seed, share)
-        settle(module, self.example(seed))
+        settle(module, [self.example(1000 + each) for each in range(8)])
         return module, masks
 
     def example(self, seed: int = 0) -> Inputs:
@@ -63,19 +63,22 @@ def redraw(module: nn.Module, generator: torch.Generator) -> None:
                 parameter.normal_(0, 0.3, generator=generator)
 
 
-def settle(module: nn.Module, inputs: Inputs) -> None:
+def settle(module: nn.Module, batches: list[Inputs]) -> None:
     """Gives batch norms the statistics of these inputs, as training would: else signals fade in a deep network."""
     norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
+    if not norms:
+        return
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    run(module, inputs)
+    for inputs in batches:
+        run(module, inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval()
         norm.momentum = momentum
-        norm.running_var.clamp_(min=0.01)
+        norm.running_var.clamp_(min=0.05)
 
 
 def fan_in(module: nn.Module, name: str, parameter: Tensor) -> int:
@@ -102,9 +105,9 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def difference(first: list[Tensor], second: list[Tensor]) -> float:
-    """The largest difference of two networks' outputs, which have to have the same shapes."""
+    """The largest difference of two networks' outputs; of outputs over 1 as a share of the largest, as rounding grows with them."""
     assert [tuple(one.shape) for one in first] == [tuple(one.shape) for one in second]
-    return max(float((one - other).abs().max()) for one, other in zip(first, second, strict=True))
+    return max(float((one - other).abs().max()) / max(1.0, float(one.abs().max())) for one, other in zip(first, second, strict=True))
 
 
 # Whole structures die -----------------------------------------------------------------------------------------------
