@@ -55,6 +55,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@# torch first, by its exact version: a range would bring gigabytes of CUDA packages.
 	$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" -c constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# Networks to thin in tests. Without what it asks for: torchvision, which has no build beside this torch, and nothing here needs it.
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps "$$(grep '^pytorchcv==' constraints.txt)"
 	@touch $@
 
 clean:
