@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl
-from sweepstake.engine.masks import alive_in, prunable
+from sweepstake.engine.masks import alive_in, prunable, ranked_together
 from sweepstake.engine.network import Net
 from sweepstake.engine.prune import Pruned
 from sweepstake.pieces import reset
@@ -98,11 +98,10 @@ def _sorted(values: Tensor) -> np.ndarray:
 def shuffle_moved(net: Net, cell: Cell, before: Tensor, after: Tensor) -> str:
     """A shuffled mask differs from the one it shuffles, and keeps its counts."""
     for slot in prunable(net, cell):
-        was, now = slot.of(before), slot.of(after)
-        if int(was.sum()) != int(now.sum()):
-            raise BrokenControl(
-                f"control = shuffle: {slot.layer} keeps {int(now.sum()):,}, the mask it shuffles {int(was.sum()):,}"
-            )
+        moved = ranked_together(net, cell, slot)  # With its biases, where those are pruned among its weights.
+        was, now = (sum(int(each.of(mask).sum()) for each in moved) for mask in (before, after))
+        if was != now:
+            raise BrokenControl(f"control = shuffle: {slot.layer} keeps {now:,}, the mask it shuffles {was:,}")
     if torch.equal(before, after) and bool((~before).any()) and int(before.sum()) > 100:
         raise BrokenControl("control = shuffle: the mask did not change")
     return "moved"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from sweepstake.run.store import Store
 from sweepstake.run.weights import Which
 from sweepstake.study.study import Study
 from sweepstake.tickets import recipe
+from sweepstake.tickets.file import Form, save
 from sweepstake.tickets.ticket import Ticket
 
 
@@ -100,8 +100,8 @@ def write(study: Study, store: Store, ticket: Ticket, path: Path, weights: str |
         round_, kept = ticket.made["round"], store.weights(ticket.made["id"]).rounds
         saves = "last" if round_ == ticket.made["cell"]["rounds"] else "all"
         raise UserError(_cannot(study, f"the trained weights of round {round_} were not kept", kept, saves))
-    save = import_module("sweepstake.tickets.file").save
-    form = {"initial": "values", "recipe": "recipe"}.get(weights or "", "auto")
+    forms: dict[str, Form] = {"initial": "values", "recipe": "recipe"}
+    form = forms.get(weights or "", "auto")
     return save(ticket, path, weights=form, trained=weights in ("trained", None), draw=recipe.draw)
 
 

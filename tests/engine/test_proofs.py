@@ -80,6 +80,11 @@ def test_a_shuffle_that_moves_nothing_fails_the_cell(monkeypatch):
         run_cell(make_cell(control="shuffle", rounds=1), tiny_images())
 
 
+def test_a_shuffle_may_move_a_death_from_a_weight_to_a_bias():
+    records = run_cell(make_cell(control="shuffle", prune_biases=True, rounds=2, keep=0.5), tiny_images())
+    assert [record["proofs"].get("shuffle") for record in records] == [None, "moved", "moved"]
+
+
 def test_a_shuffle_that_loses_one_fails_the_cell(monkeypatch):
     def careless(kept, *_):
         kept = kept.clone()

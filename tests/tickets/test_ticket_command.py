@@ -1,7 +1,5 @@
 """`sweepstake ticket`: one cell, one file; the path to machines, a short table to people."""
 
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,8 @@ import pytest
 from sweepstake.cli import main
 from sweepstake.run.run import run_study
 from sweepstake.study.study import load_study
-from sweepstake.tickets import recipe
+from sweepstake.tickets import out_of_study, recipe
+from sweepstake.tickets.ticket import load_ticket
 from tests.small import write_small
 
 
@@ -26,10 +25,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any, dict[str, Any]]]:
-    """What a stand-in for the writer of files is given."""
-    given, stand_in = [], types.ModuleType("sweepstake.tickets.file")
-    stand_in.save = lambda ticket, path, **how: given.append((ticket, path, how)) or path  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "sweepstake.tickets.file", stand_in)
+    """What the writer of files is given, and writes."""
+    given, save = [], out_of_study.save
+    monkeypatch.setattr(out_of_study, "save", lambda ticket, path, **how: given.append((ticket, path, how)) or save(ticket, path, **how))
     return given
 
 
@@ -55,6 +53,9 @@ def test_the_path_goes_to_stdout_and_a_table_of_layers_to_stderr(call: Any, writ
         ["fc1", "614", "768", "79.95"], ["fc2", "96", "120", "80.00"], ["all", "710", "888", "79.95"]]
     (ticket, path, how), = written
     assert (ticket.made["round"], path, how["draw"]) == (1, Path("a.safetensors"), recipe.draw)
+    loaded = load_ticket(path)
+    assert {name: mask.tolist() for name, mask in loaded.masks.items()} == {name: mask.tolist() for name, mask in ticket.masks.items()}
+    assert all(value.equal(ticket.initial[name]) for name, value in loaded.initial.items())
 
 
 @pytest.mark.parametrize(("weights", "form", "trained"), [
