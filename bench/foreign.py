@@ -35,8 +35,9 @@ class Row:
 
 
 def measure(foreign) -> Row:
-    from sweepstake.base.errors import UserError
     from sweepstake.tickets.thin import thin
+
+    from sweepstake.base.errors import UserError
     from tests.tickets.foreign import difference, run
 
     module, masks = foreign.killed(SEED, SHARE)
