@@ -35,9 +35,8 @@ class Row:
 
 
 def measure(foreign) -> Row:
-    from sweepstake.tickets.thin import thin
-
     from sweepstake.base.errors import UserError
+    from sweepstake.tickets.thin import thin
     from tests.tickets.foreign import difference, run
 
     module, masks = foreign.killed(SEED, SHARE)

@@ -27,7 +27,7 @@ def main():
     from torch import nn
     from torch.nn.functional import cross_entropy
 
-    from sweepstake.tickets.masks import Masks
+    from sweepstake.tickets.held.masks import Masks
 
     torch.set_num_threads(1)
     nets = {

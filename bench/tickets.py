@@ -22,14 +22,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sweepstake.pieces.networks import MLP
-from sweepstake.tickets.sparse import Sparsified, sparsify
-from sweepstake.tickets.timing import timed
+from sweepstake.tickets.measured.timing import timed
+from sweepstake.tickets.sparse.sparsify import Sparsified, sparsify
 
 KEPT = 0.8**15
 NETWORKS = {"LeNet-300-100": [784, 300, 100, 10], "wide MLP": [1024, 1024, 1024], "Linear 768 x 3072": [768, 3072]}
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.035, 0.014)
 BATCHES = (1, 8, 64, 256)
-FIRST = ("import time, torch; from torch import nn; from sweepstake.tickets.sparse_layers import SparseLinear;"
+FIRST = ("import time, torch; from torch import nn; from sweepstake.tickets.sparse.layers import SparseLinear;"
          "layer, x = SparseLinear.of(nn.Linear(8, 8)), torch.ones(1, 8); began = time.perf_counter(); layer(x);"
          "print(time.perf_counter() - began)")
 

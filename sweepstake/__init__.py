@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from sweepstake.pieces import Data, allocation, criterion, dataset, init, lr_schedule, model, reset
     from sweepstake.read.results import Results, load_results, run_study
     from sweepstake.study.study import Study, load_study
-    from sweepstake.tickets.find import find_ticket
-    from sweepstake.tickets.masks import Masks
-    from sweepstake.tickets.select import prune
+    from sweepstake.tickets.held.masks import Masks
+    from sweepstake.tickets.search.find import find_ticket
+    from sweepstake.tickets.search.select import prune
     from sweepstake.tickets.ticket import Ticket, load_ticket
 
 __all__ = ["Data", "Masks", "Results", "Study", "Ticket", "UserError", "allocation", "claim_test", "criterion",
@@ -41,11 +41,11 @@ def __getattr__(name: str) -> object:
     elif name in ("Ticket", "load_ticket"):
         from sweepstake.tickets import ticket as home
     elif name == "Masks":
-        from sweepstake.tickets import masks as home
+        from sweepstake.tickets.held import masks as home
     elif name == "prune":
-        from sweepstake.tickets import select as home
+        from sweepstake.tickets.search import select as home
     elif name == "find_ticket":
-        from sweepstake.tickets import find as home
+        from sweepstake.tickets.search import find as home
     elif name == "UserError":
         from sweepstake.base import errors as home
     elif name in __all__:

@@ -117,8 +117,8 @@ def ticket(study: str, overrides: Sequence[str] = (), quick: bool = False, *, ou
         terminal.tell_damaged(opened, console)
         print(nothing(opened.study, opened.store), file=sys.stderr)
         return 3
-    from sweepstake.tickets.choose import choose, said
-    from sweepstake.tickets.out_of_study import ticket_of, write  # With PyTorch.
+    from sweepstake.tickets.of_study.choose import choose, said
+    from sweepstake.tickets.of_study.finished import ticket_of, write  # With PyTorch.
 
     chosen = choose(opened.results, said(where))
     made = ticket_of(opened.study, opened.store, chosen, round_)

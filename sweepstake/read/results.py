@@ -66,8 +66,8 @@ class Results:
         `results.ticket(init="xavier_normal", seed=0, round=15)`. The filters are axes and keys, with values that one
         cell alone has. Without `round` it is the last.
         """
-        from sweepstake.tickets.choose import choose
-        from sweepstake.tickets.out_of_study import ticket_of
+        from sweepstake.tickets.of_study.choose import choose
+        from sweepstake.tickets.of_study.finished import ticket_of
 
         if self.store is None:
             raise UserError("ticket: these results are of no store. Read them with load_results or run_study.")

@@ -5,7 +5,7 @@ Every tensor stands under the parameter's own name and in its own shape, as `mod
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +16,10 @@ from sweepstake.base.errors import UserError
 from sweepstake.tickets.names import misfits, tensors_by_name
 
 if TYPE_CHECKING:
-    from sweepstake.tickets.export import Exported
-    from sweepstake.tickets.measure import Measured
+    from sweepstake.tickets.exported.export import Exported
+    from sweepstake.tickets.measured.measure import Measured
+    from sweepstake.tickets.small import Small
+    from sweepstake.tickets.thin import Thinned
 
 Which = Literal["initial", "trained"]
 
@@ -71,30 +73,68 @@ class Ticket:
                 own[name].copy_(value)
         return model
 
-    def small(self, model: nn.Module, example: Any) -> nn.Module:
-        """A copy of the module with the ticket in it."""
-        return self.apply(deepcopy(model))
+    def thin(self, model: nn.Module, example: Any) -> "Thinned":
+        """The module without the units that are dead under this ticket, proven to give the same outputs.
+
+        The module holds the ticket: its dead weights are 0 (`ticket.apply(model)`). It stays as it is. `example` is what
+        it is called with: a batch, a tuple of all arguments, or a dict of them by name.
+        """
+        from sweepstake.tickets.thin import thin
+
+        return thin(self.held_by(model), self.masks, example)
+
+    def small(self, model: nn.Module, example: Any) -> "Small":
+        """That, and then each layer dense or sparse, whichever is faster on this machine at a batch of 1 and of 64."""
+        from sweepstake.tickets.small import small
+
+        return small(self.held_by(model), self.masks, example)
 
     def export(self, model: nn.Module, path: str | Path, example: Any, *,
                to: Literal["onnx", "torch", "safetensors"] = "onnx") -> "Exported":
-        """Write the module with the ticket in it to a file that others run; run it and compare before it stands there.
+        """Write the thinned module to a file that others run; run it and compare before it stands there.
 
-        `example` is a batch, or a tuple of all arguments, or a dict of them by name.
+        A module that cannot be thinned goes whole, its dead weights at 0; the result says so.
         """
-        from sweepstake.tickets.export import export
+        from sweepstake.tickets.exported.export import export
 
-        return export(self.small(model, example), path, example, to=to)
+        said = list[str]()
+        try:
+            module = self.thin(model, example).module
+        except UserError as error:
+            said.append(f"not thinned: {error.problems[0]}")
+            module = self.held_by(model)
+        said += ["dense: single dead weights are stored as 0"]
+        done = export(module, path, example, to=to)
+        return replace(done, said=(*said, *done.said))
 
     def measure(self, model: nn.Module, example: Any, *, threads: int | None = None,
                 seconds: float = 0.3) -> "Measured":
-        """The module as it is beside itself with the ticket in it: weights, bytes, multiply-adds and times, in one run.
+        """The module beside its small one, in one run: parameters, bytes, multiply-adds, latency at batch 1 and 64."""
+        from sweepstake.tickets.measured.measure import measure
 
-        `print` shows a table and says in a sentence whether the ticket is faster here. Each of the two is timed for so
-        many seconds, with one example and with 64.
-        """
-        from sweepstake.tickets.measure import measure
+        made = self.small(model, example)
+        found = measure(self._whole(model), made.module, example, threads=threads, seconds=seconds)
+        return replace(found, said=(*found.said, *made.said))
 
-        return measure(model, self.small(model, example), example, threads=threads, seconds=seconds)
+    def _whole(self, model: nn.Module) -> nn.Module:
+        """A copy as the network was before it was pruned, to count and to time; any values do for the dead."""
+        whole = deepcopy(model)
+        own = tensors_by_name(whole)
+        with torch.no_grad():
+            for name, mask in self.masks.items():
+                own[name].masked_fill_(~mask.to(own[name].device), 1e-3)
+        return whole
+
+    def held_by(self, model: nn.Module) -> nn.Module:
+        """The module, if it holds this ticket: the same names and shapes, and every dead weight 0; else refused."""
+        own = tensors_by_name(model)
+        if problems := misfits(own, {name: tuple(value.shape) for name, value in self.initial.items()}):
+            raise UserError(*problems)
+        for name, mask in self.masks.items():
+            if bool((own[name].detach()[~mask.to(own[name].device)] != 0).any()):
+                raise UserError(f"ticket: {name} of this {type(model).__name__} has weights that are dead in the "
+                                "ticket. Put the ticket into it first: ticket.apply(model).")
+        return model
 
     def save(self, path: str | Path, *, weights: Literal["auto", "values", "recipe"] = "auto", trained: bool = True,
              draw: Callable[..., Any] | None = None) -> Path:
@@ -104,8 +144,8 @@ class Ticket:
         else as a study's cell does), proven first; "auto" takes the recipe where there is one. `trained = False` leaves
         the trained ones out.
         """
-        from sweepstake.tickets import recipe
-        from sweepstake.tickets.file import save
+        from sweepstake.tickets.of_study import recipe
+        from sweepstake.tickets.saved.file import save
 
         return save(self, path, weights=weights, trained=trained, draw=draw or recipe.draw)
 
@@ -127,7 +167,7 @@ def load_ticket(path: str | Path, *, plugins: Sequence[str | Path] = (),
     A recipe is drawn as a study's cell is, or by `draw`. The plug-ins that the recipe
     names are run only where they are given here, and only with the text that the ticket was made with.
     """
-    from sweepstake.tickets import recipe
-    from sweepstake.tickets.file import load
+    from sweepstake.tickets.of_study import recipe
+    from sweepstake.tickets.saved.file import load
 
     return Ticket(**load(path, plugins=plugins, draw=draw or recipe.draw))

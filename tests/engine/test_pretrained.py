@@ -17,7 +17,7 @@ from sweepstake.engine.stacked import StackTrainer
 from sweepstake.pieces import model
 from sweepstake.read.ahead import heed
 from sweepstake.run.check import check_study
-from sweepstake.tickets import recipe
+from sweepstake.tickets.of_study import recipe
 from tests.helpers import make_cell, tiny_images
 from tests.small import small_study
 

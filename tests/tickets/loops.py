@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sweepstake.tickets.masks import Masks
+from sweepstake.tickets.held.masks import Masks
 
 
 def small_net(seed: int = 0) -> nn.Sequential:

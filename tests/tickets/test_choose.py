@@ -7,7 +7,7 @@ import pytest
 
 from sweepstake.base.errors import UserError
 from sweepstake.base.records import Result
-from sweepstake.tickets.choose import choose
+from sweepstake.tickets.of_study.choose import choose
 from tests.small import small_study
 
 REWINDS: dict[str, Any] = {"reset": ["rewind", {"name": "rewind", "step": 5}], "keep": [0.8, 0.5], "seeds": 2}

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets import export as exporting
-from sweepstake.tickets import formats
-from sweepstake.tickets.example import Inputs, tensors_in
-from sweepstake.tickets.export import export
-from sweepstake.tickets.formats import Written
+from sweepstake.tickets.exported import export as exporting
+from sweepstake.tickets.exported import formats
+from sweepstake.tickets.exported.example import Inputs, tensors_in
+from sweepstake.tickets.exported.export import export
+from sweepstake.tickets.exported.formats import Written
 from sweepstake.tickets.names import tensors_by_name
 from sweepstake.tickets.ticket import Ticket
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.find import find_ticket
+from sweepstake.tickets.search.find import find_ticket
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(64, 8, generator=GENERATOR)

@@ -4,9 +4,9 @@ import re
 
 import pytest
 import torch
-from sweepstake.tickets.thin import thin
 
 from sweepstake.base.errors import UserError
+from sweepstake.tickets.thin import thin
 from tests.tickets.foreign import ZOO, difference, run
 
 WANTED = {"VGG", "ResNet", "DenseNet", "MobileNet", "EfficientNet", "ConvNeXt", "RegNet", "ShuffleNet", "Inception", "MLP-Mixer",

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.masks import Masks
+from sweepstake.tickets.held.masks import Masks
 from tests.tickets.loops import batch, dead, dead_state, holds_only_when_held, random_masks, small_net, train
 
 

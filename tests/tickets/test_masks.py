@@ -6,8 +6,8 @@ from torch import nn
 from torch.optim import SGD
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.kept import About
-from sweepstake.tickets.masks import Masks
+from sweepstake.tickets.held.kept import About
+from sweepstake.tickets.held.masks import Masks
 from tests.tickets.loops import dead, random_masks, small_net, train
 
 

@@ -11,10 +11,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets import measure as measuring
-from sweepstake.tickets.counting import count
-from sweepstake.tickets.example import Inputs
-from sweepstake.tickets.measure import Times, measure
+from sweepstake.tickets.exported.example import Inputs
+from sweepstake.tickets.measured import measure as measuring
+from sweepstake.tickets.measured.counting import count
+from sweepstake.tickets.measured.measure import Times, measure
 from sweepstake.tickets.names import tensors_by_name
 from sweepstake.tickets.ticket import Ticket
 

@@ -17,7 +17,7 @@ from sweepstake.run.opened import open_study
 from sweepstake.run.run import run_study
 from sweepstake.run.settings import Saves, Task
 from sweepstake.run.store import Store
-from sweepstake.tickets import recipe
+from sweepstake.tickets.of_study import recipe
 from tests.helpers import make_cell
 from tests.small import small_study
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.select import prune
+from sweepstake.tickets.search.select import prune
 from tests.tickets.test_find import DATA, network, same, state, train
 
 

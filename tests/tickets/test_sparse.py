@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
 from sweepstake.pieces.networks import MLP
-from sweepstake.tickets.sparse import difference, sparsify, to_dense
-from sweepstake.tickets.sparse_layers import SparseChain, SparseLinear
+from sweepstake.tickets.sparse.layers import SparseChain, SparseLinear
+from sweepstake.tickets.sparse.sparsify import difference, sparsify, to_dense
 
 
 def draw(seed: int = 0) -> torch.Generator:

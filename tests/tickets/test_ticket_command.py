@@ -8,7 +8,8 @@ import pytest
 from sweepstake.cli import main
 from sweepstake.run.run import run_study
 from sweepstake.study.study import load_study
-from sweepstake.tickets import out_of_study, recipe
+from sweepstake.tickets.of_study import finished as out_of_study
+from sweepstake.tickets.of_study import recipe
 from sweepstake.tickets.ticket import load_ticket
 from tests.small import write_small
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
-from sweepstake.tickets.masks import Masks
+from sweepstake.tickets.held.masks import Masks
 from tests.tickets.loops import random_masks, small_net, train
 
 

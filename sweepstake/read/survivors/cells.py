@@ -19,7 +19,7 @@ from sweepstake.pieces.datasets import spec_of
 from sweepstake.run.data import data_directories, decoded_cache, load_data
 from sweepstake.run.store import Store, pack, unpack
 from sweepstake.study.study import Study
-from sweepstake.tickets import out_of_study
+from sweepstake.tickets.of_study import finished as out_of_study
 from sweepstake.tickets.ticket import Ticket
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.masks import Masks
+from sweepstake.tickets.held.masks import Masks
 
 
 def absent(library: str, extra: str) -> UserError:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from sweepstake.tickets.held.masks import Masks
 from sweepstake.tickets.hooks.fitting import Fitting, absent
-from sweepstake.tickets.masks import Masks
 
 try:
     from transformers import TrainerCallback

@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 
 from sweepstake.base.errors import UserError
+from sweepstake.tickets.held.masks import Masks
 from sweepstake.tickets.hooks.fitting import Fitting, absent
-from sweepstake.tickets.masks import Masks
 
 try:
     from skorch.callbacks import Callback

@@ -16,7 +16,7 @@ with warnings.catch_warnings():
     from sweepstake.tickets.hooks.huggingface import HoldMasks
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.masks import Masks
+from sweepstake.tickets.held.masks import Masks
 from tests.tickets.loops import batch, dead, random_masks, small_net
 
 pytestmark = pytest.mark.filterwarnings("ignore")

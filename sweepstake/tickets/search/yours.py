@@ -14,9 +14,9 @@ from sweepstake.base.errors import UserError
 from sweepstake.engine.examples import Examples
 from sweepstake.engine.network import Net
 from sweepstake.engine.train import Measured, Start, Trained, first_step, rewind_step
-from sweepstake.tickets import shadow
-from sweepstake.tickets.masks import Masks
-from sweepstake.tickets.untouched import Before
+from sweepstake.tickets.held.masks import Masks
+from sweepstake.tickets.search import shadow
+from sweepstake.tickets.search.untouched import Before
 
 Train = Callable[..., Any]
 """train(model), and by keyword what it names of: masks, round_, first_step."""

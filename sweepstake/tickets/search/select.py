@@ -16,10 +16,10 @@ from sweepstake.engine.prune import prune as chosen
 from sweepstake.engine.rounds import reset
 from sweepstake.engine.train import Trained
 from sweepstake.run.layout import by_name, flat_of
-from sweepstake.tickets import shadow
-from sweepstake.tickets.kept import About
-from sweepstake.tickets.masks import Masks
-from sweepstake.tickets.wanted import cell_of
+from sweepstake.tickets.held.kept import About
+from sweepstake.tickets.held.masks import Masks
+from sweepstake.tickets.search import shadow
+from sweepstake.tickets.search.wanted import cell_of
 
 Piece = str | Mapping[str, Any]
 """A piece by its name, or a table of its name and options."""

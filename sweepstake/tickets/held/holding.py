@@ -17,8 +17,8 @@ from torch.optim.optimizer import (
 )
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.cover import Cover
-from sweepstake.tickets.steps import Steps
+from sweepstake.tickets.held.cover import Cover
+from sweepstake.tickets.held.steps import Steps
 
 OnStep = Callable[[int], Any]
 

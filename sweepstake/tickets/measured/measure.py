@@ -12,8 +12,8 @@ from torch.utils.benchmark import Timer
 
 from sweepstake.base.errors import UserError
 from sweepstake.run.provenance import machine
-from sweepstake.tickets.counting import Counts, count
-from sweepstake.tickets.example import Example, Inputs, device_of
+from sweepstake.tickets.exported.example import Example, Inputs, device_of
+from sweepstake.tickets.measured.counting import Counts, count
 
 TURNS = 21
 """How often each of the two is timed, in turn; modules that take long are timed less often, but five times."""

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from sweepstake.base.errors import UserError
 from sweepstake.run.files import write_whole
 from sweepstake.run.sealed import Damaged, File, read, seal_tensors
-from sweepstake.tickets.packing import digest, pack_mask, pack_values, unpack_mask, unpack_values, without_dead
-from sweepstake.tickets.plugged import load_plugins
+from sweepstake.tickets.saved.packing import digest, pack_mask, pack_values, unpack_mask, unpack_values, without_dead
+from sweepstake.tickets.saved.plugged import load_plugins
 
 KIND, LAYOUT, SUFFIX = "ticket", 1, ".safetensors"
 

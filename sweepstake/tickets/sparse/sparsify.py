@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.sparse_choice import Choice, Choosing, Times
-from sweepstake.tickets.sparse_layers import SparseChain, SparseLinear
-from sweepstake.tickets.timing import on_threads, timed
-from sweepstake.tickets.watching import Example
+from sweepstake.tickets.measured.timing import on_threads, timed
+from sweepstake.tickets.sparse.choice import Choice, Choosing, Times
+from sweepstake.tickets.sparse.layers import SparseChain, SparseLinear
+from sweepstake.tickets.sparse.watching import Example
 
 CLOSE = 1e-5
 """How far an output may be from the dense module's, of the largest there is."""

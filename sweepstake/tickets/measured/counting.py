@@ -11,8 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from sweepstake.tickets.dense import dense_copy, own_names
-from sweepstake.tickets.example import Inputs
+from sweepstake.tickets.exported.dense import dense_copy, own_names
+from sweepstake.tickets.exported.example import Inputs
 
 
 @dataclass(frozen=True)

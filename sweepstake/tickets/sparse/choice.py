@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError, one_of, unknown
-from sweepstake.tickets.sparse_layers import SparseChain, SparseLinear
-from sweepstake.tickets.sparse_runs import Run, runs_of
-from sweepstake.tickets.timing import timed
-from sweepstake.tickets.watching import Example, watch
+from sweepstake.tickets.measured.timing import timed
+from sweepstake.tickets.sparse.layers import SparseChain, SparseLinear
+from sweepstake.tickets.sparse.runs import Run, runs_of
+from sweepstake.tickets.sparse.watching import Example, watch
 
 Times = Mapping[int, Mapping[str, float]]
 """Images in an example -> way -> median microseconds a call."""

@@ -19,9 +19,9 @@ from sweepstake.run.layout import by_name, flat_of
 from sweepstake.run.sealed import Damaged
 from sweepstake.run.store import Store, unpack
 from sweepstake.run.weights import Which
-from sweepstake.tickets import recipe
-from sweepstake.tickets.wanted import id_of
-from sweepstake.tickets.yours import Yours
+from sweepstake.tickets.of_study import recipe
+from sweepstake.tickets.search.wanted import id_of
+from sweepstake.tickets.search.yours import Yours
 
 
 @dataclass

@@ -14,13 +14,13 @@ from sweepstake.engine.rounds import Record, State, first_state, run_rounds
 from sweepstake.run import provenance
 from sweepstake.run.layout import by_name
 from sweepstake.run.progress import Terminal
-from sweepstake.tickets import shadow
-from sweepstake.tickets.searched import Kept, Round, opened
-from sweepstake.tickets.select import Piece
+from sweepstake.tickets.search import shadow
+from sweepstake.tickets.search.searched import Kept, Round, opened
+from sweepstake.tickets.search.select import Piece
+from sweepstake.tickets.search.untouched import left_as_it_was
+from sweepstake.tickets.search.wanted import cell_of, id_of
+from sweepstake.tickets.search.yours import SPLIT, Evaluate, Train, Yours
 from sweepstake.tickets.ticket import Ticket
-from sweepstake.tickets.untouched import left_as_it_was
-from sweepstake.tickets.wanted import cell_of, id_of
-from sweepstake.tickets.yours import SPLIT, Evaluate, Train, Yours
 
 
 def find_ticket(model: nn.Module, train: Train, evaluate: Evaluate, *, keep: float | Mapping[str, float] = 0.8,

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sweepstake.base.errors import UserError, unknown
-from sweepstake.tickets.cover import Cover, inside
-from sweepstake.tickets.holding import Holding, OnStep, held
-from sweepstake.tickets.kept import About, Kept, kept_of
+from sweepstake.tickets.held.cover import Cover, inside
+from sweepstake.tickets.held.holding import Holding, OnStep, held
+from sweepstake.tickets.held.kept import About, Kept, kept_of
 from sweepstake.tickets.names import misfits, tensors_by_name
 from sweepstake.tickets.ticket import Ticket
 

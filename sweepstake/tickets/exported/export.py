@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
 from sweepstake.run.files import writing
-from sweepstake.tickets import formats
-from sweepstake.tickets.dense import dense_copy, own_names
-from sweepstake.tickets.example import Example, Inputs, plain, tensors_in
-from sweepstake.tickets.formats import Failed, Written
+from sweepstake.tickets.exported import formats
+from sweepstake.tickets.exported.dense import dense_copy, own_names
+from sweepstake.tickets.exported.example import Example, Inputs, plain, tensors_in
+from sweepstake.tickets.exported.formats import Failed, Written
 
 Format = Literal["onnx", "torch", "safetensors"]
 

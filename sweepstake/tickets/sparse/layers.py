@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.sparse_program import Program, Rows, Step
+from sweepstake.tickets.sparse.program import Program, Rows, Step
 
 Kernel = Literal["ours", "csr"]
 

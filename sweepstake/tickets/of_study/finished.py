@@ -19,8 +19,8 @@ from sweepstake.run.sealed import Damaged
 from sweepstake.run.store import Store
 from sweepstake.run.weights import Which
 from sweepstake.study.study import Study
-from sweepstake.tickets import recipe
-from sweepstake.tickets.file import Form, save
+from sweepstake.tickets.of_study import recipe
+from sweepstake.tickets.saved.file import Form, save
 from sweepstake.tickets.ticket import Ticket
 
 

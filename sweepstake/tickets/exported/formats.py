@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.example import Inputs, tensors_in
+from sweepstake.tickets.exported.example import Inputs, tensors_in
 
 
 class Failed(Exception):

@@ -1,0 +1,1 @@
+"""Dense beside its ticket: sizes, multiply-adds, latency."""

@@ -1,0 +1,1 @@
+"""A ticket in one sealed file, and back."""
