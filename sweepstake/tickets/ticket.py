@@ -76,8 +76,8 @@ class Ticket:
     def thin(self, model: nn.Module, example: Any) -> "Thinned":
         """The module without the units that are dead under this ticket, proven to give the same outputs.
 
-        The module holds the ticket: its dead weights are 0 (`ticket.apply(model)`). It stays as it is. `example` is what
-        it is called with: a batch, a tuple of all arguments, or a dict of them by name.
+        The module holds the ticket, its dead weights at 0 (`ticket.apply(model)`), and stays as it is. `example` is
+        what it is called with: a batch, a tuple of all arguments, or a dict of them by name.
         """
         from sweepstake.tickets.thin import thin
 
