@@ -115,10 +115,9 @@ def checked(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def prepared(model: nn.Module, masks: Mapping[str, Tensor]) -> Network:
     """A copy in eval mode, the dead at 0, in which every layer has a bias to fold constants into."""
     module = deepcopy(model).eval()
-    module.requires_grad_(True)
     with torch.no_grad():
         for name, value in module.named_parameters():
-            value.grad = None
+            value.requires_grad_(value.is_floating_point() or value.is_complex()).grad = None
             if name in masks:
                 value.copy_(torch.where(masks[name], value, 0))
     return Network(module, masks, with_biases(module))
@@ -169,7 +168,8 @@ def out_axis(layer: Any) -> int | None:
 
 def kept_back(thinning: Thinning, model: nn.Module, network: Network) -> dict[str, str]:
     """Layer -> why dead units of it, or that it reads, stayed."""
-    found = {layer or "the network": why for layer, why in thinning.kept_back().items()}
+    root = f"the network ({type(model).__name__})"
+    found = {layer or root: why for layer, why in thinning.kept_back().items()}
     followed = {reader.weight for reader in thinning.structure.readers}
     for name, mask in network.masks.items():
         layer, _ = owner(model, name)
@@ -177,6 +177,6 @@ def kept_back(thinning: Thinning, model: nn.Module, network: Network) -> dict[st
             continue
         dead = any(not bool(columns_alive(mask, axis).all()) for axis in (0, 1))
         if dead and (out_axis(layer) is None or getattr(layer, "groups", 1) == 1):
-            path = name.rpartition(".")[0] or f"the network ({type(model).__name__})"
-            found.setdefault(path, f"no library sees what a {type(layer).__name__} does there")
+            kind = type(layer).__name__
+            found.setdefault(name.rpartition(".")[0] or root, f"no library sees what a {kind} does there")
     return found

@@ -1,5 +1,6 @@
 """A network without its dead units gives the same outputs, or says which module stands in the way."""
 
+import sys
 import warnings
 
 import pytest
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from sweepstake.base.errors import UserError
 from sweepstake.pieces.models import conv2, mlp, resnet20
 from sweepstake.tickets.thin import thin
-from sweepstake.tickets.thinning import rounds
+from sweepstake.tickets.thinning import depgraph, kirigami, libraries, rounds
 from sweepstake.tickets.thinning.inputs import Inputs, floats
 
 
@@ -331,7 +332,7 @@ def test_a_recurrent_layer_with_dead_units_is_named():
         thin(module, masks, noise(2, 5, 4))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(["none", "batch"]), st.sampled_from([nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid]),
        st.lists(st.integers(2, 7), min_size=1, max_size=3), st.floats(0.1, 0.9))
 def test_any_chain_under_any_mask_says_the_same_thinned(seed, norm, active, widths, density):
@@ -400,3 +401,21 @@ def test_a_dead_head_and_dead_hidden_units_of_a_transformer_go(name, values, hid
     assert result.removed[value.removesuffix(".weight")] == ((12, 48) if turned else (4, 16))
     assert result.removed[units.removesuffix(".weight")] == (5, 24)
     assert equal(module, masks, result, inputs)
+
+
+@pytest.mark.parametrize("way", [kirigami.traced, kirigami.compiled, depgraph.traced])
+def test_each_library_alone_removes_the_same_channels(way, monkeypatch):
+    monkeypatch.setattr(libraries, "WAYS", [way])
+    module = drawn(Residual())
+    masks = whole(module)
+    masks["inner.weight"][4] = False
+    masks["outer.weight"][:, 1] = False
+    result = thin(module, masks, noise(2, 3, 8, 8))
+    assert result.removed == {"inner": (2, 6)}
+    assert equal(module, masks, result, noise(2, 3, 8, 8, seed=9))
+
+
+def test_a_missing_library_is_named_with_what_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_kirigami", None)
+    with pytest.raises(UserError, match=r'pip install "sweepstake\[thin\]"'):
+        thin(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3)), {}, noise(5, 4))

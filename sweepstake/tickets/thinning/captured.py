@@ -5,6 +5,7 @@ Whatever does not follow from the inputs or the weights is a constant of the gra
 
 from __future__ import annotations
 
+import operator
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -45,15 +46,15 @@ def by_dynamo(model: nn.Module, inputs: Inputs) -> Captured:
 class _Constants(fx.Interpreter):
     """Runs a graph once and keeps what follows from nothing that varies."""
 
-    def __init__(self, module: fx.GraphModule, values: dict[fx.Node, Any], varies: set[int]):
+    def __init__(self, module: fx.GraphModule, values: dict[fx.Node, Any], varies: set[int], fixed: set[int]):
         super().__init__(module)
-        self.given, self.varies = values, varies
+        self.given, self.varies, self.fixed = values, varies, fixed
         self.varying, self.constants = set[fx.Node](), dict[fx.Node, Any]()
 
     def run_node(self, n: fx.Node) -> Any:
         value = self.given[n] if n.op == "placeholder" else super().run_node(n)
-        own = n.op == "get_attr" and id(value) in self.varies
-        given = n.op == "placeholder" and isinstance(value, Tensor)
+        own = id(value) in self.varies
+        given = n.op == "placeholder" and isinstance(value, Tensor) and id(value) not in self.fixed
         if own or given or n.op == "output" or any(each in self.varying for each in n.all_input_nodes):
             self.varying.add(n)
         else:
@@ -74,7 +75,8 @@ def plain(model: nn.Module, module: fx.GraphModule, values: dict[fx.Node, Any]) 
     """The same graph, in which what follows from neither inputs nor weights is a constant."""
     own = {id(value): name for name, value in [*model.named_buffers(), *model.named_parameters()]
            if value.is_floating_point()}
-    run = _Constants(module, values, set(own))
+    run = _Constants(module, values, {id(value) for value in model.parameters()},
+                     {id(value) for value in model.buffers()})
     with torch.no_grad():
         run.run(*values.values())
     root, graph, made = dict[str, Any](), fx.Graph(), dict[fx.Node, Any]()
@@ -87,7 +89,7 @@ def plain(model: nn.Module, module: fx.GraphModule, values: dict[fx.Node, Any]) 
             name = f"weight{list(own).index(id(value))}"
             root[name], names[name] = value, own[id(value)]
             made[node] = graph.get_attr(name)
-        elif node.op == "placeholder" and isinstance(value, Tensor):
+        elif node.op == "placeholder" and node not in run.constants and isinstance(value, Tensor):
             made[node] = graph.placeholder(f"input{len(inputs)}")
             inputs.append(value)
     for node in module.graph.nodes:
@@ -97,10 +99,25 @@ def plain(model: nn.Module, module: fx.GraphModule, values: dict[fx.Node, Any]) 
             made[node] = _constant(run.constants[node], root, graph)
         elif node.op == "placeholder":
             made[node] = values[node]
+        elif node.target is operator.getitem and new_axes(node.args[1]):
+            made[node] = unsqueezed(graph, made[node.args[0]], node.args[1])
         else:
             made[node] = graph.node_copy(node, lambda each: made[each])
     graph.eliminate_dead_code()
     return Captured(fx.GraphModule(root, graph).eval(), tuple(inputs), names)
+
+
+def new_axes(index: Any) -> bool:
+    """Whether an index only takes slices and makes new axes."""
+    return type(index) is tuple and None in index and all(each is None or each == slice(None) for each in index)
+
+
+def unsqueezed(graph: fx.Graph, value: Any, index: Any) -> Any:
+    """x[:, None] as x.unsqueeze(1), which torch-kirigami follows."""
+    for axis, each in enumerate(index):
+        if each is None:
+            value = graph.call_method("unsqueeze", (value, axis))
+    return value
 
 
 def _constant(value: Any, root: dict[str, Any], graph: fx.Graph) -> Any:

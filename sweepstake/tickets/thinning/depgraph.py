@@ -49,12 +49,14 @@ class DepGraph:
         self.names = {module: name for name, module in model.named_modules()}
         self.shapes = {name: tuple(value.shape) for name, value in [*model.named_parameters(), *model.named_buffers()]}
         self.parameters = {id(value): name for name, value in model.named_parameters()}
+        self.first = {name: self.parameters[id(value)]
+                      for name, value in model.named_parameters(remove_duplicate=False)}
         self.readers = [Reader(self.weight(module), 0 if getattr(module, "transposed", False) else 1)
                         for module in self.graph.module2node
                         if isinstance(module, nn.Linear) or (isinstance(module, CONVS) and module.groups == 1)]
 
     def weight(self, module: nn.Module) -> str:
-        return f"{self.names[module]}.weight".lstrip(".")
+        return self.parameters[id(module.weight)]
 
     def together(self, site: Site, indices: Iterable[int]) -> Together:
         module = self.model.get_submodule(site[0].rpartition(".")[0])
@@ -114,6 +116,7 @@ class DepGraph:
         return not list(layer.parameters(recurse=False))
 
     def add(self, sites: Sites, name: str, axis: int, positions: Iterable[int]) -> None:
+        name = self.first.get(name, name)
         if name in self.shapes:
             axis %= len(self.shapes[name])
             sites.setdefault((name, axis), set()).update(int(each) for each in positions)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 
 from sweepstake.base.errors import UserError
-from sweepstake.pieces import networks
 from sweepstake.tickets.thinning.calls import CONV, LINEAR, READS, TRANSPOSED, argument
 from sweepstake.tickets.thinning.captured import by_dynamo
 from sweepstake.tickets.thinning.inputs import Inputs
@@ -21,6 +20,9 @@ REWRITES = ("changed_arguments", "argument_provenance", "argument_layout", "part
 """What the library asks of who rewrites the graph's own calls. The network's forward computes these anew."""
 BLOCKS = ("unsupported_layout", "unbalanced_groups", "unbalanced_blocks", "empty_partition")
 """What it says where part of a block would go."""
+
+PARTS = 64
+"""Into how many pieces a tensor may fall, or as many as the longest axis of a weight."""
 
 LAYERS = {nn.Linear: LINEAR, nn.Conv1d: CONV, nn.Conv2d: CONV, nn.Conv3d: CONV, nn.ConvTranspose1d: TRANSPOSED,
           nn.ConvTranspose2d: TRANSPOSED, nn.ConvTranspose3d: TRANSPOSED}
@@ -56,19 +58,6 @@ def library() -> Any:
     return torch_kirigami
 
 
-def registry() -> Any:
-    """The library's rules, and the names that TorchDynamo gives to functions of the same rules."""
-    from torch_kirigami.dep_graph.operators.rules import PaddingRule, PointwiseRule, ReductionRule, ReshapeRule
-
-    rules = library().OperatorRegistry.default()
-    native: Any = torch._C
-    rules.register(native._nn.pad, PaddingRule(fresh=True))
-    rules.register(native._linalg.linalg_vector_norm, ReductionRule(fresh=True))
-    rules.register(networks.Flatten, ReshapeRule(fresh=False))
-    rules.register(networks.Dropout, PointwiseRule(fresh=False))
-    return rules
-
-
 class Kirigami:
     """A dependency graph of torch-kirigami."""
 
@@ -76,8 +65,11 @@ class Kirigami:
         self.library, self.names = name, names
         self.paths = {name: path for path, name in names.items()}
         kirigami = library()
+        from sweepstake.tickets.thinning.rules import registry
+
+        self.parts = max([PARTS, *(max(value.shape, default=0) for value in module.parameters())])
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), self.limit():
                 warnings.simplefilter("ignore")
                 self.graph = kirigami.DependencyGraph.build(module, args=inputs.args, kwargs=inputs.kwargs,
                                                             operators=registry())
@@ -86,6 +78,17 @@ class Kirigami:
         self.operations = list(self.graph.operations())
         self.own = {ref.id: ref for ref in self.graph.values() if ref.kind in ("parameter", "buffer")}
         self.readers = list(dict.fromkeys(reader for each in self.operations if (reader := self.reader(each))))
+
+    @contextmanager
+    def limit(self) -> Iterator[None]:
+        """Inside, the library gives up on a tensor in too many pieces: its time is their number squared."""
+        settings = library().config
+        before = settings.max_parts
+        settings.max_parts = self.parts
+        try:
+            yield
+        finally:
+            settings.max_parts = before
 
     def reader(self, operation: Any) -> Reader | None:
         """The weight that sums over channels in a call, of a module or of a function."""
@@ -108,7 +111,8 @@ class Kirigami:
     def together(self, site: Site, indices: Iterable[int]) -> Together:
         name, axis = site
         reference = self.graph.parameter(self.paths.get(name, name))
-        impact = self.graph.propagate(remove=[reference.axis(axis).select(sorted(indices))])
+        with self.limit():
+            impact = self.graph.propagate(remove=[reference.axis(axis).select(sorted(indices))])
         sites, part = dict[Site, set[int]](), ""
         for selection in impact.selections.values():
             if selection.tensor.id not in self.own or not selection.tensor.paths:

@@ -16,8 +16,9 @@ WAYS: list[Callable[[nn.Module, Inputs], Structure]] = [kirigami.traced, kirigam
 
 def structures(model: nn.Module, inputs: Inputs) -> Iterator[Structure | NoStructure]:
     """The network as each library sees it, or why one cannot follow it."""
+    alone = inputs.first(model)
     for way in WAYS:
         try:
-            yield way(model, inputs)
+            yield way(model, alone)
         except NoStructure as problem:
             yield problem

@@ -126,14 +126,24 @@ class Thinning:
 
     def free(self, reads: Mapping[Reader, Read]) -> dict[Reader, set[int]]:
         """Reader -> the channels that it could go without: no live weight reads them, or no live one makes them."""
-        silent: Sites = {}
-        for site, mask in self.makers():
-            found = self.network.first(site, (~columns_alive(mask, site[1])).nonzero().flatten())
-            for each, positions in self.finder.coupled(site, found).items():
-                silent.setdefault(each, set()).update(positions)
-        return {reader: self.network.first(reader.site, each.unread.nonzero().flatten())
-                | (self.network.first(reader.site, each.fixed.nonzero().flatten()) & silent.get(reader.site, set()))
-                for reader, each in reads.items()}
+        silent = {site: self.network.first(site, (~columns_alive(mask, site[1])).nonzero().flatten())
+                  for site, mask in self.makers()}
+        free: dict[Reader, set[int]] = {}
+        for reader, each in reads.items():
+            fixed = self.network.first(reader.site, each.fixed.nonzero().flatten())
+            free[reader] = self.network.first(reader.site, each.unread.nonzero().flatten())
+            free[reader] |= self.unmade(reader, fixed - free[reader], silent)
+        return free
+
+    def unmade(self, reader: Reader, channels: set[int], silent: Sites) -> set[int]:
+        """Those of these channels of which some maker is dead."""
+        found: set[int] = set()
+        for site, positions in self.finder.coupled(reader.site, channels).items():
+            dead = positions & silent.get(site, set())
+            if dead == positions:
+                return channels
+            found |= self.finder.coupled(site, dead).get(reader.site, set()) & channels
+        return found
 
     def makers(self) -> Iterator[tuple[Site, Tensor]]:
         """Where channels are made: the masks of matrices and kernels, along the axis that is not read."""
