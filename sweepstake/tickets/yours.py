@@ -71,13 +71,17 @@ class Yours:
             raise UserError(f"find_ticket: evaluate gave NaN as {bad}, and every weight of "
                             f"{type(self.model).__name__} is finite. Look for a division by 0 in evaluate.")
         self._check_parts("evaluate", None)
+        now = shadow.flat_of(self.net, self.model)
         for slot in self.net.slots:
-            if not torch.equal(slot.of(shadow.flat_of(self.net, self.model)), slot.of(w)) and slot.role != "statistic":
+            if not torch.equal(slot.of(now), slot.of(w)) and slot.role != "statistic":
                 raise UserError(f"find_ticket: evaluate changed {slot.name}. It may only measure.")
         return {SPLIT: scores}
 
     @torch.no_grad()
     def _begin(self, w: Tensor) -> None:
+        """Every round begins alike, whatever train and evaluate left behind, and so a resumed one too."""
+        self._before.put_modes_back()
+        self.model.zero_grad(set_to_none=True)
         shadow.put(self.net, self.model, w)
         for name, each in self.model.named_buffers():
             if name in self._counters:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sweepstake.base.errors import UserError
+from sweepstake.tickets import shadow
 from sweepstake.tickets.find import find_ticket
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -118,6 +119,26 @@ def test_train_is_given_what_it_names():
 
     found(train=naming, reset={"name": "rewind", "step": 2}, rounds=2)
     assert seen == [(0, 0, 528), (1, 2, 264), (2, 2, 132)]
+
+
+def test_every_round_begins_in_the_modes_that_the_module_had():
+    seen = []
+
+    def careless(model):
+        seen.append((model.training, model[3].weight.requires_grad, model[0].weight.grad is None))
+        nn.functional.cross_entropy(model(X), Y).backward()
+        model[3].weight.requires_grad_(False)
+
+    found(train=careless, rounds=2)
+    assert seen == [(True, True, True)] * 3, "evaluate calls eval(), and train froze a layer and left gradients"
+
+
+def test_evaluate_is_checked_by_one_copy_of_the_weights_and_not_one_a_tensor(monkeypatch):
+    copies = []
+    flat_of = shadow.flat_of
+    monkeypatch.setattr(shadow, "flat_of", lambda *given: (copies.append(1), flat_of(*given))[1])
+    found(rounds=0, evaluate=lambda model: copies.clear() or 1.0)
+    assert len(copies) == 1
 
 
 def test_within_gives_the_smallest_network_that_scores_nearly_as_well():
