@@ -20,12 +20,12 @@ from sweepstake.tickets.select import Piece
 from sweepstake.tickets.ticket import Ticket
 from sweepstake.tickets.untouched import left_as_it_was
 from sweepstake.tickets.wanted import cell_of, id_of
-from sweepstake.tickets.yours import SPLIT, Evaluate, Train, Yours
+from sweepstake.tickets.yours import Evaluate, Train, Yours, scores_of
 
 
 def find_ticket(model: nn.Module, train: Train, evaluate: Evaluate, *, keep: float | Mapping[str, float] = 0.8,
                 rounds: int = 12, criterion: Piece = "magnitude", allocation: Piece = "global",
-                reset: Piece = "rewind", granularity: str = "weight", layers: Sequence[str] = ("all",),
+                reset: Piece = "rewind", granularity: str = "weight", layers: str | Sequence[str] = "all",
                 within: float | None = None, data: Iterable[Any] | None = None, loss: Loss | None = None,
                 store: str | Path | None = None, name: str = "", progress: bool = True, seed: int = 0,
                 **more: Any) -> Ticket:
@@ -48,9 +48,12 @@ def find_ticket(model: nn.Module, train: Train, evaluate: Evaluate, *, keep: flo
 
     The module holds the ticket's trained weights at the end. Where anything fails it is as it was.
     """
+    shadow.check("find_ticket", model)
+    if wrong := [each for each, function in (("train", train), ("evaluate", evaluate)) if not callable(function)]:
+        raise UserError(*(f"find_ticket: {each} is no function. Give one that takes the module." for each in wrong))
     cell = cell_of("find_ticket", model, name, keep=dict(keep) if isinstance(keep, Mapping) else keep, rounds=rounds,
                    criterion=criterion, allocation=allocation, reset=reset, granularity=granularity,
-                   prune_layers=list(layers), seed=seed, **more)
+                   prune_layers=[layers] if isinstance(layers, str) else list(layers), seed=seed, **more)
     if store is not None and not name:
         raise UserError('find_ticket: a store keeps a search under a name. Say name = "my-network", another for '
                         "another training function.")
@@ -107,7 +110,7 @@ class Search:
         if self._fits(record):
             self.best, self._best_number = round_, record["round"]
         if self.console is not None and round_ is not None:
-            scores = "  ".join(f"{key} {value:.4g}" for key, value in record["end"][SPLIT].items())
+            scores = "  ".join(f"{key} {value:.4g}" for key, value in scores_of(record).items())
             self.console.print(f"round {record['round']} of {self.cell.rounds}: {record['kept_fraction']:.1%} kept, "
                                f"{scores}  ({record['seconds']['train']:.1f} s)")
 
@@ -122,7 +125,7 @@ class Search:
     def _ticket(self, best: Round) -> Ticket:
         net = self.trainer.net
         masks = shadow.masks_of(net, best.mask)
-        told = [{"round": each["round"], "kept_fraction": each["kept_fraction"], **each["end"][SPLIT]}
+        told = [{"round": each["round"], "kept_fraction": each["kept_fraction"], **scores_of(each)}
                 for each in self.records]
         made = {"id": id_of(self.cell), "round": best.number, "rounds": told, "versions": provenance.versions(),
                 "machine": provenance.machine(), "finished": provenance.now(),
@@ -135,8 +138,8 @@ class Search:
         return {name: value.to(own[name].dtype) for name, value in by_name(self.trainer.net.slots, flat).items()}
 
 
-def _score(record: Mapping[str, Any]) -> float:
-    return next(iter(record["end"][SPLIT].values()))
+def _score(record: Record) -> float:
+    return next(iter(scores_of(record).values()))
 
 
 def _ended(following: State) -> Tensor:

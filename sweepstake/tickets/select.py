@@ -26,7 +26,7 @@ Piece = str | Mapping[str, Any]
 
 
 def prune(model: nn.Module, keep: float | Mapping[str, float] = 0.2, *, criterion: Piece = "magnitude",
-          allocation: Piece = "global", granularity: str = "weight", layers: Sequence[str] = ("all",),
+          allocation: Piece = "global", granularity: str = "weight", layers: str | Sequence[str] = "all",
           prune_biases: bool = False, data: Iterable[Any] | None = None, loss: Loss | None = None, seed: int = 0,
           under: Masks | None = None) -> Masks:
     """Choose which weights of a module stay, set the others to 0, and give the masks.
@@ -42,7 +42,7 @@ def prune(model: nn.Module, keep: float | Mapping[str, float] = 0.2, *, criterio
     """
     place = "prune"
     cell = cell_of(place, model, keep=dict(keep) if isinstance(keep, Mapping) else keep, criterion=criterion,
-                   allocation=allocation, granularity=granularity, prune_layers=list(layers),
+                   allocation=allocation, granularity=granularity, prune_layers=[layers] if isinstance(layers, str) else list(layers),
                    prune_biases=prune_biases, seed=seed, rounds=1)
     examples = None if data is None else OfBatches(data, loss)
     net = shadow.shadow(place, model, cell, examples)

@@ -13,6 +13,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.engine.examples import Examples
 from sweepstake.engine.network import Net
+from sweepstake.engine.rounds import Record
 from sweepstake.engine.train import Measured, Start, Trained, first_step, rewind_step
 from sweepstake.tickets import shadow
 from sweepstake.tickets.masks import Masks
@@ -23,8 +24,11 @@ Train = Callable[..., Any]
 Evaluate = Callable[..., Any]
 """evaluate(model): a number, higher is better; or a table of numbers, of which the first is the score."""
 
-SPLIT = "yours"
-"""What the user's evaluation is called in a record."""
+VALUE = "value"
+"""What a score is called in a record, under its own name."""
+
+TAKEN = ("round", "kept_fraction")
+"""What a ticket's table of rounds says beside the scores."""
 
 
 class Yours:
@@ -52,7 +56,7 @@ class Yours:
 
         offers = {"masks": masks, "round_": round_, "first_step": first_step(cell, round_)}
         with masks.held(on_step=on_step) as holding:
-            self._train(self.model, **_named(self._train, offers))
+            self._check_gave(self._train(self.model, **_named(self._train, offers)))
             self._check_parts("train", round_)
         if step is not None and not kept:
             raise UserError(f'find_ticket: reset = "{cell.reset.name}" goes back to step {step}, and train made '
@@ -75,7 +79,7 @@ class Yours:
         for slot in self.net.slots:
             if not torch.equal(slot.of(now), slot.of(w)) and slot.role != "statistic":
                 raise UserError(f"find_ticket: evaluate changed {slot.name}. It may only measure.")
-        return {SPLIT: scores}
+        return {name: {VALUE: score} for name, score in scores.items()}
 
     @torch.no_grad()
     def _begin(self, w: Tensor) -> None:
@@ -86,6 +90,11 @@ class Yours:
         for name, each in self.model.named_buffers():
             if name in self._counters:
                 each.copy_(self._counters[name])
+
+    def _check_gave(self, answer: object) -> None:
+        if isinstance(answer, nn.Module) and answer is not self.model:
+            raise UserError("find_ticket: train gave another module than the one it was given. It has to train that one "
+                            "in place, and no copy of it; what it returns is not read.")
 
     def _check_parts(self, function: str, round_: int | None) -> None:
         if replaced := self._before.replaced():
@@ -120,4 +129,12 @@ def _numbers(said: Any) -> dict[str, float]:
     if not numbers:
         raise UserError(f"find_ticket: evaluate gave a {type(said).__name__}. "
                         'Return a number, higher is better, or a table of numbers as {"accuracy": 0.98}.')
+    if taken := [name for name in TAKEN if name in numbers]:
+        raise UserError(f'find_ticket: evaluate gave a score of the name "{taken[0]}", which the ticket says of '
+                        "itself. Say another name.")
     return numbers
+
+
+def scores_of(record: Record) -> dict[str, float]:
+    """What the user's evaluation gave at the end of a round, in its order."""
+    return {name: said[VALUE] for name, said in record["end"].items()}

@@ -1,5 +1,6 @@
 """A ticket is found in a module of one's own, resumes after a kill, and leaves the module as it was when it fails."""
 
+import copy
 import warnings
 
 import pytest
@@ -148,6 +149,16 @@ def test_within_gives_the_smallest_network_that_scores_nearly_as_well():
     assert ticket.made["rounds"][1]["score"] == 0.89
 
 
+def test_scores_keep_their_names_and_order_whatever_they_are_called():
+    ticket = found(evaluate=lambda model: {"top5": 0.9, "loss": torch.tensor(0.25)}, rounds=1, within=0.0)
+    assert ticket.made["rounds"][1] == {"round": 1, "kept_fraction": 0.5, "top5": 0.9, "loss": 0.25}
+
+
+def test_one_kind_of_layer_may_be_named_without_a_list():
+    assert found(rounds=1, layers="linear").kept == 264
+    assert set(found(rounds=1, layers="3").masks) >= {"3.weight"}
+
+
 class Killed(BaseException):
     """Not an Exception, as a KeyboardInterrupt is none."""
 
@@ -220,6 +231,9 @@ def moving(model):
 @pytest.mark.parametrize(("how", "says"), [
     ({"evaluate": nan}, "evaluate gave NaN as score"),
     ({"evaluate": lambda model: None}, "evaluate gave a NoneType. Return a number"),
+    ({"evaluate": 0.5, "train": "train"}, "find_ticket: train is no function.*\n.*evaluate is no function"),
+    ({"evaluate": lambda model: {"round": 3}}, 'a score of the name "round"'),
+    ({"train": lambda model: copy.deepcopy(model)}, "train gave another module than the one it was given"),
     ({"evaluate": moving}, r"evaluate changed 0\.bias"),
     ({"train": diverging}, r"3\.weight is not finite after train in round 0: it diverged"),
     ({"train": replacing}, r"train put another tensor in place of 3\.weight in round 0"),
@@ -242,6 +256,56 @@ def test_a_mistake_is_one_clear_line_and_the_module_is_as_it_was(how, says):
     assert same(state(model), first)
     assert all(now is parameters[name] for name, now in model.named_parameters())
     assert all(each.training for each in model.modules())
+
+
+def scripted():
+    return torch.jit.script(nn.Sequential(nn.Linear(8, 4)))
+
+
+def pruned_by_torch():
+    model = network()
+    torch.nn.utils.prune.l1_unstructured(model[3], "weight", amount=0.5)
+    return model
+
+
+def on_meta():
+    with torch.device("meta"):
+        return nn.Sequential(nn.Linear(8, 4))
+
+
+@pytest.mark.parametrize(("make", "says"), [
+    (lambda: [1], "find_ticket: a list was given. Give a module"),
+    (lambda: nn.Sequential(nn.LazyLinear(4)), r"0\.weight is not a plain tensor .* Put one batch through"),
+    (on_meta, r"0\.weight is not a plain tensor"),
+    (pruned_by_torch, r"torch\.nn\.utils\.prune is at work in Sequential"),
+])
+def test_what_cannot_be_searched_is_refused_before_anything_is_trained(make, says):
+    with pytest.raises(UserError, match=says):
+        found(make())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script")
+def test_a_module_of_torchscript_is_refused():
+    with pytest.raises(UserError, match="Give the module that it was made of"):
+        found(scripted())
+
+
+class Growing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+        self.register_buffer("seen", torch.zeros(8))
+
+    def forward(self, x):
+        self.seen = torch.cat([self.seen, x.mean(0)])
+        return self.layer(x)
+
+
+def test_a_buffer_that_grows_is_refused_by_name_and_shrinks_again():
+    model = Growing()
+    with pytest.raises(UserError, match=r"Growing: seen had the shape \(8,\) at first"):
+        found(model)
+    assert model.seen.shape == (8,)
 
 
 def test_weights_that_were_trained_already_are_where_it_begins():
