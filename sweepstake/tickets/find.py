@@ -19,7 +19,7 @@ from sweepstake.tickets.searched import Kept, Round, opened
 from sweepstake.tickets.select import Piece
 from sweepstake.tickets.ticket import Ticket
 from sweepstake.tickets.untouched import left_as_it_was
-from sweepstake.tickets.wanted import cell_of, id_of
+from sweepstake.tickets.wanted import cell_of, id_of, listed
 from sweepstake.tickets.yours import Evaluate, Train, Yours, scores_of
 
 
@@ -53,7 +53,7 @@ def find_ticket(model: nn.Module, train: Train, evaluate: Evaluate, *, keep: flo
         raise UserError(*(f"find_ticket: {each} is no function. Give one that takes the module." for each in wrong))
     cell = cell_of("find_ticket", model, name, keep=dict(keep) if isinstance(keep, Mapping) else keep, rounds=rounds,
                    criterion=criterion, allocation=allocation, reset=reset, granularity=granularity,
-                   prune_layers=[layers] if isinstance(layers, str) else list(layers), seed=seed, **more)
+                   prune_layers=listed(layers), seed=seed, **more)
     if store is not None and not name:
         raise UserError('find_ticket: a store keeps a search under a name. Say name = "my-network", another for '
                         "another training function.")

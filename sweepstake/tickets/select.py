@@ -19,7 +19,7 @@ from sweepstake.run.layout import by_name, flat_of
 from sweepstake.tickets import shadow
 from sweepstake.tickets.kept import About
 from sweepstake.tickets.masks import Masks
-from sweepstake.tickets.wanted import cell_of
+from sweepstake.tickets.wanted import cell_of, listed
 
 Piece = str | Mapping[str, Any]
 """A piece by its name, or a table of its name and options."""
@@ -42,7 +42,7 @@ def prune(model: nn.Module, keep: float | Mapping[str, float] = 0.2, *, criterio
     """
     place = "prune"
     cell = cell_of(place, model, keep=dict(keep) if isinstance(keep, Mapping) else keep, criterion=criterion,
-                   allocation=allocation, granularity=granularity, prune_layers=[layers] if isinstance(layers, str) else list(layers),
+                   allocation=allocation, granularity=granularity, prune_layers=listed(layers),
                    prune_biases=prune_biases, seed=seed, rounds=1)
     examples = None if data is None else OfBatches(data, loss)
     net = shadow.shadow(place, model, cell, examples)

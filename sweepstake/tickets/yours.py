@@ -93,8 +93,8 @@ class Yours:
 
     def _check_gave(self, answer: object) -> None:
         if isinstance(answer, nn.Module) and answer is not self.model:
-            raise UserError("find_ticket: train gave another module than the one it was given. It has to train that one "
-                            "in place, and no copy of it; what it returns is not read.")
+            raise UserError("find_ticket: train gave another module than the one it was given. It has to train that "
+                            "one in place, and no copy of it; what it returns is not read.")
 
     def _check_parts(self, function: str, round_: int | None) -> None:
         if replaced := self._before.replaced():

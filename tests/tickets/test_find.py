@@ -247,6 +247,11 @@ def moving(model):
     ({"reset": {"name": "rewind", "step": 99}}, "goes back to step 99, and train made 12 steps"),
     ({"control": "transplant"}, "takes the masks of a cell of a study"),
     ({"data": [], "criterion": "snip"}, "there is no batch in it"),
+    ({"data": [], "criterion": "synflow"}, "there is no batch in it"),
+    ({"data": iter(DATA), "criterion": "snip"}, "data: a list_iterator cannot be gone through more than once"),
+    ({"data": (X, Y), "criterion": "snip"}, r"a batch is a Tensor.* data=\[\(inputs, labels\)\]"),
+    ({"data": DATA, "criterion": "snip", "loss": lambda output, labels: 3}, "loss: gave a int. Give one number"),
+    ({"data": DATA, "criterion": "snip", "loss": nn.CrossEntropyLoss(reduction="none")}, r"loss: gave the shape \(32,\)"),
 ])
 def test_a_mistake_is_one_clear_line_and_the_module_is_as_it_was(how, says):
     model = network()
