@@ -15,6 +15,7 @@ from sweepstake.run import provenance
 from sweepstake.run.layout import by_name
 from sweepstake.run.progress import Terminal
 from sweepstake.tickets import shadow
+from sweepstake.tickets.names import tensors_by_name, unwrapped
 from sweepstake.tickets.searched import Kept, Round, opened
 from sweepstake.tickets.select import Piece
 from sweepstake.tickets.ticket import Ticket
@@ -49,23 +50,24 @@ def find_ticket(model: nn.Module, train: Train, evaluate: Evaluate, *, keep: flo
     The module holds the ticket's trained weights at the end. Where anything fails it is as it was.
     """
     shadow.check("find_ticket", model)
+    own = unwrapped(model)
     if wrong := [each for each, function in (("train", train), ("evaluate", evaluate)) if not callable(function)]:
         raise UserError(*(f"find_ticket: {each} is no function. Give one that takes the module." for each in wrong))
-    cell = cell_of("find_ticket", model, name, keep=dict(keep) if isinstance(keep, Mapping) else keep, rounds=rounds,
-                   criterion=criterion, allocation=allocation, reset=reset, granularity=granularity,
+    cell = cell_of("find_ticket", own, name, keep=dict(keep) if isinstance(keep, Mapping) else keep,
+                   rounds=rounds, criterion=criterion, allocation=allocation, reset=reset, granularity=granularity,
                    prune_layers=listed(layers), seed=seed, **more)
     if store is not None and not name:
         raise UserError('find_ticket: a store keeps a search under a name. Say name = "my-network", another for '
                         "another training function.")
     examples = None if data is None else OfBatches(data, loss)
     with left_as_it_was(model) as before, opened(store, cell) as kept:
-        net = shadow.shadow("find_ticket", model, cell, examples)
+        net = shadow.shadow("find_ticket", own, cell, examples)
         if kept is not None:
             net.given = kept.start(net.slots, net.w)
         trainer = Yours(model, net, examples, train, evaluate, before)
         search = Search(trainer, cell, kept, within, Terminal() if progress else None)
         ticket = search.run()
-        ticket.apply(model)
+        ticket.apply(own)
     return ticket
 
 
@@ -134,7 +136,7 @@ class Search:
 
     def _typed(self, flat: Tensor) -> dict[str, Tensor]:
         """By name, in the types of the user's module."""
-        own = {**dict(self.trainer.model.named_parameters()), **dict(self.trainer.model.named_buffers())}
+        own = tensors_by_name(self.trainer.own)
         return {name: value.to(own[name].dtype) for name, value in by_name(self.trainer.net.slots, flat).items()}
 
 

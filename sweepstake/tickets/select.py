@@ -19,6 +19,7 @@ from sweepstake.run.layout import by_name, flat_of
 from sweepstake.tickets import shadow
 from sweepstake.tickets.kept import About
 from sweepstake.tickets.masks import Masks
+from sweepstake.tickets.names import misfits, tensors_by_name, unwrapped
 from sweepstake.tickets.wanted import cell_of, listed
 
 Piece = str | Mapping[str, Any]
@@ -41,12 +42,16 @@ def prune(model: nn.Module, keep: float | Mapping[str, float] = 0.2, *, criterio
     The pieces are those of studies: `sweepstake pieces criterion` lists them, and your own work too.
     """
     place = "prune"
+    shadow.check(place, model)
+    model = unwrapped(model)
     cell = cell_of(place, model, keep=dict(keep) if isinstance(keep, Mapping) else keep, criterion=criterion,
                    allocation=allocation, granularity=granularity, prune_layers=listed(layers),
                    prune_biases=prune_biases, seed=seed, rounds=1)
     examples = None if data is None else OfBatches(data, loss)
     net = shadow.shadow(place, model, cell, examples)
     check_pruning(net, cell)
+    if under is not None and (wrong := misfits(tensors_by_name(model), _shapes(under))):
+        raise UserError("prune: under has the masks of another module.", *wrong)
     before = torch.ones_like(net.w, dtype=torch.bool) if under is None else _mask_of(net, under)
     scored = {"w_init": net.w if under is None else flat_of(net.slots, _floats(net, under.w_init)), "w_start": net.w,
               "w_final": net.w * before}
@@ -56,9 +61,14 @@ def prune(model: nn.Module, keep: float | Mapping[str, float] = 0.2, *, criterio
 
 
 def _masks(net: Net, cell: Cell, mask: Tensor) -> dict[str, Tensor]:
-    """The masks of what can be pruned; what cannot is told in the report, with the reason."""
-    whole = unpruned(net, cell)
-    return {name: each for name, each in shadow.masks_of(net, mask).items() if name not in whole or not each.all()}
+    """The masks of what can be pruned; what cannot is told in the report, with the reason; where all is kept, every mask."""
+    masks, whole = shadow.masks_of(net, mask), unpruned(net, cell)
+    chosen = {name: each for name, each in masks.items() if name not in whole or not each.all()}
+    return chosen or masks
+
+
+def _shapes(masks: Masks) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in masks.w_init.items() if value.is_floating_point()}
 
 
 def about(net: Net, cell: Cell) -> dict[str, About]:

@@ -84,8 +84,8 @@ def _fitting(net: Net, model: nn.Module) -> dict[str, Tensor]:
         shape = tuple(own[slot.name].shape) if slot.name in own else "none"
         if shape != slot.shape:
             raise UserError(f"{type(model).__name__}: {slot.name} had the shape {slot.shape} at first, and has "
-                            f"{shape} by now. A buffer may change its values, and not its shape. Keep this one in a plain "
-                            "attribute.")
+                            f"{shape} by now. A buffer may change its values, and not its shape. Keep this one in a "
+                            "plain attribute.")
     return own
 
 

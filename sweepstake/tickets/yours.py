@@ -17,6 +17,7 @@ from sweepstake.engine.rounds import Record
 from sweepstake.engine.train import Measured, Start, Trained, first_step, rewind_step
 from sweepstake.tickets import shadow
 from sweepstake.tickets.masks import Masks
+from sweepstake.tickets.names import unwrapped
 from sweepstake.tickets.untouched import Before
 
 Train = Callable[..., Any]
@@ -38,21 +39,22 @@ class Yours:
 
     def __init__(self, model: nn.Module, net: Net, examples: Examples | None, train: Train, evaluate: Evaluate,
                  before: Before):
-        self.model, self.net, self.examples = model, net, examples
+        self.model, self.own = model, unwrapped(model)
+        self.net, self.examples = net, examples
         self._train, self._evaluate, self._before = train, evaluate, before
-        self._counters = {name: each.clone() for name, each in model.named_buffers() if not each.is_floating_point()}
+        self._counters = {name: each.clone() for name, each in self.own.named_buffers() if not each.is_floating_point()}
 
     def train(self, cell: Cell, start: Start, round_: int, name: str = "") -> Trained:
         """One round: the weights where it begins are put into the module, and the user's function trains it."""
         began = time.perf_counter()
         self._begin(start.w)
-        masks = Masks(self.model, shadow.masks_of(self.net, start.mask))
+        masks = Masks(self.own, shadow.masks_of(self.net, start.mask))
         step = rewind_step(cell, round_)
-        kept: list[Tensor] = [shadow.flat_of(self.net, self.model)] if step == 0 else []
+        kept: list[Tensor] = [shadow.flat_of(self.net, self.own)] if step == 0 else []
 
         def on_step(count: int) -> None:
             if count == step:
-                kept.append(shadow.flat_of(self.net, self.model))
+                kept.append(shadow.flat_of(self.net, self.own))
 
         offers = {"masks": masks, "round_": round_, "first_step": first_step(cell, round_)}
         with masks.held(on_step=on_step) as holding:
@@ -61,7 +63,7 @@ class Yours:
         if step is not None and not kept:
             raise UserError(f'find_ticket: reset = "{cell.reset.name}" goes back to step {step}, and train made '
                             f"{holding.steps} steps in round 0. Say a step that it makes.")
-        w = shadow.flat_of(self.net, self.model)
+        w = shadow.flat_of(self.net, self.own)
         self._check_finite(w, round_)
         return Trained(w, None, None, kept[0] if kept else None, [], {}, holding.steps,
                        {"train": time.perf_counter() - began})
@@ -73,9 +75,9 @@ class Yours:
         bad = next((key for key, value in scores.items() if isnan(value)), None)
         if bad is not None:
             raise UserError(f"find_ticket: evaluate gave NaN as {bad}, and every weight of "
-                            f"{type(self.model).__name__} is finite. Look for a division by 0 in evaluate.")
+                            f"{type(self.own).__name__} is finite. Look for a division by 0 in evaluate.")
         self._check_parts("evaluate", None)
-        now = shadow.flat_of(self.net, self.model)
+        now = shadow.flat_of(self.net, self.own)
         for slot in self.net.slots:
             if not torch.equal(slot.of(now), slot.of(w)) and slot.role != "statistic":
                 raise UserError(f"find_ticket: evaluate changed {slot.name}. It may only measure.")
@@ -86,13 +88,13 @@ class Yours:
         """Every round begins alike, whatever train and evaluate left behind, and so a resumed one too."""
         self._before.put_modes_back()
         self.model.zero_grad(set_to_none=True)
-        shadow.put(self.net, self.model, w)
-        for name, each in self.model.named_buffers():
+        shadow.put(self.net, self.own, w)
+        for name, each in self.own.named_buffers():
             if name in self._counters:
                 each.copy_(self._counters[name])
 
     def _check_gave(self, answer: object) -> None:
-        if isinstance(answer, nn.Module) and answer is not self.model:
+        if isinstance(answer, nn.Module) and unwrapped(answer) is not self.own:
             raise UserError("find_ticket: train gave another module than the one it was given. It has to train that "
                             "one in place, and no copy of it; what it returns is not read.")
 

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -193,6 +194,28 @@ def test_a_search_goes_on_from_its_own_start_and_says_so(tmp_path):
     with pytest.warns(UserWarning, match='the search "mine" in .* began from other weights'):
         again = found(network(7), store=tmp_path / "s", name="mine")
     assert same(dict(first.initial), dict(again.initial))
+
+
+def test_a_search_of_another_network_under_the_same_name_is_refused(tmp_path):
+    found(store=tmp_path / "s", name="mine", rounds=0)
+    with pytest.raises(UserError, match=r'"mine" in .* is of another network: 0\.weight has the shape \(24, 8\) there, and \(9, 8\)'):
+        found(nn.Sequential(nn.Linear(8, 9), nn.Linear(9, 4)), store=tmp_path / "s", name="mine", rounds=0)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, partial(torch.compile, backend="eager")])
+def test_a_wrapped_module_is_called_wrapped_and_its_ticket_has_the_modules_own_names(wrap, tmp_path):
+    model, called = network(), []
+
+    def noting(model):
+        called.append(type(model))
+        train(model)
+
+    ticket = found(wrap(model), train=noting)
+    plain = found()
+    assert set(called) == {type(wrap(model))}
+    for part in ("masks", "initial", "trained"):
+        assert same(dict(getattr(ticket, part)), dict(getattr(plain, part)))
+    assert same(dict(ticket.trained), {k: v for k, v in state(model).items() if v.is_floating_point()})
 
 
 def test_a_store_needs_a_name(tmp_path):
