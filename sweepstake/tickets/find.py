@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
+from sweepstake.engine.account import VECTORS, kept_ahead, unpruned
 from sweepstake.engine.examples import Loss, OfBatches
+from sweepstake.engine.network import Net
 from sweepstake.engine.rounds import Record, State, first_state, run_rounds
 from sweepstake.run import provenance
 from sweepstake.run.layout import by_name
@@ -64,11 +66,16 @@ def find_ticket(model: nn.Module, train: Train, evaluate: Evaluate, *, keep: flo
         net = shadow.shadow("find_ticket", own, cell, examples)
         if kept is not None:
             net.given = kept.start(net.slots, net.w)
+        _something_is_left(net, cell)
         trainer = Yours(model, net, examples, train, evaluate, before)
         search = Search(trainer, cell, kept, within, Terminal() if progress else None)
         ticket = search.run()
         ticket.apply(own)
     return ticket
+
+
+SHOWN = 4
+"""Tensors that are not pruned, of which the progress tells by name."""
 
 
 class Search:
@@ -82,6 +89,7 @@ class Search:
 
     def run(self) -> Ticket:
         """Every round that is not finished yet; the ticket."""
+        self._tell_unpruned()
         state = self._begin()
         began = time.perf_counter()
         for record, following in self._rounds(state):
@@ -94,6 +102,14 @@ class Search:
         if self.best is None:
             self.best = self._from_store()
         return self._ticket(self.best)
+
+    def _tell_unpruned(self) -> None:
+        """One line of what stays whole, beside vectors: a recurrent layer's weights, say, which no search prunes."""
+        whole = unpruned(self.trainer.net, self.cell)
+        tensors = [f"{name} ({said['why']})" for name, said in whole.items() if name != VECTORS]
+        if self.console is not None and tensors:
+            more = f" and {len(tensors) - SHOWN} more" if len(tensors) > SHOWN else ""
+            self.console.print(f"not pruned: {', '.join(tensors[:SHOWN])}{more}")
 
     def _begin(self) -> State:
         if self.kept is None:
@@ -138,6 +154,15 @@ class Search:
         """By name, in the types of the user's module."""
         own = tensors_by_name(self.trainer.own)
         return {name: value.to(own[name].dtype) for name, value in by_name(self.trainer.net.slots, flat).items()}
+
+
+def _something_is_left(net: Net, cell: Cell) -> None:
+    """Refuse, before anything is trained, a search that ends with no weight at all."""
+    ahead = kept_ahead(net, cell)
+    if ahead is not None and not ahead[-1]:
+        last = sum(each > 0 for each in ahead) - 1
+        raise UserError(f"find_ticket: round {last + 1} of {cell.rounds} would keep no weight at all. Keep more a round"
+                        + (f", or say rounds = {last}." if last > 0 else "."))
 
 
 def _score(record: Record) -> float:

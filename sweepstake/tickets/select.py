@@ -56,12 +56,14 @@ def prune(model: nn.Module, keep: float | Mapping[str, float] = 0.2, *, criterio
     scored = {"w_init": net.w if under is None else flat_of(net.slots, _floats(net, under.w_init)), "w_start": net.w,
               "w_final": net.w * before}
     pruned = chosen(net, cell, scored, before, 0, examples)
+    if not any(slot.of(pruned.mask).any() for slot in net.weights):
+        raise UserError(f"prune: keep = {keep} leaves none of the weights. Keep more.")
     return Masks(model, _masks(net, cell, pruned.mask), w_init=None if under is None else under.w_init,
                  about=about(net, cell), resets=resets_of(net, cell))
 
 
 def _masks(net: Net, cell: Cell, mask: Tensor) -> dict[str, Tensor]:
-    """The masks of what can be pruned; what cannot is told in the report, with the reason; where all is kept, every mask."""
+    """The masks of what can be pruned; what cannot is told in the report, with the reason. All whole: every mask."""
     masks, whole = shadow.masks_of(net, mask), unpruned(net, cell)
     chosen = {name: each for name, each in masks.items() if name not in whole or not each.all()}
     return chosen or masks

@@ -264,6 +264,7 @@ def moving(model):
     ({"train": breaking}, r"masks: 3: .* dead of its weight \(3\.weight\) are not 0"),
     ({"criterion": "snip"}, 'criterion = "snip": needs training data, and there is none here. Give it as data'),
     ({"criterion": "magnitud"}, 'Did you mean "magnitude"'),
+    ({"keep": 0.1, "rounds": 9}, r"round 4 of 9 would keep no weight at all\. Keep more a round, or say rounds = 3"),
     ({"keep": 1.5}, "find_ticket: keep = 1.5: expected"),
     ({"layers": ["conv"]}, 'prune_layers = "conv"'),
     ({"lerning_rate": 1}, "find_ticket: lerning_rate: no argument of that name"),
@@ -389,6 +390,19 @@ def test_attention_and_shared_embeddings_are_pruned_by_gradients_of_the_networks
     assert ticket.kept == (88 + 192 + 64) // 4
     with pytest.raises(UserError, match="reads whole numbers"):
         find_ticket(model, fit, lambda model: 0.0, criterion="synflow", data=[batch], rounds=1, progress=False)
+
+
+def test_the_progress_says_what_is_not_pruned(capsys):
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.read, self.out = nn.LSTM(8, 6), nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.out(self.read(x)[0])
+
+    found(Reads(), rounds=0, progress=True)
+    assert capsys.readouterr().err.splitlines()[0] == "not pruned: read.weight_ih_l0 (LSTM), read.weight_hh_l0 (LSTM)"
 
 
 def test_progress_is_a_line_a_round(capsys):

@@ -81,6 +81,14 @@ def test_a_wrapped_module_gives_masks_of_the_module_inside():
     assert masks.model is model
 
 
+def test_keeping_nothing_is_refused_and_changes_nothing():
+    model = network()
+    first = state(model)
+    with pytest.raises(UserError, match="prune: keep = 1e-09 leaves none of the weights"):
+        prune(model, keep=1e-9)
+    assert same(state(model), first)
+
+
 def test_keeping_all_gives_whole_masks():
     assert prune(network(), keep=1.0).report().kept_fraction == 1.0
 
