@@ -12,6 +12,16 @@ def section(title: str) -> str:
     return next(part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE) if part.startswith(title))
 
 
+def test_the_snippet_of_a_search_keeps_as_many_weights_as_the_page_says(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    page = section("In a network of your own")
+    code, shown = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[0] for kind in ("python", "text"))
+    assert code.count("epochs=3") == 1
+    with torch.random.fork_rng():
+        exec(compile(code.replace("epochs=3", "epochs=1"), "docs/tickets.md", "exec"), {})
+    assert capsys.readouterr().out == shown
+
+
 def test_the_snippets_about_your_own_loop_run_and_print_what_the_page_shows(capsys):
     text = section("Masks in your own training loop")
     code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
