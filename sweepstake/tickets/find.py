@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sweepstake.base.cell import Cell
@@ -130,7 +131,7 @@ class Search:
         if self.console is not None and round_ is not None:
             scores = "  ".join(f"{key} {value:.4g}" for key, value in scores_of(record).items())
             self.console.print(f"round {record['round']} of {self.cell.rounds}: {record['kept_fraction']:.1%} kept, "
-                               f"{scores}  ({record['seconds']['train']:.1f} s)")
+                               f"{scores}  ({record['seconds']['train']:.1f} s){_told(record, round_)}")
 
     def _fits(self, record: Record) -> bool:
         """Whether this round's ticket is to be given rather than those before."""
@@ -163,6 +164,14 @@ def _something_is_left(net: Net, cell: Cell) -> None:
         last = sum(each > 0 for each in ahead) - 1
         raise UserError(f"find_ticket: round {last + 1} of {cell.rounds} would keep no weight at all. Keep more a round"
                         + (f", or say rounds = {last}." if last > 0 else "."))
+
+
+def _told(record: Record, round_: Round) -> str:
+    """What is odd in a round, for its line of progress: layers without a weight, a training that did nothing."""
+    empty = [layer or "the layer" for layer, count in record["kept_by_layer"].items() if not count]
+    more = f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
+    gone = f"  no weight left in {', '.join(empty[:SHOWN])}{more}" if empty else ""
+    return gone + ("  train changed no weight" if torch.equal(round_.begun, round_.ended) else "")
 
 
 def _score(record: Record) -> float:

@@ -47,6 +47,9 @@ class Yours:
     def train(self, cell: Cell, start: Start, round_: int, name: str = "") -> Trained:
         """One round: the weights where it begins are put into the module, and the user's function trains it."""
         began = time.perf_counter()
+        if not any(slot.of(start.mask).any() for slot in self.net.weights):
+            raise UserError(f"find_ticket: round {round_} has no weight left. Keep more a round, say fewer rounds, or "
+                            'allocation = "per_layer", which leaves some in every layer.')
         self._begin(start.w)
         masks = Masks(self.own, shadow.masks_of(self.net, start.mask))
         step = rewind_step(cell, round_)

@@ -405,6 +405,32 @@ def test_the_progress_says_what_is_not_pruned(capsys):
     assert capsys.readouterr().err.splitlines()[0] == "not pruned: read.weight_ih_l0 (LSTM), read.weight_hh_l0 (LSTM)"
 
 
+def test_the_progress_says_where_a_layer_is_empty_and_where_training_did_nothing(capsys):
+    model = network()
+    with torch.no_grad():
+        model[5].weight.mul_(1e-3)
+    found(model, train=lambda model: None, rounds=1, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert "no weight left" not in lines[0]
+    assert lines[0].endswith("  train changed no weight")
+    assert lines[1].endswith("  no weight left in 5  train changed no weight")
+
+
+def test_a_round_without_a_weight_is_refused_where_it_could_not_be_told_before():
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    with torch.no_grad():
+        model[0].weight.mul_(1e-3)
+    with pytest.raises(UserError, match=r"round 2 has no weight left.*allocation = .per_layer."):
+        found(model, granularity="unit", criterion="unit_l2", data=DATA, rounds=2, train=lambda model: None)
+
+
+def test_a_ticket_goes_into_a_wrapped_module():
+    model = network(3)
+    ticket = found()
+    ticket.apply(nn.DataParallel(model))
+    assert same(dict(ticket.trained), {k: v for k, v in state(model).items() if v.is_floating_point()})
+
+
 def test_progress_is_a_line_a_round(capsys):
     found(rounds=1, progress=True)
     said = capsys.readouterr().err.splitlines()
