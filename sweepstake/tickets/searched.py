@@ -66,9 +66,13 @@ class Kept:
             self.records = result["rounds"]
             start = first_state(trainer, self.cell).start
             return State(self.cell.rounds + 1, start)
+        damage = self.store.look(self.id).damage
         self.store.begin(self.id, self.cell)
         self._journal = Journal.open(self.store, self.id, self.cell, trainer, saves="all")
         self.records = list(self._journal.records)
+        if damage:
+            warnings.warn(f"find_ticket: {damage[0].path} is damaged, and not read. The search "
+                          f'"{self.cell.model.options["name"]}" goes on at round {len(self.records)}.', stacklevel=5)
         return self._journal.state
 
     def add(self, record: Record, following: State, seconds: float) -> None:

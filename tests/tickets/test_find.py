@@ -196,6 +196,25 @@ def test_a_search_goes_on_from_its_own_start_and_says_so(tmp_path):
     assert same(dict(first.initial), dict(again.initial))
 
 
+def test_a_damaged_state_is_told_and_the_search_begins_again(tmp_path):
+    trainings = []
+
+    def third_is_killed(model):
+        train(model)
+        trainings.append(1)
+        if len(trainings) == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        found(train=third_is_killed, store=tmp_path / "s", name="mine")
+    state_file = next((tmp_path / "s").rglob("state.safetensors"))
+    state_file.write_bytes(state_file.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r'state\.safetensors is damaged, and not read\. The search "mine" goes on at round 0'):
+        again = found(train=third_is_killed, store=tmp_path / "s", name="mine")
+    assert len(trainings) == 3 + 4
+    assert same(dict(again.trained), dict(found().trained))
+
+
 def test_a_search_of_another_network_under_the_same_name_is_refused(tmp_path):
     found(store=tmp_path / "s", name="mine", rounds=0)
     with pytest.raises(UserError, match=r'"mine" in .* is of another network: 0\.weight has the shape \(24, 8\) there, and \(9, 8\)'):
