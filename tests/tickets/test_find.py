@@ -338,6 +338,14 @@ def test_a_module_of_torchscript_is_refused():
         found(scripted())
 
 
+def test_cross_entropy_of_one_number_is_refused_because_it_has_no_gradient():
+    model, data = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 1)), [(X, X[:, :1])]
+    how = {"criterion": "snip", "data": data, "evaluate": lambda model: 1.0, "train": lambda model: None, "rounds": 1}
+    with pytest.raises(UserError, match=r"loss: the network gives the shape \(64, 1\), and cross-entropy takes .*MSELoss"):
+        found(model, **how)
+    assert found(model, **how, loss=nn.MSELoss()).kept == 18
+
+
 class Growing(nn.Module):
     def __init__(self):
         super().__init__()
