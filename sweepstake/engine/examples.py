@@ -118,6 +118,8 @@ class ChosenImages:
 
 # A user's own batches
 
+EMPTY = "data: there is no batch in it. Give a list of batches (inputs, labels), or a DataLoader."
+
 Loss = Callable[[Any, Any], Tensor]
 """loss(the network's output, the labels): a mean over the batch."""
 
@@ -132,6 +134,11 @@ class OfBatches:
     batches: Iterable[Any]
     mean_loss: Loss | None = None
 
+    def __post_init__(self):
+        if isinstance(self.batches, Iterator) or not isinstance(self.batches, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UserError(f"data: a {type(self.batches).__name__} cannot be gone through more than once. "
+                            "Give a list of batches, or a DataLoader.")
+
     def choose(self, wanted: int, order: Callable[[int], np.ndarray]) -> "ChosenBatches":
         parts, count = list[Part](), 0
         for batch in self.batches:
@@ -140,15 +147,14 @@ class OfBatches:
             if 0 < wanted <= count:
                 break
         if not parts:
-            raise UserError("data: there is no batch in it. Give batches that can be gone through more than once, "
-                            "as a list or a DataLoader of (inputs, labels).")
+            raise UserError(EMPTY)
         return ChosenBatches(parts, count)
 
     def loss(self, output: Any, labels: Any, temperature: float) -> Tensor:
         return _mean_loss(self.mean_loss, output, labels, temperature) * _rows(output)
 
     def ones(self) -> Given:
-        given, _ = _part(next(iter(self.batches)))
+        given, _ = self.choose(1, np.arange).taken[0]
         if any(not tensor.is_floating_point() for tensor in given.tensors()):
             raise UserError("data: this criterion calls the network on ones, and the network reads whole numbers "
                             "(tokens). Say a criterion that takes gradients or weights.")
@@ -174,7 +180,7 @@ def _part(batch: Any) -> Part:
         given, labels = Given.of(batch[0]), batch[1]
     else:
         raise UserError(f"data: a batch is a {type(batch).__name__}. Give (inputs, labels), or a dictionary that the "
-                        "network is called with.")
+                        "network is called with; one batch alone stands in a list, data=[(inputs, labels)].")
     on_cpu = labels.cpu() if isinstance(labels, Tensor) else labels
     return given.each(lambda tensor: tensor.detach().cpu()), on_cpu
 
@@ -189,8 +195,15 @@ def _rows(output: Any) -> int:
 
 def _mean_loss(loss: Loss | None, output: Any, labels: Any, temperature: float) -> Tensor:
     if loss is not None:
-        return loss(output, labels)
+        value: object = loss(output, labels)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            gave = f"the shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise UserError(f"loss: gave {gave}. Give one number with its gradient: the mean over the batch.")
+        return value
     if isinstance(output, Tensor) and isinstance(labels, Tensor):
+        if output.dim() < 2 or output.shape[1] < 2:
+            raise UserError(f"loss: the network gives the shape {tuple(output.shape)}, and cross-entropy takes a number "
+                            "for each of several classes. Say another loss, such as torch.nn.MSELoss().")
         return cross_entropy(output / temperature, labels)
     own = getattr(output, "loss", None)
     if own is None:

@@ -11,6 +11,14 @@ def tensors_by_name(module: nn.Module) -> dict[str, Tensor]:
     return {**dict(module.named_parameters()), **buffers}
 
 
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside torch.compile, DataParallel and DistributedDataParallel: its names are the user's own."""
+    inner = getattr(module, "_orig_mod", None)
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner = module.module
+    return unwrapped(inner) if isinstance(inner, nn.Module) else module
+
+
 def misfits(own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], most: int = 5) -> list[str]:
     """What of a module does not have the names and shapes of a ticket, the first few in words."""
     missing = [f"ticket: {name} is not in this module." for name in shapes if name not in own]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
-from sweepstake.tickets.names import misfits, tensors_by_name
+from sweepstake.tickets.names import misfits, tensors_by_name, unwrapped
 
 if TYPE_CHECKING:
     from sweepstake.tickets.exported.export import Exported
@@ -60,12 +60,12 @@ class Ticket:
         return self.apply(self.build(), weights)
 
     def apply(self, model: nn.Module, weights: Which | None = None) -> nn.Module:
-        """Put the ticket into a module of the same names and shapes, the dead at 0; gives that module.
+        """Put the ticket into a module of the same names and shapes, or one that is wrapped; gives that module.
 
-        A module that does not fit is refused by the names that differ, and left as it was.
+        The dead are 0 in it. A module that does not fit is refused by the names that differ, and left as it was.
         """
         values = self.weights(weights)
-        own = tensors_by_name(model)
+        own = tensors_by_name(unwrapped(model))
         if problems := misfits(own, {name: tuple(value.shape) for name, value in values.items()}):
             raise UserError(*problems)
         with torch.no_grad():

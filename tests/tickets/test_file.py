@@ -232,6 +232,13 @@ def test_a_ticket_is_not_saved_where_it_could_not_be_read_again(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_made_a_ticket_is_json_alone(tmp_path: Path):
+    ticket = Ticket({"w": torch.ones(2, dtype=torch.bool)}, {"w": torch.ones(2)}, None, {"score": torch.ones(1)})
+    with pytest.raises(UserError, match="what made the ticket is kept as JSON, and made is not: .*Tensor"):
+        ticket.save(tmp_path / "t.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_file_opens_with_safetensors_alone(tmp_path: Path):
     path = small().save(tmp_path / "t.safetensors")
     with safe_open(path, framework="pt") as file:

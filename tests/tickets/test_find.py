@@ -1,12 +1,15 @@
 """A ticket is found in a module of one's own, resumes after a kill, and leaves the module as it was when it fails."""
 
+import copy
 import warnings
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from sweepstake.base.errors import UserError
+from sweepstake.tickets.search import shadow
 from sweepstake.tickets.search.find import find_ticket
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -120,11 +123,41 @@ def test_train_is_given_what_it_names():
     assert seen == [(0, 0, 528), (1, 2, 264), (2, 2, 132)]
 
 
+def test_every_round_begins_in_the_modes_that_the_module_had():
+    seen = []
+
+    def careless(model):
+        seen.append((model.training, model[3].weight.requires_grad, model[0].weight.grad is None))
+        nn.functional.cross_entropy(model(X), Y).backward()
+        model[3].weight.requires_grad_(False)
+
+    found(train=careless, rounds=2)
+    assert seen == [(True, True, True)] * 3, "evaluate calls eval(), and train froze a layer and left gradients"
+
+
+def test_evaluate_is_checked_by_one_copy_of_the_weights_and_not_one_a_tensor(monkeypatch):
+    copies = []
+    flat_of = shadow.flat_of
+    monkeypatch.setattr(shadow, "flat_of", lambda *given: (copies.append(1), flat_of(*given))[1])
+    found(rounds=0, evaluate=lambda model: copies.clear() or 1.0)
+    assert len(copies) == 1
+
+
 def test_within_gives_the_smallest_network_that_scores_nearly_as_well():
     scores = iter([0.9, 0.89, 0.7, 0.6])
     ticket = found(evaluate=lambda model: next(scores), within=0.02)
     assert (ticket.made["round"], ticket.kept) == (1, 264)
     assert ticket.made["rounds"][1]["score"] == 0.89
+
+
+def test_scores_keep_their_names_and_order_whatever_they_are_called():
+    ticket = found(evaluate=lambda model: {"top5": 0.9, "loss": torch.tensor(0.25)}, rounds=1, within=0.0)
+    assert ticket.made["rounds"][1] == {"round": 1, "kept_fraction": 0.5, "top5": 0.9, "loss": 0.25}
+
+
+def test_one_kind_of_layer_may_be_named_without_a_list():
+    assert found(rounds=1, layers="linear").kept == 264
+    assert set(found(rounds=1, layers="3").masks) >= {"3.weight"}
 
 
 class Killed(BaseException):
@@ -163,6 +196,47 @@ def test_a_search_goes_on_from_its_own_start_and_says_so(tmp_path):
     assert same(dict(first.initial), dict(again.initial))
 
 
+def test_a_damaged_state_is_told_and_the_search_begins_again(tmp_path):
+    trainings = []
+
+    def third_is_killed(model):
+        train(model)
+        trainings.append(1)
+        if len(trainings) == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        found(train=third_is_killed, store=tmp_path / "s", name="mine")
+    state_file = next((tmp_path / "s").rglob("state.safetensors"))
+    state_file.write_bytes(state_file.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r'state\.safetensors is damaged, and not read\. The search "mine" goes on at round 0'):
+        again = found(train=third_is_killed, store=tmp_path / "s", name="mine")
+    assert len(trainings) == 3 + 4
+    assert same(dict(again.trained), dict(found().trained))
+
+
+def test_a_search_of_another_network_under_the_same_name_is_refused(tmp_path):
+    found(store=tmp_path / "s", name="mine", rounds=0)
+    with pytest.raises(UserError, match=r'"mine" in .* is of another network: 0\.weight has the shape \(24, 8\) there, and \(9, 8\)'):
+        found(nn.Sequential(nn.Linear(8, 9), nn.Linear(9, 4)), store=tmp_path / "s", name="mine", rounds=0)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, partial(torch.compile, backend="eager")])
+def test_a_wrapped_module_is_called_wrapped_and_its_ticket_has_the_modules_own_names(wrap, tmp_path):
+    model, called = network(), []
+
+    def noting(model):
+        called.append(type(model))
+        train(model)
+
+    ticket = found(wrap(model), train=noting)
+    plain = found()
+    assert set(called) == {type(wrap(model))}
+    for part in ("masks", "initial", "trained"):
+        assert same(dict(getattr(ticket, part)), dict(getattr(plain, part)))
+    assert same(dict(ticket.trained), {k: v for k, v in state(model).items() if v.is_floating_point()})
+
+
 def test_a_store_needs_a_name(tmp_path):
     with pytest.raises(UserError, match='Say name = "my-network"'):
         found(store=tmp_path / "s")
@@ -199,6 +273,9 @@ def moving(model):
 @pytest.mark.parametrize(("how", "says"), [
     ({"evaluate": nan}, "evaluate gave NaN as score"),
     ({"evaluate": lambda model: None}, "evaluate gave a NoneType. Return a number"),
+    ({"evaluate": 0.5, "train": "train"}, "find_ticket: train is no function.*\n.*evaluate is no function"),
+    ({"evaluate": lambda model: {"round": 3}}, 'a score of the name "round"'),
+    ({"train": lambda model: copy.deepcopy(model)}, "train gave another module than the one it was given"),
     ({"evaluate": moving}, r"evaluate changed 0\.bias"),
     ({"train": diverging}, r"3\.weight is not finite after train in round 0: it diverged"),
     ({"train": replacing}, r"train put another tensor in place of 3\.weight in round 0"),
@@ -206,12 +283,18 @@ def moving(model):
     ({"train": breaking}, r"masks: 3: .* dead of its weight \(3\.weight\) are not 0"),
     ({"criterion": "snip"}, 'criterion = "snip": needs training data, and there is none here. Give it as data'),
     ({"criterion": "magnitud"}, 'Did you mean "magnitude"'),
+    ({"keep": 0.1, "rounds": 9}, r"round 4 of 9 would keep no weight at all\. Keep more a round, or say rounds = 3"),
     ({"keep": 1.5}, "find_ticket: keep = 1.5: expected"),
     ({"layers": ["conv"]}, 'prune_layers = "conv"'),
     ({"lerning_rate": 1}, "find_ticket: lerning_rate: no argument of that name"),
     ({"reset": {"name": "rewind", "step": 99}}, "goes back to step 99, and train made 12 steps"),
     ({"control": "transplant"}, "takes the masks of a cell of a study"),
     ({"data": [], "criterion": "snip"}, "there is no batch in it"),
+    ({"data": [], "criterion": "synflow"}, "there is no batch in it"),
+    ({"data": iter(DATA), "criterion": "snip"}, "data: a list_iterator cannot be gone through more than once"),
+    ({"data": (X, Y), "criterion": "snip"}, r"a batch is a Tensor.* data=\[\(inputs, labels\)\]"),
+    ({"data": DATA, "criterion": "snip", "loss": lambda output, labels: 3}, "loss: gave a int. Give one number"),
+    ({"data": DATA, "criterion": "snip", "loss": nn.CrossEntropyLoss(reduction="none")}, r"loss: gave the shape \(32,\)"),
 ])
 def test_a_mistake_is_one_clear_line_and_the_module_is_as_it_was(how, says):
     model = network()
@@ -221,6 +304,64 @@ def test_a_mistake_is_one_clear_line_and_the_module_is_as_it_was(how, says):
     assert same(state(model), first)
     assert all(now is parameters[name] for name, now in model.named_parameters())
     assert all(each.training for each in model.modules())
+
+
+def scripted():
+    return torch.jit.script(nn.Sequential(nn.Linear(8, 4)))
+
+
+def pruned_by_torch():
+    model = network()
+    torch.nn.utils.prune.l1_unstructured(model[3], "weight", amount=0.5)
+    return model
+
+
+def on_meta():
+    with torch.device("meta"):
+        return nn.Sequential(nn.Linear(8, 4))
+
+
+@pytest.mark.parametrize(("make", "says"), [
+    (lambda: [1], "find_ticket: a list was given. Give a module"),
+    (lambda: nn.Sequential(nn.LazyLinear(4)), r"0\.weight is not a plain tensor .* Put one batch through"),
+    (on_meta, r"0\.weight is not a plain tensor"),
+    (pruned_by_torch, r"torch\.nn\.utils\.prune is at work in Sequential"),
+])
+def test_what_cannot_be_searched_is_refused_before_anything_is_trained(make, says):
+    with pytest.raises(UserError, match=says):
+        found(make())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script")
+def test_a_module_of_torchscript_is_refused():
+    with pytest.raises(UserError, match="Give the module that it was made of"):
+        found(scripted())
+
+
+def test_cross_entropy_of_one_number_is_refused_because_it_has_no_gradient():
+    model, data = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 1)), [(X, X[:, :1])]
+    how = {"criterion": "snip", "data": data, "evaluate": lambda model: 1.0, "train": lambda model: None, "rounds": 1}
+    with pytest.raises(UserError, match=r"loss: the network gives the shape \(64, 1\), and cross-entropy takes .*MSELoss"):
+        found(model, **how)
+    assert found(model, **how, loss=nn.MSELoss()).kept == 18
+
+
+class Growing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+        self.register_buffer("seen", torch.zeros(8))
+
+    def forward(self, x):
+        self.seen = torch.cat([self.seen, x.mean(0)])
+        return self.layer(x)
+
+
+def test_a_buffer_that_grows_is_refused_by_name_and_shrinks_again():
+    model = Growing()
+    with pytest.raises(UserError, match=r"Growing: seen had the shape \(8,\) at first"):
+        found(model)
+    assert model.seen.shape == (8,)
 
 
 def test_weights_that_were_trained_already_are_where_it_begins():
@@ -276,6 +417,45 @@ def test_attention_and_shared_embeddings_are_pruned_by_gradients_of_the_networks
     assert ticket.kept == (88 + 192 + 64) // 4
     with pytest.raises(UserError, match="reads whole numbers"):
         find_ticket(model, fit, lambda model: 0.0, criterion="synflow", data=[batch], rounds=1, progress=False)
+
+
+def test_the_progress_says_what_is_not_pruned(capsys):
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.read, self.out = nn.LSTM(8, 6), nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.out(self.read(x)[0])
+
+    found(Reads(), rounds=0, progress=True)
+    assert capsys.readouterr().err.splitlines()[0] == "not pruned: read.weight_ih_l0 (LSTM), read.weight_hh_l0 (LSTM)"
+
+
+def test_the_progress_says_where_a_layer_is_empty_and_where_training_did_nothing(capsys):
+    model = network()
+    with torch.no_grad():
+        model[5].weight.mul_(1e-3)
+    found(model, train=lambda model: None, rounds=1, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert "no weight left" not in lines[0]
+    assert lines[0].endswith("  train changed no weight")
+    assert lines[1].endswith("  no weight left in 5  train changed no weight")
+
+
+def test_a_round_without_a_weight_is_refused_where_it_could_not_be_told_before():
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    with torch.no_grad():
+        model[0].weight.mul_(1e-3)
+    with pytest.raises(UserError, match=r"round 2 has no weight left.*allocation = .per_layer."):
+        found(model, granularity="unit", criterion="unit_l2", data=DATA, rounds=2, train=lambda model: None)
+
+
+def test_a_ticket_goes_into_a_wrapped_module():
+    model = network(3)
+    ticket = found()
+    ticket.apply(nn.DataParallel(model))
+    assert same(dict(ticket.trained), {k: v for k, v in state(model).items() if v.is_floating_point()})
 
 
 def test_progress_is_a_line_a_round(capsys):

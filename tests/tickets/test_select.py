@@ -75,6 +75,29 @@ def test_a_reset_to_a_step_that_was_not_kept_is_refused():
         prune(network()).reset("rewind", step=3)
 
 
+def test_a_wrapped_module_gives_masks_of_the_module_inside():
+    model = network()
+    masks = prune(nn.DataParallel(model), keep=0.5)
+    assert masks.model is model
+
+
+def test_keeping_nothing_is_refused_and_changes_nothing():
+    model = network()
+    first = state(model)
+    with pytest.raises(UserError, match="prune: keep = 1e-09 leaves none of the weights"):
+        prune(model, keep=1e-9)
+    assert same(state(model), first)
+
+
+def test_keeping_all_gives_whole_masks():
+    assert prune(network(), keep=1.0).report().kept_fraction == 1.0
+
+
+def test_masks_of_another_module_are_refused_by_name():
+    with pytest.raises(UserError, match="prune: under has the masks of another module"):
+        prune(nn.Sequential(nn.Linear(3, 4)), under=prune(network(), keep=0.5))
+
+
 def test_a_module_without_layers_is_refused():
     with pytest.raises(UserError, match="LSTM has no layer that can be pruned"):
         prune(nn.LSTM(4, 4))

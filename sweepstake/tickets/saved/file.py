@@ -119,6 +119,11 @@ def _named(path: str | Path) -> Path:
 def _check(ticket: Parts, weights: Form, path: Path) -> None:
     if weights not in get_args(Form):
         raise UserError(f'{path}: weights = "{weights}". Say "auto", "values" or "recipe".')
+    try:
+        msgspec.json.encode(dict(ticket.made))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: what made the ticket is kept as JSON, and made is not: {error}. Give numbers, texts, "
+                        "lists and tables in it.") from error
     wrong = [name for name, mask in ticket.masks.items() for values in (ticket.initial, ticket.trained)
              if values is not None and (name not in values or values[name].shape != mask.shape)]
     if wrong:

@@ -5,27 +5,31 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
+from sweepstake.engine.account import VECTORS, kept_ahead, unpruned
 from sweepstake.engine.examples import Loss, OfBatches
+from sweepstake.engine.network import Net
 from sweepstake.engine.rounds import Record, State, first_state, run_rounds
 from sweepstake.run import provenance
 from sweepstake.run.layout import by_name
 from sweepstake.run.progress import Terminal
+from sweepstake.tickets.names import tensors_by_name, unwrapped
 from sweepstake.tickets.search import shadow
 from sweepstake.tickets.search.searched import Kept, Round, opened
 from sweepstake.tickets.search.select import Piece
 from sweepstake.tickets.search.untouched import left_as_it_was
-from sweepstake.tickets.search.wanted import cell_of, id_of
-from sweepstake.tickets.search.yours import SPLIT, Evaluate, Train, Yours
+from sweepstake.tickets.search.wanted import cell_of, id_of, listed
+from sweepstake.tickets.search.yours import Evaluate, Train, Yours, scores_of
 from sweepstake.tickets.ticket import Ticket
 
 
 def find_ticket(model: nn.Module, train: Train, evaluate: Evaluate, *, keep: float | Mapping[str, float] = 0.8,
                 rounds: int = 12, criterion: Piece = "magnitude", allocation: Piece = "global",
-                reset: Piece = "rewind", granularity: str = "weight", layers: Sequence[str] = ("all",),
+                reset: Piece = "rewind", granularity: str = "weight", layers: str | Sequence[str] = "all",
                 within: float | None = None, data: Iterable[Any] | None = None, loss: Loss | None = None,
                 store: str | Path | None = None, name: str = "", progress: bool = True, seed: int = 0,
                 **more: Any) -> Ticket:
@@ -48,22 +52,31 @@ def find_ticket(model: nn.Module, train: Train, evaluate: Evaluate, *, keep: flo
 
     The module holds the ticket's trained weights at the end. Where anything fails it is as it was.
     """
-    cell = cell_of("find_ticket", model, name, keep=dict(keep) if isinstance(keep, Mapping) else keep, rounds=rounds,
-                   criterion=criterion, allocation=allocation, reset=reset, granularity=granularity,
-                   prune_layers=list(layers), seed=seed, **more)
+    shadow.check("find_ticket", model)
+    own = unwrapped(model)
+    if wrong := [each for each, function in (("train", train), ("evaluate", evaluate)) if not callable(function)]:
+        raise UserError(*(f"find_ticket: {each} is no function. Give one that takes the module." for each in wrong))
+    cell = cell_of("find_ticket", own, name, keep=dict(keep) if isinstance(keep, Mapping) else keep,
+                   rounds=rounds, criterion=criterion, allocation=allocation, reset=reset, granularity=granularity,
+                   prune_layers=listed(layers), seed=seed, **more)
     if store is not None and not name:
         raise UserError('find_ticket: a store keeps a search under a name. Say name = "my-network", another for '
                         "another training function.")
     examples = None if data is None else OfBatches(data, loss)
     with left_as_it_was(model) as before, opened(store, cell) as kept:
-        net = shadow.shadow("find_ticket", model, cell, examples)
+        net = shadow.shadow("find_ticket", own, cell, examples)
         if kept is not None:
             net.given = kept.start(net.slots, net.w)
+        _something_is_left(net, cell)
         trainer = Yours(model, net, examples, train, evaluate, before)
         search = Search(trainer, cell, kept, within, Terminal() if progress else None)
         ticket = search.run()
-        ticket.apply(model)
+        ticket.apply(own)
     return ticket
+
+
+SHOWN = 4
+"""Tensors that are not pruned, of which the progress tells by name."""
 
 
 class Search:
@@ -77,6 +90,7 @@ class Search:
 
     def run(self) -> Ticket:
         """Every round that is not finished yet; the ticket."""
+        self._tell_unpruned()
         state = self._begin()
         began = time.perf_counter()
         for record, following in self._rounds(state):
@@ -89,6 +103,14 @@ class Search:
         if self.best is None:
             self.best = self._from_store()
         return self._ticket(self.best)
+
+    def _tell_unpruned(self) -> None:
+        """One line of what stays whole, beside vectors: a recurrent layer's weights, say, which no search prunes."""
+        whole = unpruned(self.trainer.net, self.cell)
+        tensors = [f"{name} ({said['why']})" for name, said in whole.items() if name != VECTORS]
+        if self.console is not None and tensors:
+            more = f" and {len(tensors) - SHOWN} more" if len(tensors) > SHOWN else ""
+            self.console.print(f"not pruned: {', '.join(tensors[:SHOWN])}{more}")
 
     def _begin(self) -> State:
         if self.kept is None:
@@ -107,9 +129,9 @@ class Search:
         if self._fits(record):
             self.best, self._best_number = round_, record["round"]
         if self.console is not None and round_ is not None:
-            scores = "  ".join(f"{key} {value:.4g}" for key, value in record["end"][SPLIT].items())
+            scores = "  ".join(f"{key} {value:.4g}" for key, value in scores_of(record).items())
             self.console.print(f"round {record['round']} of {self.cell.rounds}: {record['kept_fraction']:.1%} kept, "
-                               f"{scores}  ({record['seconds']['train']:.1f} s)")
+                               f"{scores}  ({record['seconds']['train']:.1f} s){_told(record, round_)}")
 
     def _fits(self, record: Record) -> bool:
         """Whether this round's ticket is to be given rather than those before."""
@@ -122,7 +144,7 @@ class Search:
     def _ticket(self, best: Round) -> Ticket:
         net = self.trainer.net
         masks = shadow.masks_of(net, best.mask)
-        told = [{"round": each["round"], "kept_fraction": each["kept_fraction"], **each["end"][SPLIT]}
+        told = [{"round": each["round"], "kept_fraction": each["kept_fraction"], **scores_of(each)}
                 for each in self.records]
         made = {"id": id_of(self.cell), "round": best.number, "rounds": told, "versions": provenance.versions(),
                 "machine": provenance.machine(), "finished": provenance.now(),
@@ -131,12 +153,29 @@ class Search:
 
     def _typed(self, flat: Tensor) -> dict[str, Tensor]:
         """By name, in the types of the user's module."""
-        own = {**dict(self.trainer.model.named_parameters()), **dict(self.trainer.model.named_buffers())}
+        own = tensors_by_name(self.trainer.own)
         return {name: value.to(own[name].dtype) for name, value in by_name(self.trainer.net.slots, flat).items()}
 
 
-def _score(record: Mapping[str, Any]) -> float:
-    return next(iter(record["end"][SPLIT].values()))
+def _something_is_left(net: Net, cell: Cell) -> None:
+    """Refuse, before anything is trained, a search that ends with no weight at all."""
+    ahead = kept_ahead(net, cell)
+    if ahead is not None and not ahead[-1]:
+        last = sum(each > 0 for each in ahead) - 1
+        raise UserError(f"find_ticket: round {last + 1} of {cell.rounds} would keep no weight at all. Keep more a round"
+                        + (f", or say rounds = {last}." if last > 0 else "."))
+
+
+def _told(record: Record, round_: Round) -> str:
+    """What is odd in a round, for its line of progress: layers without a weight, a training that did nothing."""
+    empty = [layer or "the layer" for layer, count in record["kept_by_layer"].items() if not count]
+    more = f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
+    gone = f"  no weight left in {', '.join(empty[:SHOWN])}{more}" if empty else ""
+    return gone + ("  train changed no weight" if torch.equal(round_.begun, round_.ended) else "")
+
+
+def _score(record: Record) -> float:
+    return next(iter(scores_of(record).values()))
 
 
 def _ended(following: State) -> Tensor:

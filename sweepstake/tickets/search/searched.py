@@ -1,7 +1,7 @@
 """A ticket search in a store: a cell of rounds that resumes after a kill, with the weights of each round."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,9 @@ class Kept:
             self.store.begin(self.id, self.cell)
             self.store.weights(self.id).put("start", by_name(slots, w))
             return w.clone()
+        if other := _other_network(slots, there):
+            raise UserError(f'find_ticket: the search "{self.cell.model.options["name"]}" in {self.store.folder} is of '
+                            f"another network: {other}. For a search in this one say another name.")
         kept = flat_of(slots, there)
         if not torch.equal(kept, w):
             warnings.warn(f'find_ticket: the search "{self.cell.model.options["name"]}" in {self.store.folder} began '
@@ -63,9 +66,13 @@ class Kept:
             self.records = result["rounds"]
             start = first_state(trainer, self.cell).start
             return State(self.cell.rounds + 1, start)
+        damage = self.store.look(self.id).damage
         self.store.begin(self.id, self.cell)
         self._journal = Journal.open(self.store, self.id, self.cell, trainer, saves="all")
         self.records = list(self._journal.records)
+        if damage:
+            warnings.warn(f"find_ticket: {damage[0].path} is damaged, and not read. The search "
+                          f'"{self.cell.model.options["name"]}" goes on at round {len(self.records)}.', stacklevel=5)
         return self._journal.state
 
     def add(self, record: Record, following: State, seconds: float) -> None:
@@ -99,6 +106,15 @@ class Kept:
         except Damaged as error:
             raise UserError(f"find_ticket: {error}. It is not read. Put a copy of it back, or search again under "
                             "another name.") from error
+
+
+def _other_network(slots: Sequence[Slot], there: Mapping[str, Tensor]) -> str:
+    """What these weights have of names or shapes that the network does not; nothing where they are its own."""
+    own, theirs = {each.name: each.shape for each in slots}, {name: tuple(each.shape) for name, each in there.items()}
+    name = next((each for each in (*own, *theirs) if own.get(each) != theirs.get(each)), None)
+    if name is None:
+        return ""
+    return f"{name} has the shape {theirs.get(name, 'none')} there, and {own.get(name, 'none')} here"
 
 
 @contextmanager

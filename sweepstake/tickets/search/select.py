@@ -18,15 +18,16 @@ from sweepstake.engine.train import Trained
 from sweepstake.run.layout import by_name, flat_of
 from sweepstake.tickets.held.kept import About
 from sweepstake.tickets.held.masks import Masks
+from sweepstake.tickets.names import misfits, tensors_by_name, unwrapped
 from sweepstake.tickets.search import shadow
-from sweepstake.tickets.search.wanted import cell_of
+from sweepstake.tickets.search.wanted import cell_of, listed
 
 Piece = str | Mapping[str, Any]
 """A piece by its name, or a table of its name and options."""
 
 
 def prune(model: nn.Module, keep: float | Mapping[str, float] = 0.2, *, criterion: Piece = "magnitude",
-          allocation: Piece = "global", granularity: str = "weight", layers: Sequence[str] = ("all",),
+          allocation: Piece = "global", granularity: str = "weight", layers: str | Sequence[str] = "all",
           prune_biases: bool = False, data: Iterable[Any] | None = None, loss: Loss | None = None, seed: int = 0,
           under: Masks | None = None) -> Masks:
     """Choose which weights of a module stay, set the others to 0, and give the masks.
@@ -41,24 +42,35 @@ def prune(model: nn.Module, keep: float | Mapping[str, float] = 0.2, *, criterio
     The pieces are those of studies: `sweepstake pieces criterion` lists them, and your own work too.
     """
     place = "prune"
+    shadow.check(place, model)
+    model = unwrapped(model)
     cell = cell_of(place, model, keep=dict(keep) if isinstance(keep, Mapping) else keep, criterion=criterion,
-                   allocation=allocation, granularity=granularity, prune_layers=list(layers),
+                   allocation=allocation, granularity=granularity, prune_layers=listed(layers),
                    prune_biases=prune_biases, seed=seed, rounds=1)
     examples = None if data is None else OfBatches(data, loss)
     net = shadow.shadow(place, model, cell, examples)
     check_pruning(net, cell)
+    if under is not None and (wrong := misfits(tensors_by_name(model), _shapes(under))):
+        raise UserError("prune: under has the masks of another module.", *wrong)
     before = torch.ones_like(net.w, dtype=torch.bool) if under is None else _mask_of(net, under)
     scored = {"w_init": net.w if under is None else flat_of(net.slots, _floats(net, under.w_init)), "w_start": net.w,
               "w_final": net.w * before}
     pruned = chosen(net, cell, scored, before, 0, examples)
+    if not any(slot.of(pruned.mask).any() for slot in net.weights):
+        raise UserError(f"prune: keep = {keep} leaves none of the weights. Keep more.")
     return Masks(model, _masks(net, cell, pruned.mask), w_init=None if under is None else under.w_init,
                  about=about(net, cell), resets=resets_of(net, cell))
 
 
 def _masks(net: Net, cell: Cell, mask: Tensor) -> dict[str, Tensor]:
-    """The masks of what can be pruned; what cannot is told in the report, with the reason."""
-    whole = unpruned(net, cell)
-    return {name: each for name, each in shadow.masks_of(net, mask).items() if name not in whole or not each.all()}
+    """The masks of what can be pruned; what cannot is told in the report, with the reason. All whole: every mask."""
+    masks, whole = shadow.masks_of(net, mask), unpruned(net, cell)
+    chosen = {name: each for name, each in masks.items() if name not in whole or not each.all()}
+    return chosen or masks
+
+
+def _shapes(masks: Masks) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in masks.w_init.items() if value.is_floating_point()}
 
 
 def about(net: Net, cell: Cell) -> dict[str, About]:

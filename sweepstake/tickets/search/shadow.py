@@ -8,6 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.prune import is_pruned
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
@@ -17,13 +18,25 @@ from sweepstake.engine.network import Net, read_norms
 from sweepstake.tickets.names import tensors_by_name
 
 
-def shadow(place: str, model: nn.Module, cell: Cell, examples: Examples | None = None) -> Net:
-    """The module's copy as the engine takes networks: it begins from the weights that it has."""
+def check(place: str, model: nn.Module) -> None:
+    """Refuse what no copy for pruning can be made of."""
+    if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UserError(f"{place}: a {type(model).__name__} was given. Give a module, torch.nn.Module.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UserError(f"{place}: {type(model).__name__} is of TorchScript. Give the module that it was made of.")
+    if is_pruned(model):
+        raise UserError(f"{place}: torch.nn.utils.prune is at work in {type(model).__name__}. Make its masks "
+                        'final first, by torch.nn.utils.prune.remove(layer, "weight").')
     strange = [name for name, each in tensors_by_name(model).items()
-               if is_lazy(each) or each.is_sparse or each.is_complex()]
+               if is_lazy(each) or each.is_meta or each.is_sparse or each.is_complex()]
     if strange:
         raise UserError(f"{place}: {strange[0]} is not a plain tensor of numbers that are there. "
                         "Put one batch through a lazy module first; sparse and complex weights are not pruned.")
+
+
+def shadow(place: str, model: nn.Module, cell: Cell, examples: Examples | None = None) -> Net:
+    """The module's copy as the engine takes networks: it begins from the weights that it has."""
+    check(place, model)
     net = Net.of(_copied(place, model), (), 0)
     net.given = net.w.clone()
     net.as_built = cell.seed, [(slot, slot.of(net.w).clone()) for slot in net.slots if not drawn(slot)]
@@ -50,7 +63,7 @@ def _copied(place: str, model: nn.Module) -> nn.Module:
 @torch.no_grad()
 def flat_of(net: Net, model: nn.Module) -> Tensor:
     """The module's values as the net's flat vector."""
-    flat, own = torch.empty_like(net.w), tensors_by_name(model)
+    flat, own = torch.empty_like(net.w), _fitting(net, model)
     for slot in net.slots:
         slot.of(flat).copy_(own[slot.name])
     return flat
@@ -59,9 +72,21 @@ def flat_of(net: Net, model: nn.Module) -> Tensor:
 @torch.no_grad()
 def put(net: Net, model: nn.Module, flat: Tensor) -> None:
     """Write a flat vector into the module's own tensors."""
-    own = tensors_by_name(model)
+    own = _fitting(net, model)
     for slot in net.slots:
         own[slot.name].copy_(slot.of(flat))
+
+
+def _fitting(net: Net, model: nn.Module) -> dict[str, Tensor]:
+    """The module's tensors by name; refused where one has another shape by now, such as a buffer that grows."""
+    own = tensors_by_name(model)
+    for slot in net.slots:
+        shape = tuple(own[slot.name].shape) if slot.name in own else "none"
+        if shape != slot.shape:
+            raise UserError(f"{type(model).__name__}: {slot.name} had the shape {slot.shape} at first, and has "
+                            f"{shape} by now. A buffer may change its values, and not its shape. Keep this one in a "
+                            "plain attribute.")
+    return own
 
 
 def masks_of(net: Net, mask: Tensor) -> dict[str, Tensor]:

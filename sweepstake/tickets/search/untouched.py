@@ -14,12 +14,14 @@ PARTS = ("_parameters", "_buffers", "_modules")
 
 @dataclass(frozen=True)
 class Before:
-    """A module as it was: the very tensors and modules that it held, their values, its modes."""
+    """A module as it was: the very tensors and modules that it held, their values, its modes, what was trained."""
 
     module: nn.Module
     parts: dict[nn.Module, dict[str, dict[str, Any]]]
     values: list[tuple[Tensor, Tensor]]
     modes: dict[nn.Module, bool]
+    trained: dict[nn.Parameter, bool]
+    """Parameter -> whether it took gradients."""
 
     @classmethod
     def of(cls, module: nn.Module) -> "Before":
@@ -27,7 +29,8 @@ class Before:
         parts = {each: {part: dict(getattr(each, part)) for part in PARTS} for each in modules}
         tensors = [*module.parameters(), *module.buffers()]
         return cls(module, parts, [(tensor, tensor.detach().clone()) for tensor in tensors],
-                   {each: each.training for each in modules})
+                   {each: each.training for each in modules},
+                   {each: each.requires_grad for each in module.parameters()})
 
     @torch.no_grad()
     def put_back(self) -> None:
@@ -38,8 +41,14 @@ class Before:
                 own.update(content)
         for tensor, value in self.values:
             tensor.copy_(value)
+        self.put_modes_back()
+
+    def put_modes_back(self) -> None:
+        """Training or evaluation, and frozen or not, as it was; the values stay."""
         for module, training in self.modes.items():
             module.training = training
+        for parameter, trained in self.trained.items():
+            parameter.requires_grad_(trained)
 
     def replaced(self) -> list[str]:
         """The parameters in whose place the module holds another tensor by now."""

@@ -1,6 +1,6 @@
 """What a user asks of a pruning of their own module, as a cell: the same pieces, ids and checks as a study's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,6 +41,11 @@ def cell_of(place: str, model: nn.Module, name: str = "", **asked: Any) -> Cell:
     own = Ref(YOURS, {"module": type(model).__qualname__, "name": name})
     schedule = REGISTRIES["lr_schedule"].ref("constant", {}, place)
     return Cell(dataset=Ref(YOURS), model=own, lr_schedule=schedule, **values)
+
+
+def listed(layers: str | Sequence[str]) -> list[str]:
+    """Kinds and names of layers; one may stand alone."""
+    return [layers] if isinstance(layers, str) else list(layers)
 
 
 def ref_of(set_: str, value: Any, place: str) -> Ref:
