@@ -202,8 +202,8 @@ def _mean_loss(loss: Loss | None, output: Any, labels: Any, temperature: float) 
         return value
     if isinstance(output, Tensor) and isinstance(labels, Tensor):
         if output.dim() < 2 or output.shape[1] < 2:
-            raise UserError(f"loss: the network gives the shape {tuple(output.shape)}, and cross-entropy takes a number "
-                            "for each of several classes. Say another loss, such as torch.nn.MSELoss().")
+            raise UserError(f"loss: the network gives the shape {tuple(output.shape)}, and cross-entropy takes a "
+                            "number for each of several classes. Say another loss, such as torch.nn.MSELoss().")
         return cross_entropy(output / temperature, labels)
     own = getattr(output, "loss", None)
     if own is None:
