@@ -4,19 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Account = tuple[int, Mapping[str, Mapping[str, Any]]]
-"""The weights of linear and conv layers, and what of the network is not pruned."""
+"""The weights of all layers that can be pruned, and what of the network is not."""
 
 
 def told(account: Account) -> str:
     """Of what a kept fraction is, as one account says it.
 
-    `of the 266,200 weights in linear and conv layers; neither counted nor pruned: attn.in_proj_weight 12,288
-    (MultiheadAttention), ...`.
+    `of the 266,200 weights in its layers; neither counted nor pruned: lstm.weight_ih_l0 12,288 (LSTM), ...`.
     """
     weights, unpruned = account
     inside, outside = ({name: each for name, each in unpruned.items() if each["counted"] == counted}
                        for counted in (True, False))
-    parts = [f"of the {weights:,} weights in linear and conv layers"]
+    parts = [f"of the {weights:,} weights in its layers"]
     parts += [f"counted, but never pruned: {_listed(inside)}"] if inside else []
     parts += [f"neither counted nor pruned: {_listed(outside)}"] if outside else []
     return "; ".join(parts)

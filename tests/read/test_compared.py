@@ -118,7 +118,7 @@ def test_with_two_seeds_nothing_is_decided_and_the_page_says_what_it_lacks(ran, 
 def test_the_page_tells_the_split_and_the_dense_network(ran):
     page = html.unescape((ran / "report" / "compare.html").read_text())
     assert "1,437 train, 360 test images" in page
-    assert "1,480 weights in linear and conv layers; 1,480 multiply-adds an image" in page
+    assert "1,480 weights in its layers; 1,480 multiply-adds an image" in page
     assert re.search(r"dense network</td><td[^>]*>\d\d\.\d\d ± \d", page)
 
 

@@ -224,8 +224,8 @@ def test_a_kept_fraction_says_of_what_and_of_whom_where_networks_differ(tmp_path
         for record in result["rounds"]:
             record["unpruned"] = {"mix.weight": {"size": 1024, "why": "Scaled", "counted": False}} if mixed else {}
     said = write_report(study, results, tmp_path).read_text()
-    assert "Weights remaining (xavier_normal) are of the 266,200 weights in linear and conv layers." in said
-    assert ("Weights remaining (kaiming_normal) are of the 266,200 weights in linear and conv layers; neither counted nor pruned: "
+    assert "Weights remaining (xavier_normal) are of the 266,200 weights in its layers." in said
+    assert ("Weights remaining (kaiming_normal) are of the 266,200 weights in its layers; neither counted nor pruned: "
             "mix.weight 1,024 (Scaled).") in said
 
 

@@ -57,7 +57,7 @@ def _setup(outcome: Outcome) -> list[tuple[str, str]]:
     long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
     return [
         ("data", ", ".join([*split, *rest]) + ' images; normalised: "' + str(cell.normalise) + '"; no augmentation'),
-        ("network", f"{sum(size.values()):,} weights in linear and conv layers; {adds:,} multiply-adds an image"),
+        ("network", f"{sum(size.values()):,} weights in its layers; {adds:,} multiply-adds an image"),
         ("training", f"{long} a training, {cell.optimiser}, lr {cell.lr:g} ({cell.lr_schedule.name}), batches of "
                      f"{cell.batch_size}, init {cell.init.name}"),
         ("seeds", ", ".join(map(str, outcome.study.seeds))),
