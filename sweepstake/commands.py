@@ -16,6 +16,7 @@ from sweepstake.pieces import REGISTRIES, hash_of, load_plugin
 from sweepstake.read import terminal
 from sweepstake.read.ahead import heed
 from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
+from sweepstake.read.compare.ahead import foresee, tell_ahead
 from sweepstake.read.compare.numbers import Outcome
 from sweepstake.read.compare.terminal import lacking, tell_outcome
 from sweepstake.read.compare.write import write_comparison, write_studies
@@ -177,11 +178,15 @@ def compare(criteria: Sequence[str], on: Sequence[str] = (), quick: bool = False
     for line in absent:
         console.print(line, style="yellow", soft_wrap=True)
     studies = {name: study_of(name, pair, compared, folder) for name, pair in here.items()}
+    settings = {name: Settings.of(study, **asked) for name, study in studies.items()}
+    costs = foresee(compared, studies, settings)
+    tell_ahead(costs, studies, settings, console)
     write_studies(compared, list(studies.values()), folder)
     outcomes = list[Outcome]()
     for name, study in studies.items():
-        console.print(f"{name}: {len(study.cells)} cells", style="bold")
-        opened = _computed(study, Settings.of(study, **asked), console)
+        if name in costs:
+            console.print(name, style="bold")
+        opened = _computed(study, settings[name], console)
         if opened is None:
             return 130
         outcomes.append(Outcome(name, compared, study, opened.results))
