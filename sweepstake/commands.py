@@ -18,7 +18,7 @@ from sweepstake.read.ahead import heed
 from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
 from sweepstake.read.compare.ahead import foresee, tell_ahead
 from sweepstake.read.compare.numbers import Outcome
-from sweepstake.read.compare.terminal import lacking, tell_outcome
+from sweepstake.read.compare.terminal import lacking, lost, tell_outcome
 from sweepstake.read.compare.write import write_comparison, write_studies
 from sweepstake.read.publish import publish as write_publication
 from sweepstake.read.report import folder_name, write_report
@@ -192,7 +192,7 @@ def compare(criteria: Sequence[str], on: Sequence[str] = (), quick: bool = False
         outcomes.append(Outcome(name, compared, study, opened.results))
         tell_outcome(outcomes[-1], opened, console)
     command = shlex.join(["sweepstake", *sys.argv[1:]])
-    page = write_comparison(compared, outcomes, folder, command, [*absent, *lacking(outcomes)])
+    page = write_comparison(compared, outcomes, folder, command, [*absent, *lacking(outcomes), *lost(outcomes)])
     console.print("comparison:", end=" ")
     console.file.flush()
     print(page, flush=True)

@@ -13,6 +13,7 @@ from sweepstake.cli import main
 from sweepstake.pieces import criterion
 from sweepstake.read.compare.checklist import checklist
 from sweepstake.read.compare.numbers import Outcome
+from sweepstake.read.compare.terminal import lacking, lost
 from sweepstake.run.opened import open_study
 from sweepstake.study import compare
 from sweepstake.study.study import load_study
@@ -144,11 +145,14 @@ def test_the_dense_network_stands_under_no_size_and_says_that_it_trained_once(ra
 
 def test_a_diverged_cell_is_counted_at_its_own_size_alone(outcome):
     changed = [{**each, "rounds": [dict(record) for record in each["rounds"]]} for each in outcome.results]
-    lost = next(each for each in changed if each["labels"] == {"keep": "0.125", "case": "random"})
-    lost["rounds"][1]["diverged"], lost["status"] = True, "diverged"
+    gone = next(each for each in changed if each["labels"] == {"keep": "0.125", "case": "random"})
+    gone["rounds"][1]["diverged"], gone["status"] = True, "diverged"
     found = Outcome(outcome.name, outcome.asked, outcome.study, changed).over_seeds("test_accuracy")
     assert {size: (found["random", size]["diverged"], found["random", size]["n"]) for size in compare.COMPRESSIONS} == {
         2: (0, 2), 4: (0, 2), 8: (1, 1), 16: (0, 2), 32: (0, 2)}
+    told = Outcome(outcome.name, outcome.asked, outcome.study, changed)
+    assert (lost([told]), lacking([told])) == (["digits/tiny: 1 of 40 cells diverged, in no mean."], [])
+    assert lost([outcome]) == []
 
 
 def test_each_pair_can_be_run_again_from_its_own_file_anywhere(ran, tmp_path, capsys, no_plugin):
