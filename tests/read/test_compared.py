@@ -13,6 +13,7 @@ from sweepstake.cli import main
 from sweepstake.pieces import criterion
 from sweepstake.read.compare.checklist import checklist
 from sweepstake.read.compare.numbers import Outcome
+from sweepstake.read.compare.page import setup_of
 from sweepstake.read.compare.terminal import lacking, lost
 from sweepstake.run.opened import open_study
 from sweepstake.study import compare
@@ -153,6 +154,13 @@ def test_a_diverged_cell_is_counted_at_its_own_size_alone(outcome):
     told = Outcome(outcome.name, outcome.asked, outcome.study, changed)
     assert (lost([told]), lacking([told])) == (["digits/tiny: 1 of 40 cells diverged, in no mean."], [])
     assert lost([outcome]) == []
+
+
+def test_a_reduced_pair_says_so_above_its_split(outcome, monkeypatch):
+    monkeypatch.setitem(compare.PAIRS, "digits/tiny", TINY._replace(reduced="12 steps"))
+    told = dict(setup_of(outcome))
+    assert list(told)[:2] == ["reduced", "data"] and told["reduced"].startswith("12 steps: far from trained out")
+    assert told["data"] == '1,437 train, 360 test images; normalised: "standard"; no augmentation'
 
 
 def test_each_pair_can_be_run_again_from_its_own_file_anywhere(ran, tmp_path, capsys, no_plugin):

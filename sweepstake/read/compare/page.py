@@ -41,25 +41,25 @@ def _pair(outcome: Outcome) -> dict[str, Any]:
               ("Top-5 accuracy (%)", _table(outcome, top5, _share), _dense(outcome, "top5"))]
     return {
         "name": outcome.name, "file": file_name(outcome.name), "svg": Markup(figures.to_svg(spec)) if spec else None,
-        "network": f"{cell.model} on {cell.dataset.name}", "setup": _setup(outcome), "tables": tables,
+        "network": f"{cell.model} on {cell.dataset.name}", "setup": setup_of(outcome), "tables": tables,
         "sizes": _sizes(outcome, size), "differences": [(mine.label, _differences(outcome, mine))
                                                         for mine in outcome.asked.new]}
 
 
-def _setup(outcome: Outcome) -> list[tuple[str, str]]:
+def setup_of(outcome: Outcome) -> list[tuple[str, str]]:
     """The split, the network's size and the training, as they were."""
     cell = outcome.study.cells[0]
     counts = next((record["end"] for _, record in outcome.whole), {})
     split = [f"{int(measured['count']):,} {name}" for name, measured in counts.items() if measured]
     size = next((record["size_by_layer"] for _, record in outcome.whole), {})
     adds = sum(count * outcome.outputs[layer] for layer, count in size.items())
-    rest = [f"a subset drawn by split_seed {cell.split_seed}"] if cell.subset else []
+    rest = f"; the training images drawn by split_seed {cell.split_seed}" if cell.subset else ""
     long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
     smaller = reduced(outcome.name)
     return [
         *([("reduced", f"{smaller}: far from trained out, so compare methods, not with published numbers")]
           if smaller else []),
-        ("data", ", ".join([*split, *rest]) + ' images; normalised: "' + str(cell.normalise) + '"; no augmentation'),
+        ("data", f'{", ".join(split)} images{rest}; normalised: "{cell.normalise}"; no augmentation'),
         ("network", f"{sum(size.values()):,} weights in linear and conv layers; {adds:,} multiply-adds an image"),
         ("training", f"{long} a training, {cell.optimiser}, lr {cell.lr:g} ({cell.lr_schedule.name}), batches of "
                      f"{cell.batch_size}, init {cell.init.name}"),
