@@ -16,8 +16,9 @@ from sweepstake.pieces import REGISTRIES, hash_of, load_plugin
 from sweepstake.read import terminal
 from sweepstake.read.ahead import heed
 from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
+from sweepstake.read.compare.ahead import foresee, tell_ahead
 from sweepstake.read.compare.numbers import Outcome
-from sweepstake.read.compare.terminal import lacking, tell_outcome
+from sweepstake.read.compare.terminal import lacking, lost, tell_outcome
 from sweepstake.read.compare.write import write_comparison, write_studies
 from sweepstake.read.publish import publish as write_publication
 from sweepstake.read.report import folder_name, write_report
@@ -177,17 +178,21 @@ def compare(criteria: Sequence[str], on: Sequence[str] = (), quick: bool = False
     for line in absent:
         console.print(line, style="yellow", soft_wrap=True)
     studies = {name: study_of(name, pair, compared, folder) for name, pair in here.items()}
+    settings = {name: Settings.of(study, **asked) for name, study in studies.items()}
+    costs = foresee(compared, studies, settings)
+    tell_ahead(costs, studies, settings, console)
     write_studies(compared, list(studies.values()), folder)
     outcomes = list[Outcome]()
     for name, study in studies.items():
-        console.print(f"{name}: {len(study.cells)} cells", style="bold")
-        opened = _computed(study, Settings.of(study, **asked), console)
+        if name in costs:
+            console.print(name, style="bold")
+        opened = _computed(study, settings[name], console)
         if opened is None:
             return 130
         outcomes.append(Outcome(name, compared, study, opened.results))
         tell_outcome(outcomes[-1], opened, console)
     command = shlex.join(["sweepstake", *sys.argv[1:]])
-    page = write_comparison(compared, outcomes, folder, command, [*absent, *lacking(outcomes)])
+    page = write_comparison(compared, outcomes, folder, command, [*absent, *lacking(outcomes), *lost(outcomes)])
     console.print("comparison:", end=" ")
     console.file.flush()
     print(page, flush=True)

@@ -17,7 +17,7 @@ from sweepstake.pieces.datasets import Data, spec_of
 from sweepstake.run.check import cannot_be_made
 from sweepstake.run.search import with_search
 from sweepstake.run.store import Store
-from sweepstake.study.plan import stack_cells
+from sweepstake.study.plan import PROGRAM, stack_cells
 from sweepstake.study.study import Planned, Study
 
 TIMED = (1.0, 0.5, 0.2, 0.05, 0.01)
@@ -72,10 +72,11 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
     stacks = stack_cells(study.planned)
     todo = {p.id for p in missing}
     steps, seconds, size, unknown = 0, 0.0, 0, []
+    timed = dict[bytes, _Cost | None]()
     for stack in stacks:
         ours = [p for p in stack if p.id in todo]
         try:
-            cost = _cost(ours[0]) if ours else None
+            cost = _cost_once(ours[0], timed) if ours else None
         except UserError as error:
             raise UserError(*(f"{study.path or study.name}: {problem}" for problem in error.problems)) from error
         except Exception as error:
@@ -108,7 +109,17 @@ def _weights(study: Study, cell: Cell, parameters: int) -> int:
 
 def _kept(cell: Cell, round_: int) -> float:
     """About what is left in a round; all of it, where layers go at rates of their own."""
-    return max(cell.keep ** round_, 1e-6) if isinstance(cell.keep, float) and cell.remove is None else 1.0
+    times = round_ + (cell.prune_when == "before")
+    return max(cell.keep ** times, 1e-6) if isinstance(cell.keep, float) and cell.remove is None else 1.0
+
+
+def _cost_once(planned: Planned, timed: dict[bytes, _Cost | None]) -> _Cost | None:
+    """Timed once for the stacks that differ in how many rounds they have: what a step costs does not hang on that."""
+    fields = (*(name for name in PROGRAM if name != "rounds"), "granularity", "prune_layers")
+    key = msgspec.json.encode([getattr(planned.cell, name) for name in fields], order="deterministic")
+    if key not in timed:
+        timed[key] = _cost(planned)
+    return timed[key]
 
 
 def _cost(planned: Planned) -> _Cost | None:

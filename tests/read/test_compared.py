@@ -8,11 +8,13 @@ import statistics
 
 import pytest
 
-from sweepstake import pieces
+from sweepstake import commands, pieces
 from sweepstake.cli import main
 from sweepstake.pieces import criterion
 from sweepstake.read.compare.checklist import checklist
 from sweepstake.read.compare.numbers import Outcome
+from sweepstake.read.compare.page import setup_of
+from sweepstake.read.compare.terminal import lacking, lost
 from sweepstake.run.opened import open_study
 from sweepstake.study import compare
 from sweepstake.study.study import load_study
@@ -43,6 +45,20 @@ def ran(tmp_path_factory):
         code = main(["compare", "--criterion", f"mine.py:{NAME}", "--on", "digits/tiny", "--seeds", "2", "--out", "report", "--workers", "2"])
     assert code == 0
     return home
+
+
+def test_what_all_of_it_costs_is_told_before_anything_trains(ran, monkeypatch, capsys, no_plugin):
+    monkeypatch.chdir(ran)
+    monkeypatch.setattr(compare, "BASELINES", BASELINES)
+    monkeypatch.setitem(compare.PAIRS, "digits/tiny", TINY)
+    again = ["compare", "--criterion", f"mine.py:{NAME}", "--on", "digits/tiny", "--workers", "2"]
+    assert main([*again, "--seeds", "2", "--out", "again"]) == 0
+    assert "digits/tiny: 40 cells, all in runs already" in capsys.readouterr().err
+    monkeypatch.setattr(commands, "write_studies", lambda *_: pytest.fail("it trains"))
+    with pytest.raises(pytest.fail.Exception):
+        main([*again, "--seeds", "3", "--out", "again"])
+    said = capsys.readouterr().err
+    assert re.search(r"digits/tiny: 20 of 60 cells, about 0:\d\d\nIn all 20 cells, about 0:\d\d on 2 workers", said), said
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +138,31 @@ def test_the_page_tells_the_split_and_the_dense_network(ran):
     assert re.search(r"dense network</td><td[^>]*>\d\d\.\d\d ± \d", page)
 
 
+def test_the_dense_network_stands_under_no_size_and_says_that_it_trained_once(ran):
+    page = html.unescape((ran / "report" / "compare.html").read_text())
+    assert len(re.findall(r'<td colspan="5">\d\d\.\d\d ± \d+\.\d\d, trained once</td>', page)) == 2
+    assert "the first have trained twice as long as the dense network" in page
+
+
+def test_a_diverged_cell_is_counted_at_its_own_size_alone(outcome):
+    changed = [{**each, "rounds": [dict(record) for record in each["rounds"]]} for each in outcome.results]
+    gone = next(each for each in changed if each["labels"] == {"keep": "0.125", "case": "random"})
+    gone["rounds"][1]["diverged"], gone["status"] = True, "diverged"
+    found = Outcome(outcome.name, outcome.asked, outcome.study, changed).over_seeds("test_accuracy")
+    assert {size: (found["random", size]["diverged"], found["random", size]["n"]) for size in compare.COMPRESSIONS} == {
+        2: (0, 2), 4: (0, 2), 8: (1, 1), 16: (0, 2), 32: (0, 2)}
+    told = Outcome(outcome.name, outcome.asked, outcome.study, changed)
+    assert (lost([told]), lacking([told])) == (["digits/tiny: 1 of 40 cells diverged, in no mean."], [])
+    assert lost([outcome]) == []
+
+
+def test_a_reduced_pair_says_so_above_its_split(outcome, monkeypatch):
+    monkeypatch.setitem(compare.PAIRS, "digits/tiny", TINY._replace(reduced="12 steps"))
+    told = dict(setup_of(outcome))
+    assert list(told)[:2] == ["reduced", "data"] and told["reduced"].startswith("12 steps: far from trained out")
+    assert told["data"] == '1,437 train, 360 test images; normalised: "standard"; no augmentation'
+
+
 def test_each_pair_can_be_run_again_from_its_own_file_anywhere(ran, tmp_path, capsys, no_plugin):
     shutil.copytree(ran / "report", tmp_path / "moved")
     assert main(["status", str(tmp_path / "moved" / "compare-digits-tiny.toml"), "--store", str(ran / "runs")]) == 0
@@ -133,6 +174,46 @@ def test_the_figure_has_a_point_a_level_and_one_dense_network(ran):
     told = re.findall(r'aria-label="(SNIP|random), ([\d.]+ %) of weights remaining', svg)
     assert [level for name, level in told if name == "SNIP"] == ["50 %", "25 %", "12.5 %", "6.22 %", "3.11 %"]
     assert [level for name, level in told if name == "random"] == ["100 %", "50 %", "25 %", "12.5 %", "6.22 %", "3.11 %"]
+
+
+BAD = """
+from sweepstake import criterion
+
+@criterion(granularity="weight")
+def never_a_number_for_compare(w_final):
+    \"\"\"No score at all (nobody, never).\"\"\"
+    return w_final * float("nan")
+
+@criterion(granularity="weight")
+def flat_for_compare(w_final):
+    \"\"\"Knows two dimensions alone (nobody, never).\"\"\"
+    units, inputs = w_final.shape
+    return w_final.abs() / inputs
+
+@criterion(granularity="weight")
+def short_for_compare(w_final):
+    \"\"\"A score too few (nobody, never).\"\"\"
+    return w_final.flatten()[1:]
+"""
+
+
+@pytest.mark.parametrize(("name", "says"), [
+    ("never_a_number_for_compare",
+     'digits/tiny: criterion = "never_a_number_for_compare": a score of fc1 is not a finite number.'),
+    ("flat_for_compare", 'digits/conv: criterion = "flat_for_compare" (bad.py:12) raised ValueError: '
+                         "too many values to unpack (expected 2). Mend the plug-in."),
+    ("short_for_compare", 'digits/tiny: criterion = "short_for_compare": gave shape (1279,) for fc1.weight, '
+                          "expected (20, 64) (one a weight)."),
+])
+def test_a_criterion_whose_scores_cannot_be_used_on_any_pair_is_one_line_before_one_trains(
+        name, says, tmp_path, monkeypatch, capsys, no_plugin):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(compare.PAIRS, "digits/tiny", TINY)
+    (tmp_path / "bad.py").write_text(BAD)
+    assert main(["compare", "--criterion", f"bad.py:{name}", "--on", "digits/tiny", "--on", "digits/conv",
+                 "--seeds", "1"]) == 2
+    assert capsys.readouterr().err.splitlines()[1:] == [says]
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.py"]
 
 
 def test_a_pair_without_its_data_says_how_to_get_it(tmp_path, monkeypatch, capsys):

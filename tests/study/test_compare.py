@@ -93,7 +93,17 @@ def test_the_file_beside_the_report_has_the_cells_that_ran(mine, tmp_path):
 
 @pytest.mark.parametrize("name", compare.PAIRS)
 def test_every_pair_is_a_study(name):
-    assert one(name).title == f"wanda against known criteria on {name}"
+    smaller = f" (reduced: {compare.PAIRS[name].reduced})" if compare.PAIRS[name].reduced else ""
+    assert one(name).title == f"wanda against known criteria on {name}{smaller}"
+
+
+def test_a_pair_that_is_shorter_than_usual_says_so_in_its_title_and_no_other_does():
+    assert {name: compare.reduced(name) for name in compare.FULL} == {
+        "mnist/lenet-300-100": "", "fashion_mnist/lenet-5": "2 epochs of 20,000 images",
+        "cifar10/conv-2": "a quarter of the width, 2 epochs of 10,000 images"}
+    assert one("cifar10/conv-2").title.endswith("(reduced: a quarter of the width, 2 epochs of 10,000 images)")
+    cell = one("fashion_mnist/lenet-5").cells[0]
+    assert (cell.epochs, cell.subset, compare.reduced("kmnist/resnet20")) == (2, 20_000, "")
 
 
 def test_any_data_set_and_network_of_ours_is_a_pair():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sweepstake.read.compare.numbers import Outcome
-from sweepstake.study.compare import COMPRESSIONS, Comparison
+from sweepstake.study.compare import COMPRESSIONS, Comparison, reduced
 
 
 class Item(NamedTuple):
@@ -20,7 +20,9 @@ def checklist(asked: Comparison, outcomes: Sequence[Outcome]) -> list[Item]:
     rows = [row for outcome in outcomes for row in outcome.rows]
     top5 = bool(rows) and all(row["test_top5"] is not None or row["diverged"] for row in rows)
     sets = {outcome.study.cells[0].dataset.name for outcome in outcomes}
-    large = "all are small: nothing here speaks of ImageNet, or of large networks"
+    smaller = sum(bool(reduced(outcome.name)) for outcome in outcomes)
+    small = f"all are small, {smaller} reduced" if smaller else "all are small"
+    large = f"{small}: nothing here speaks of ImageNet, or of large networks"
     least = min((len(outcome.dense) for outcome in outcomes), default=0)
     same = all(outcome.same_dense for outcome in outcomes)
     dense = sum(len(outcome.whole) for outcome in outcomes)
@@ -28,7 +30,7 @@ def checklist(asked: Comparison, outcomes: Sequence[Outcome]) -> list[Item]:
     told = [", ".join(f"{each}x" for each in sorted(some)) for some in (levels, COMPRESSIONS)]
     return [
         Item("At least three pairs of a data set and a network", len(outcomes) >= 3,
-             f"{len(outcomes)} pairs on {len(sets)} data set{'s' * (len(sets) != 1)}; {large}."),
+             f"{_count(len(outcomes), 'pair')} on {_count(len(sets), 'data set')}; {large}."),
         Item("Magnitude pruning, by one ranking over all layers and layer by layer", True, "Both are baselines."),
         Item("Random pruning", True, "Of the trained network, layer by layer, and at init by ERK."),
         Item("Random and magnitude pruning with the new method's own share for each layer", False,
@@ -58,3 +60,7 @@ def checklist(asked: Comparison, outcomes: Sequence[Outcome]) -> list[Item]:
              if asked.schedule == "one-shot" else
              "No. What prunes a trained network has trained once more with each halving, what prunes at init once."),
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -83,8 +83,9 @@ class Outcome:
 
     def over_seeds(self, metric: str) -> dict[tuple[str, int], Row]:
         """Mean and deviation of each method at each size."""
+        cell = ["method", "compression_asked"] if self.asked.schedule == "one-shot" else ["method"]
         return {(one["method"], one["compression_asked"]): one
-                for one in analysis.summarise(self.rows, ["method"], metric, key="compression_asked")}
+                for one in analysis.summarise(self.rows, cell, metric, key="compression_asked")}
 
     def dense_over_seeds(self, measure: str) -> tuple[float | None, float | None]:
         values = [each[measure] for each in self.dense.values() if each.get(measure) is not None]

@@ -8,7 +8,7 @@ from sweepstake.read import analysis, claims, figures, origins
 from sweepstake.read.analysis import Row
 from sweepstake.read.compare.checklist import checklist
 from sweepstake.read.compare.numbers import Outcome, in_short, word
-from sweepstake.study.compare import COMPRESSIONS, Comparison, Method, file_name
+from sweepstake.study.compare import COMPRESSIONS, Comparison, Method, file_name, reduced
 
 
 def page(asked: Comparison, outcomes: Sequence[Outcome], command: str, warnings: Sequence[str]) -> str:
@@ -41,22 +41,25 @@ def _pair(outcome: Outcome) -> dict[str, Any]:
               ("Top-5 accuracy (%)", _table(outcome, top5, _share), _dense(outcome, "top5"))]
     return {
         "name": outcome.name, "file": file_name(outcome.name), "svg": Markup(figures.to_svg(spec)) if spec else None,
-        "network": f"{cell.model} on {cell.dataset.name}", "setup": _setup(outcome), "tables": tables,
+        "network": f"{cell.model} on {cell.dataset.name}", "setup": setup_of(outcome), "tables": tables,
         "sizes": _sizes(outcome, size), "differences": [(mine.label, _differences(outcome, mine))
                                                         for mine in outcome.asked.new]}
 
 
-def _setup(outcome: Outcome) -> list[tuple[str, str]]:
+def setup_of(outcome: Outcome) -> list[tuple[str, str]]:
     """The split, the network's size and the training, as they were."""
     cell = outcome.study.cells[0]
     counts = next((record["end"] for _, record in outcome.whole), {})
     split = [f"{int(measured['count']):,} {name}" for name, measured in counts.items() if measured]
     size = next((record["size_by_layer"] for _, record in outcome.whole), {})
     adds = sum(count * outcome.outputs[layer] for layer, count in size.items())
-    rest = [f"a subset drawn by split_seed {cell.split_seed}"] if cell.subset else []
+    rest = f"; the training images drawn by split_seed {cell.split_seed}" if cell.subset else ""
     long = f"{cell.epochs:g} epochs" if cell.epochs else f"{cell.steps} steps"
+    smaller = reduced(outcome.name)
     return [
-        ("data", ", ".join([*split, *rest]) + ' images; normalised: "' + str(cell.normalise) + '"; no augmentation'),
+        *([("reduced", f"{smaller}: far from trained out, so compare methods, not with published numbers")]
+          if smaller else []),
+        ("data", f'{", ".join(split)} images{rest}; normalised: "{cell.normalise}"; no augmentation'),
         ("network", f"{sum(size.values()):,} weights in its layers; {adds:,} multiply-adds an image"),
         ("training", f"{long} a training, {cell.optimiser}, lr {cell.lr:g} ({cell.lr_schedule.name}), batches of "
                      f"{cell.batch_size}, init {cell.init.name}"),
@@ -82,17 +85,18 @@ def _dense(outcome: Outcome, measure: str) -> str:
     return _share({"mean": mean, "std": std, "diverged": 0})
 
 
-def _sizes(outcome: Outcome, adds: dict[tuple[str, int], Row]) -> list[tuple[str, list[str]]]:
-    """Multiply-adds of an image in the mean over seeds, and how many times fewer than the dense network's."""
+def _sizes(outcome: Outcome, adds: dict[tuple[str, int], Row]) -> list[tuple[str, list[dict[str, str]]]]:
+    """Multiply-adds of an image, how many times fewer than the dense network's, weights, parameters: seeds' means."""
     speedup, weights = outcome.over_seeds("speedup"), outcome.over_seeds("compression")
     size = outcome.over_seeds("parameters")
 
-    def told(label: str, compression: int) -> str:
+    def told(label: str, compression: int) -> dict[str, str]:
         at = label, compression
         if at not in adds or adds[at]["mean"] is None:
-            return "–"
-        return (f"{adds[at]['mean']:,.0f} ({speedup[at]['mean']:.1f}x); {weights[at]['mean']:.2f}x fewer weights, "
-                f"{size[at]['mean']:,.0f} parameters")
+            return {"adds": "–", "weights": "", "parameters": ""}
+        return {"adds": f"{adds[at]['mean']:,.0f} ({speedup[at]['mean']:.1f}x)",
+                "weights": f"{weights[at]['mean']:.2f}x fewer weights",
+                "parameters": f"{size[at]['mean']:,.0f} parameters"}
 
     return [(method.label, [told(method.label, each) for each in COMPRESSIONS]) for method in outcome.methods]
 

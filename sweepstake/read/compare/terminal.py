@@ -39,13 +39,22 @@ def tell_outcome(outcome: Outcome, opened: Opened, console: Terminal) -> None:
 
 
 def lacking(outcomes: Sequence[Outcome]) -> list[str]:
-    """What a reader must know: cells that failed, are missing, or diverged, pair by pair."""
+    """The cells that failed, are missing or damaged, pair by pair: the comparison is not whole."""
     lines = list[str]()
     for outcome in outcomes:
         count = Counter(result["status"] for result in outcome.results)
         for status in ("failed", "missing", "damaged"):
             if count[status]:
                 lines.append(f"{outcome.name}: {count[status]} of {len(outcome.results)} cells {status}, in no mean.")
+    return lines
+
+
+def lost(outcomes: Sequence[Outcome]) -> list[str]:
+    """The cells that diverged, pair by pair: a result, but one without an accuracy."""
+    lines = list[str]()
+    for outcome in outcomes:
+        if count := sum(result["status"] == "diverged" for result in outcome.results):
+            lines.append(f"{outcome.name}: {count} of {len(outcome.results)} cells diverged, in no mean.")
     return lines
 
 
