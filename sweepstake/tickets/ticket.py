@@ -113,7 +113,7 @@ class Ticket:
         from sweepstake.tickets.measured.measure import measure
 
         made = self.small(model, example)
-        found = measure(self._whole(model), made.module, example, threads=threads, seconds=seconds)
+        found = measure(self._whole(self.held_by(model)), made.module, example, threads=threads, seconds=seconds)
         return replace(found, said=(*found.said, *made.said))
 
     def _whole(self, model: nn.Module) -> nn.Module:
@@ -126,7 +126,8 @@ class Ticket:
         return whole
 
     def held_by(self, model: nn.Module) -> nn.Module:
-        """The module, if it holds this ticket: the same names and shapes, and every dead weight 0; else refused."""
+        """The module, out of its wrappers, if it holds this ticket: the same names and shapes, and every dead weight 0; else refused."""
+        model = unwrapped(model)
         own = tensors_by_name(model)
         if problems := misfits(own, {name: tuple(value.shape) for name, value in self.initial.items()}):
             raise UserError(*problems)
