@@ -419,3 +419,19 @@ def test_a_missing_library_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_kirigami", None)
     with pytest.raises(UserError, match=r'pip install "sweepstake\[thin\]"'):
         thin(nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3)), {}, noise(5, 4))
+
+
+def test_heads_that_share_a_position_bias_go_where_they_are_dead_in_every_layer():
+    import transformers as hf
+
+    module = drawn(hf.T5EncoderModel(hf.T5Config(vocab_size=20, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4, use_cache=False)))
+    masks = whole(module)
+    for layer, heads in enumerate([(0, 3), (1, 3)]):
+        for head in heads:
+            dead_head(masks[f"encoder.block.{layer}.layer.0.SelfAttention.v.weight"], head, 4)
+    inputs = {"input_ids": torch.arange(10).reshape(2, 5)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = thin(module, masks, inputs)
+    assert result.removed == {f"encoder.block.{layer}.layer.0.SelfAttention.{part}": (4, 16) for layer in (0, 1) for part in "qkv"}
+    assert equal(module, masks, result, inputs)

@@ -115,7 +115,8 @@ class Finder:
             together = self.ask(reader, channels)
             read = {other: together.sites.get(other.site, set()) - each - taken.get(other.site, set())
                     for other, each in free.items()}
-            coupled = [self.ask(other, found).sites.get(reader.site, set()) for other, found in read.items() if found]
+            coupled = [self.ask(other, touched_blocks(found, self.block(other, found))).sites.get(reader.site, set())
+                       for other, found in read.items() if found]
             if not coupled:
                 return channels, together
             rest = whole_blocks(channels - set().union(*coupled), block)
@@ -135,9 +136,12 @@ def whole_blocks(channels: set[int], block: int) -> set[int]:
     """Those of the channels whose whole block is among them."""
     if block == 1:
         return set(channels)
-    starts = {each // block for each in channels}
-    blocks = [set(range(start * block, (start + 1) * block)) for start in starts]
-    return {each for one in blocks if one <= channels for each in one}
+    return touched_blocks(channels, block) - touched_blocks(touched_blocks(channels, block) - channels, block)
+
+
+def touched_blocks(channels: set[int], block: int) -> set[int]:
+    """Every block with one of the channels in it."""
+    return {start * block + each for start in {channel // block for channel in channels} for each in range(block)}
 
 
 def add(sites: Sites, more: Sites) -> None:

@@ -131,8 +131,9 @@ class Thinning:
         free: dict[Reader, set[int]] = {}
         for reader, each in reads.items():
             fixed = self.network.first(reader.site, each.fixed.nonzero().flatten())
-            free[reader] = self.network.first(reader.site, each.unread.nonzero().flatten())
-            free[reader] |= self.unmade(reader, fixed - free[reader], silent)
+            unread = self.network.first(reader.site, each.unread.nonzero().flatten())
+            found = self.unmade(reader, fixed | unread, silent) if fixed - unread else set()
+            free[reader] = unread | (fixed & found)
         return free
 
     def unmade(self, reader: Reader, channels: set[int], silent: Sites) -> set[int]:
