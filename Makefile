@@ -11,7 +11,7 @@ STORE ?= runs
 DATASETS := mnist fashion_mnist cifar10
 FROM = $(if $(DATA),--data "$(DATA)")
 
-.PHONY: demo test lint docs bench studies publish data clean
+.PHONY: demo test lint docs foreign bench studies publish data clean
 
 demo: $(STAMP)
 	$(BIN)/sweepstake demo
@@ -26,6 +26,11 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
+
+# Every network of the zoo thinned and compared, the slow ones too, and the page about them written anew. Minutes.
+foreign: $(STAMP)
+	SWEEPSTAKE_FOREIGN=1 $(BIN)/python -m pytest tests/tickets/test_networks.py
+	$(BIN)/python bench/foreign.py --write
 
 bench: $(STAMP)
 	$(BIN)/python bench/run.py
