@@ -126,7 +126,7 @@ class Ticket:
         return whole
 
     def held_by(self, model: nn.Module) -> nn.Module:
-        """The module, out of its wrappers, if it holds this ticket: the same names and shapes, and every dead weight 0; else refused."""
+        """The module, out of its wrappers, if it holds this ticket: its names, shapes and dead at 0; else refused."""
         model = unwrapped(model)
         own = tensors_by_name(model)
         if problems := misfits(own, {name: tuple(value.shape) for name, value in self.initial.items()}):
