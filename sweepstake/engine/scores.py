@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.hooks import RemovableHandle
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
@@ -190,6 +191,16 @@ class Scorer:
         flow = torch.stack([each.sum() for each in tensors_in(output)])
         return torch.autograd.grad(flow.sum(), flat)[0]
 
+    def _run(self, hooks: Sequence[RemovableHandle]) -> None:
+        """Call the network on the chosen examples, and take these hooks away."""
+        try:
+            with torch.no_grad():
+                for given, _ in self._parts():
+                    self._forward(self.stations["w_final"], given)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     # Inputs
 
     def _input_norm(self, slot: Slot) -> Tensor:
@@ -222,13 +233,7 @@ class Scorer:
                 seen[slot] = by_feature.square().sum(0) + squares, outputs + output.numel() // slot.shape[0]
 
             hooks.append(self.net.module.get_submodule(slot.layer).register_forward_hook(add))
-        try:
-            with torch.no_grad():
-                for given, _ in self._parts():
-                    self._forward(self.stations["w_final"], given)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        self._run(hooks)
         return seen
 
     # Units
@@ -258,13 +263,7 @@ class Scorer:
                 sums[slot] += seen.mean(2).sum(0)
 
             hooks.append(self.net.module.get_submodule(following.layer).register_forward_pre_hook(add))
-        try:
-            with torch.no_grad():
-                for given, _ in self._parts():
-                    self._forward(self.stations["w_final"], given)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        self._run(hooks)
         return {slot: each / self.chosen.count for slot, each in sums.items()}
 
     @torch.no_grad()

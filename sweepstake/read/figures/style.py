@@ -89,6 +89,11 @@ def banded(points: Sequence[Row], x: Spec, y: Spec, colour: Spec, shape: Spec,
     """Lines with a band and their points."""
     panel = (("panel", "panel"),) if "panel" in points[0] else ()
     shown = (("group", "of"), *panel, ("kept_told", "weights remaining"), *tips, ("n", "seeds"))
+    return in_a_band(x, y, colour, shape, [{"field": key, "title": title} for key, title in shown])
+
+
+def in_a_band(x: Spec, y: Spec, colour: Spec, shape: Spec, tips: Sequence[Spec]) -> list[Spec]:
+    """A group's curve in a band from `lo` to `hi`, its points to be pointed at; the legend picks groups."""
     return [
         {"mark": {"type": "area", "aria": False},
          "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": colour,
@@ -97,7 +102,7 @@ def banded(points: Sequence[Row], x: Spec, y: Spec, colour: Spec, shape: Spec,
          "encoding": {"x": x, "y": y, "color": colour, "opacity": FADED}},
         {"params": [PICKED], "mark": {"type": "point", "filled": True, "size": 34}, "encoding": {
             "x": x, "y": y, "color": colour, "shape": shape, "opacity": FADED, "description": {"field": "told"},
-            "tooltip": [{"field": key, "title": title} for key, title in shown]}},
+            "tooltip": list(tips)}},
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sweepstake.read.analysis import Row
 from sweepstake.read.figures import Drawn, Spec, framed, laid_out, percent
-from sweepstake.read.figures.style import FADED, GREY, PICKED, kept_axis, keyed
+from sweepstake.read.figures.style import GREY, in_a_band, kept_axis, keyed
 from sweepstake.tickets.analysis.connectivity import STABLE
 
 SPLITS = {"test": "test error", "train": "training error", "validation": "validation error"}
@@ -46,12 +46,5 @@ def _marks(points: Sequence[Row], names: Sequence[str]) -> list[Spec]:
     return [
         {"mark": {"type": "rule", "strokeDash": [5, 4], "strokeWidth": 1.4, "color": GREY, "aria": False},
          "encoding": {"y": {**y, "field": "stable", "aggregate": "mean"}}},
-        {"mark": {"type": "area", "aria": False},
-         "encoding": {"x": x, "y": {**y, "field": "lo"}, "y2": {"field": "hi"}, "color": colour,
-                      "opacity": {"condition": {"param": "picked", "value": 0.16}, "value": 0.02}}},
-        {"mark": {"type": "line", "strokeWidth": 1.8, "aria": False},
-         "encoding": {"x": x, "y": y, "color": colour, "opacity": FADED}},
-        {"params": [PICKED], "mark": {"type": "point", "filled": True, "size": 34}, "encoding": {
-            "x": x, "y": y, "color": colour, "shape": shape, "opacity": FADED, "description": {"field": "told"},
-            "tooltip": tips}},
+        *in_a_band(x, y, colour, shape, tips),
     ]
