@@ -261,6 +261,14 @@ def test_analyse_of_weights_that_were_not_kept_says_how_to_keep_them(tmp_path: P
     assert 'signs: needs trained weights, and none were kept. Say save_weights = "all" under [machine]' in capsys.readouterr().err
 
 
+def test_lines_and_signs_of_a_store_that_keeps_weights_are_those_of_the_same_trainings_in_memory(tmp_path: Path, lines: Trained):
+    study = small_study(case=ORDERS, steps=40)
+    kept = run_study(study, tmp_path / "runs", workers=1, engine="reference", progress=False, save_weights="all")
+    assert connectivity(kept, splits=("test",)).rows == connectivity(lines, splits=("test",)).rows
+    assert {row["of"] for row in kept.connectivity(splits=("test",)).rows} == {"one ticket"}
+    assert kept.sign_agreement().rows == sign_agreement(lines).rows
+
+
 def test_where_on_the_command_line_is_key_and_value():
     assert where_of(["init=a", "init=b", "seed=3"]) == {"init": ["a", "b"], "seed": ["3"]}
     with pytest.raises(UserError, match="--where init: say KEY=VALUE"):
