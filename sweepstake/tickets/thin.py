@@ -41,7 +41,7 @@ class Thinned:
     """The largest |whole - small| over the largest |whole| of the same output tensor, in eval mode."""
     parameters_before: int
     parameters_after: int
-    library: str = ""
+    followed_by: str = ""
     """Whose dependency graph was followed."""
 
     def __str__(self) -> str:
@@ -131,8 +131,9 @@ def finished(thinning: Thinning, model: nn.Module) -> Thinned:
         raise UserError(f"thin: {type(model).__name__} cannot be thinned: {problem}.") from problem
     like(small, model)
     before, after = (sum(each.numel() for each in module.parameters()) for module in (model, small))
-    return Thinned(small, thinning.network.masks, removed_units(model, small),
-                   kept_back(thinning, model, thinning.network), difference, before, after, thinning.structure.library)
+    masks, back = thinning.network.masks, kept_back(thinning, model, thinning.network)
+    return Thinned(small, masks, removed_units(model, small), back, difference, before, after,
+                   thinning.structure.followed_by)
 
 
 def like(small: nn.Module, model: nn.Module) -> None:

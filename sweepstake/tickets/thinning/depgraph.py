@@ -33,7 +33,7 @@ def traced(model: nn.Module, inputs: Inputs) -> DepGraph:
 class DepGraph:
     """A dependency graph of Torch-Pruning."""
 
-    library = "torch-pruning"
+    followed_by = "torch-pruning"
 
     def __init__(self, model: nn.Module, inputs: Inputs):
         graph = library().DependencyGraph()

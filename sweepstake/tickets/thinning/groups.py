@@ -63,7 +63,7 @@ class Finder:
             try:
                 self.answers[key] = self.structure.together(reader.site, key[1])
             except Exception as problem:
-                self.answers[key] = Together(problem=f"{self.structure.library} says: {problem}")
+                self.answers[key] = Together(problem=f"{self.structure.followed_by} says: {problem}")
         return self.answers[key]
 
     def bar(self, reader: Reader, channels: Iterable[int], why: str) -> None:

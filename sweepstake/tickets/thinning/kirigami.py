@@ -62,7 +62,7 @@ class Kirigami:
     """A dependency graph of torch-kirigami."""
 
     def __init__(self, module: nn.Module, inputs: Inputs, name: str, names: Mapping[str, str]):
-        self.library, self.names = name, names
+        self.followed_by, self.names = name, names
         self.paths = {name: path for path, name in names.items()}
         kirigami = library()
         from sweepstake.tickets.thinning.rules import registry
@@ -131,8 +131,8 @@ class Kirigami:
         told = [each for each in impact.diagnostics if each.code not in REWRITES]
         other = [each for each in told if each.code not in BLOCKS]
         if other:
-            return f"{self.library.split()[0]} says: {other[0].message}", False
-        return (f"{self.library.split()[0]} says: {told[0].message}", True) if told else ("", False)
+            return f"{self.followed_by.split()[0]} says: {other[0].message}", False
+        return (f"{self.followed_by.split()[0]} says: {told[0].message}", True) if told else ("", False)
 
     def mixed(self, impact: Any) -> str:
         """Which norm computes with the other channels of what would go, in words."""

@@ -37,7 +37,7 @@ class Together:
 class Structure(Protocol):
     """A library's dependency graph of one network."""
 
-    library: str
+    followed_by: str
     readers: list[Reader]
 
     def together(self, site: Site, indices: Iterable[int]) -> Together:
