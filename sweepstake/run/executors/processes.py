@@ -83,10 +83,13 @@ class Worker:
     began: float
     last: Event | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        return isinstance(self.last, events.Done | events.Failed)
+
     def is_over(self, limit_seconds: float | None, now: float) -> bool:
         """Whether it has taken longer than its limit, and is not at its end."""
-        ended = isinstance(self.last, events.Done | events.Failed)
-        return bool(limit_seconds) and not ended and now - self.began > limit_seconds
+        return bool(limit_seconds) and not self.has_ended and now - self.began > limit_seconds
 
 
 @dataclass
@@ -137,19 +140,21 @@ class Pool:
     def _attend(self, worker: Worker) -> None:
         """Hear what it tells; stop it at its limit; and once it has ended see what is to follow."""
         self._read(worker)
-        if worker.is_over(self.limit_seconds, time.monotonic()) and worker.process.is_alive():
+        over = worker.is_over(self.limit_seconds, time.monotonic()) and worker.process.is_alive()
+        if over:
             worker.process.kill()
-            error = f"over its limit of {(self.limit_seconds or 0) / 60:g} minutes"
-            self._hear(worker, events.Failed(worker.id, error, killed=True))
-        if worker.process.is_alive():
+        elif worker.process.is_alive():
             return
         worker.process.join()
         self._read(worker)
+        if over and not worker.has_ended:  # Told last: what it said before it was stopped is no end.
+            error = f"over its limit of {(self.limit_seconds or 0) / 60:g} minutes"
+            self._hear(worker, events.Failed(worker.id, error, killed=True))
         self.running.remove(worker)
         worker.pipe.close()
         if isinstance(worker.last, events.Busy):
             self.busy.append((time.monotonic() + BUSY_SECONDS, worker.id))
-        elif not isinstance(worker.last, events.Done | events.Failed):
+        elif not worker.has_ended:
             self.deaths[worker.id] += 1
             again = self.deaths[worker.id] <= DEATHS_ALLOWED
             self.on_event(events.Died(worker.id, worker.process.exitcode, again))
