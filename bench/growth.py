@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from sweepstake.engine.build import draw_init
-from sweepstake.engine.fast import FastRound, FastTrainer, KernelRound, flushed_denormals
+from sweepstake.engine.compiled import KernelRound, flushed_denormals
+from sweepstake.engine.fast import FastRound, FastTrainer
 from sweepstake.engine.half import HalfRound, HalfTrainer
 from sweepstake.engine.images import prepare
 from sweepstake.engine.kernels.amx import has_amx

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 import torch
 
-from sweepstake.engine.fast import FastRound, FastTrainer, flushed_denormals
+from sweepstake.engine.compiled import flushed_denormals
+from sweepstake.engine.fast import FastRound, FastTrainer
 from sweepstake.engine.images import Images, prepare
 from sweepstake.engine.rounds import first_state, run_rounds
 from sweepstake.pieces.datasets import dataset, find_files

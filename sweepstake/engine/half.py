@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sweepstake.base.cell import Cell
 from sweepstake.engine import streams
-from sweepstake.engine.fast import FastRound, FastTrainer, KernelRound
+from sweepstake.engine.compiled import KernelRound
+from sweepstake.engine.fast import FastRound, FastTrainer
 from sweepstake.engine.kernels.amx import multiply
 from sweepstake.engine.kernels.bfloat16 import activate, gate, lay_out, output_layer, update
 from sweepstake.engine.kernels.optimiser import ADAM, SGD

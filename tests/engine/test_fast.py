@@ -9,7 +9,8 @@ from sweepstake.base.cell import Scaling
 from sweepstake.engine import streams
 from sweepstake.engine.build import draw_init
 from sweepstake.engine.choose import covers
-from sweepstake.engine.fast import FastRound, FastTrainer, flushed_denormals
+from sweepstake.engine.compiled import flushed_denormals
+from sweepstake.engine.fast import FastRound, FastTrainer
 from sweepstake.engine.images import prepare
 from sweepstake.engine.kernels import step as kernels
 from sweepstake.engine.kernels.plan import DENSE_FROM
@@ -248,7 +249,7 @@ def test_every_layer_has_room_for_the_rows_of_its_last_tile(units):
     plan = FastRound(trainer, cell, start_of(trainer, cell, 1), 0).plan
     for layer in plan.layers:
         assert layer["z_panel"] >= layer["row_tiles"] * ROWS * PANEL
-        assert layer["z"] + 3 * layer["z_panel"] <= plan.act_size
+        assert layer["z"] + 3 * layer["z_panel"] <= plan.connected.act_size
 
 
 def test_the_end_of_a_round_is_not_measured_twice(monkeypatch):

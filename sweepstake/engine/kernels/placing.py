@@ -31,12 +31,12 @@ class Joined:
 
     def add(self, part: np.ndarray) -> int:
         """Where it begins."""
-        self.parts.append(part)
+        self.parts.append(part.astype(self.kind, copy=False))
         self.size += len(part)
         return self.size - len(part)
 
     def whole(self) -> np.ndarray:
-        return np.concatenate(self.parts).astype(self.kind, copy=False)
+        return np.concatenate(self.parts)
 
 
 class Placing:
@@ -45,7 +45,7 @@ class Placing:
     def __init__(self, images: int):
         self.images = images  # In a batch.
         self.size = self.turned_size = 0
-        self.at, self.of = Joined(np.int64), Joined(np.int64)
+        self.at, self.of = Joined(np.int32), Joined(np.int32)
         self.bits, self.starts = Joined(np.uint64), Joined(np.int64)
         self.sources, self.targets = Joined(np.int32), Joined(np.int32)
         # Of sparse layers: where the weights begin, and where each one's input lies.

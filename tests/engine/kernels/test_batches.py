@@ -35,5 +35,5 @@ def test_a_batch_is_laid_out_as_its_images_are_normalised(height, width, batch):
         chosen = images.train.x[order[first:first + batch].astype(np.int64)]
         wanted = images.batch(chosen, torch.float32).flatten(1).numpy()[:, plan.inputs].T
         assert 1 not in plan.inputs and len(plan.inputs) == height * width - 1
-        wanted = wanted - plan.darks[plan.layers[0]["dark"]:][:len(plan.inputs), None]
+        wanted = wanted - plan.layout.darks[plan.layers[0]["dark"]:][:len(plan.inputs), None]
         np.testing.assert_allclose(shown.reshape(len(plan.inputs), batch), wanted, rtol=1e-5, atol=1e-6)
