@@ -116,7 +116,7 @@ class Stopped(OfCell, frozen=True):
     error: str
 
 
-Told = Damaged | Busy | Resumed | Step | Round | Done | Failed | Stopped
+Told = Damaged | Compiling | Busy | Resumed | Step | Round | Done | Failed | Stopped
 """What a worker may tell."""
 
 decode = msgspec.json.Decoder(Told).decode

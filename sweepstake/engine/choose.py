@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 from sweepstake.base.cell import Cell
+from sweepstake.engine.chains import chain_of
+from sweepstake.engine.conv import ConvTrainer
 from sweepstake.engine.fast import FastTrainer
 from sweepstake.engine.half import HalfTrainer
 from sweepstake.engine.images import Images
@@ -18,14 +20,16 @@ from sweepstake.pieces.networks import MLP
 def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engine: str = "fast") -> Trainer:
     """The trainer of a cell.
 
-    Compiled kernels where they cover it; elsewhere plain PyTorch, without dead units where that is possible. With
-    `engine = "reference"` always plain PyTorch on the whole network.
+    Compiled kernels where they cover it, MLPs and chains of convolutions; elsewhere plain PyTorch, without dead units
+    where that is possible. With `engine = "reference"` always plain PyTorch on the whole network.
     """
     reference = ReferenceTrainer(cell, images, watch)
     if engine != "fast":
         return reference
     if covers(cell, reference.net.module):
         return (HalfTrainer if cell.precision == "bfloat16" else FastTrainer)(cell, images, watch)
+    if covers_chain(cell, reference.net.module, images.inputs):
+        return ConvTrainer(cell, images, watch)
     return ThinTrainer(cell, images, watch) if can_be_thinned(reference.net) else reference
 
 
@@ -35,6 +39,11 @@ def covers(cell: Cell, module: nn.Module) -> bool:
         return False
     layers = len(module.sizes) - 1
     return (cell.precision == "float32" and layers > 0) or (cell.precision == "bfloat16" and layers > 1 and has_amx())
+
+
+def covers_chain(cell: Cell, module: nn.Module, inputs: tuple[int, ...]) -> bool:
+    """Whether the kernels train this cell: convolutions, pooled or not, then linear layers, in float32."""
+    return cell.precision == "float32" and chain_of(module, inputs) is not None
 
 
 def warm(cell: Cell, images: Images) -> None:

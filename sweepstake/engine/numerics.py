@@ -10,6 +10,7 @@ VERSIONS = {
     "reference": 1,  # plain.py: when its steps round otherwise, or draw otherwise.
     "thin": 1,       # thin.py: when what it leaves out changes, or how; and with `reference`, whose steps it takes.
     "fast": 1,       # fast.py and kernels/: when a sum is taken in another order, or a layer by another kernel.
+    "conv": 1,       # conv.py and kernels/conv/: as for `fast`, whose kernels its linear layers take.
     "half": 1,       # half.py: when its kernels round otherwise; and with `fast`, which takes its sparse rounds.
     "stacked": 1,    # stacked.py: when its program rounds otherwise, or its dropout draws otherwise.
 }

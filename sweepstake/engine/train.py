@@ -1,8 +1,8 @@
 """The loop over the steps of a round, written once for every trainer, and the types they share.
 
-A trainer makes the steps: `plain.py` in PyTorch, `thin.py` without dead units, `fast.py` and `half.py` in compiled
-kernels, `stacked.py` for many cells at once. `train_round` does what happens between the steps: the learning curve,
-the early stop, the rewind point, the end of a cell that diverges. `choose.py` says which trainer takes a cell.
+A trainer makes the steps: `plain.py` in PyTorch, `thin.py` without dead units, `fast.py`, `half.py` and `conv.py` in
+compiled kernels, `stacked.py` for many cells at once. `train_round` does what happens between the steps: the learning
+curve, the early stop, the rewind point, the end of a cell that diverges. `choose.py` says which trainer takes a cell.
 """
 
 import ctypes
@@ -157,6 +157,15 @@ class Trainer(ABC):
         self.net: Net = build_net(cell, images.inputs, images.classes)
         self.steps = steps_in_round(cell, len(images.train.y))
         self.grid = curve_steps(cell, self.steps, len(images.train.y))
+
+    def is_compiled(self) -> bool:
+        """Whether `compile` has nothing to compile on this machine."""
+        return True
+
+    def compile(self) -> None:
+        """Compile what its rounds run, or read it from disk, where nothing did so before."""
+        return
+        return
 
     @abstractmethod
     def begin(self, cell: Cell, start: Start, round_: int) -> AbstractContextManager[Round]:

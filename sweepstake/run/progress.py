@@ -49,7 +49,7 @@ class Tally:
             case events.Plan():
                 self._plan(event)
             case events.Compiling():
-                self.compiling = True
+                self.compiling = not self.training
             case events.Began(id_):
                 self.running[id_] = (self.finished.get(id_, 0), 0.0)
             case events.Resumed(id_, round_):

@@ -70,6 +70,9 @@ def compute(task: Task, store: Store, tell: OnEvent = ignore) -> str:
         load_plugin(Path(path))
     images = images_of(task)
     trainer = trainer_for(task.cell, images, watch_with(tell), task.engine)
+    if not trainer.is_compiled():
+        tell(events.Compiling())
+    trainer.compile()
     bench = Bench(store, tell, trainer, lambda donor: trainer_for(donor, images, engine=task.engine),
                   {"engine": trainer.name}, began)
     sitting = Sitting.open(task, bench)

@@ -19,6 +19,7 @@ import torch
 
 from sweepstake.base.cell import Cell
 from sweepstake.engine import numerics
+from sweepstake.engine.conv import ConvTrainer
 from sweepstake.engine.fast import FastTrainer
 from sweepstake.engine.half import HalfTrainer
 from sweepstake.engine.images import Images, prepare
@@ -94,6 +95,14 @@ CONVS: dict[str, dict[str, Any]] = {
     "conv, norm": {"model": ("conv2", {"width": 0.125, "norm": "batch", "dropout": 0.2}), "optimiser": "sgd", "momentum": 0.9,
                    "batch_size": 20},
 }
+CHAINS: dict[str, dict[str, Any]] = {
+    "conv": {"model": ("conv2", {"width": 0.125}), "batch_size": 20},
+    "lenet": {"model": ("lenet5", {"activation": "leaky_relu", "slope": 0.1}), "optimiser": "sgd", "momentum": 0.9, "weight_decay": 0.01,
+              "normalise": "unit", "batch_size": 70, "keep": 0.3},
+    "vgg": {"model": ("vgg11", {"width": 0.04, "norm": "none", "dropout": 0.2}), "optimiser": "adamw", "weight_decay": 0.1,
+            "optimiser_state": "kept", "prune_biases": True, "bias_init": ("normal", {"std": 0.1})},
+}
+"""Convolutions of both kernels, dense at first and sparse later; both poolings, maps and channels that fill no tile."""
 UNITS: dict[str, Any] = {"granularity": "unit", "criterion": "unit_l2", "output_keep": 1.0}
 
 
@@ -124,7 +133,8 @@ def two(**changes: Any) -> str:
 
 
 def by_kernels() -> dict[str, dict[str, str]]:
-    return {"fast": {name: one(FastTrainer, **changes) for name, changes in MLPS.items()}}
+    return {"fast": {name: one(FastTrainer, **changes) for name, changes in MLPS.items()},
+            "conv": {name: one(ConvTrainer, **changes) for name, changes in CHAINS.items()}}
 
 
 def by_torch() -> dict[str, dict[str, str]]:
@@ -218,7 +228,7 @@ def test_no_bit_of_a_trainer_moves_unless_its_version_is_raised(target: str):
 
 
 def test_every_trainer_has_a_version_and_every_version_is_a_trainers():
-    kinds = [ReferenceTrainer, FastTrainer, HalfTrainer, ThinTrainer]
+    kinds = [ReferenceTrainer, FastTrainer, ConvTrainer, HalfTrainer, ThinTrainer]
     assert sorted(numerics.VERSIONS) == sorted([*(kind.name for kind in kinds), StackTrainer.name])
 
 

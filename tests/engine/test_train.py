@@ -8,6 +8,7 @@ import torch
 
 from sweepstake.engine.build import draw_init
 from sweepstake.engine.choose import trainer_for
+from sweepstake.engine.conv import ConvTrainer
 from sweepstake.engine.fast import FastTrainer
 from sweepstake.engine.half import HalfTrainer
 from sweepstake.engine.images import prepare
@@ -45,6 +46,7 @@ TRAINERS = [
     pytest.param(ReferenceTrainer, {"model": CONV}, id="reference, convolutions"),
     pytest.param(ThinTrainer, {"model": CONV}, id="thin"),
     pytest.param(FastTrainer, {"model": MLP}, id="fast"),
+    pytest.param(ConvTrainer, {"model": CONV}, id="conv"),
     pytest.param(StackOfOne, {"model": MLP}, id="stacked"),
     pytest.param(HalfTrainer, {"model": MLP, "precision": "bfloat16"}, id="half",
                  marks=pytest.mark.skipif(not has_amx(), reason="this CPU has no AMX")),
@@ -154,12 +156,13 @@ def test_a_round_that_diverges_ends_at_the_point_that_says_so(kind, changes):
 def test_each_cell_gets_the_trainer_that_covers_it():
     said = {}
     for name, changes in {"mlp": {}, "tanh": {"model": ("mlp", {"activation": "tanh"})}, "conv": {"model": CONV},
+                          "normed": {"model": ("conv2", {"width": 0.1, "norm": "batch"})},
                           "resnet": {"model": ("resnet20", {"width": 0.3})}, "double": {"precision": "float64"}}.items():
         cell = make_cell(**changes)
         images = prepare(cell, tiny_images())
         said[name] = trainer_for(cell, images).name
         assert trainer_for(cell, images, engine="reference").name == "reference"
-    assert said == {"mlp": "fast", "tanh": "reference", "conv": "thin", "resnet": "reference", "double": "reference"}
+    assert said == {"mlp": "fast", "tanh": "reference", "conv": "conv", "normed": "thin", "resnet": "reference", "double": "reference"}
 
 
 def test_of_five_equal_outputs_the_first_count_as_the_larger():

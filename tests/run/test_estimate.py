@@ -19,7 +19,7 @@ def test_a_cell_that_loses_units_is_timed_without_them(monkeypatch, granularity,
         return train(trainer, cell, start, *rest)
 
     monkeypatch.setattr(ThinTrainer, "train", seen)
-    cell = make_cell(model=("conv2", {"width": 0.25}), granularity=granularity, criterion=criterion, batch_size=10)
+    cell = make_cell(model=("conv2", {"width": 0.25, "norm": "batch"}), granularity=granularity, criterion=criterion, batch_size=10)
     cost = _cost(Planned("id", cell, {}))
     assert cost.steps == 20 and len(cost.step_seconds) == len(TIMED) and min(cost.step_seconds) > 0
     assert cost.measure_seconds > 0 and cost.parameters > 20_000

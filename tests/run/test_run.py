@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sweepstake.base.errors import UserError
+from sweepstake.engine.conv import ConvTrainer
 from sweepstake.engine.numerics import VERSIONS
 from sweepstake.pieces import REGISTRIES, cell_id
 from sweepstake.pieces.donors import donor_of
@@ -459,6 +460,16 @@ def test_what_cannot_be_pruned_as_said_is_told_in_one_line_before_anything_runs(
         run_study(small_study(**changes), tmp_path)
     assert list(caught.value.problems) == [line]
     assert list((tmp_path / "cells").iterdir()) == []
+
+
+def test_a_worker_that_must_compile_says_so_before_it_begins_and_then_trains_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cell = small_study(model={"name": "conv2", "width": 0.1}, seeds=1).planned[0].cell
+    task = Task(cell_id(cell), cell, str(tmp_path), [], [], "small", "")
+    for known in (True, False):
+        monkeypatch.setattr(ConvTrainer, "is_compiled", lambda _, known=known: known)
+        told: list[str] = []
+        assert worker.compute(task, Store(tmp_path / str(known)), lambda event, told=told: told.append(event.kind)) == "done"
+        assert told[:2] == (["resumed", "step"] if known else ["compiling", "resumed"])
 
 
 # Donors

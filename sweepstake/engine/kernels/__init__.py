@@ -33,6 +33,9 @@ The files, each of which imports only from those above it:
     halves        bfloat16 in memory
     amx           the CPU's own tiles of bfloat16
     bfloat16      a step with dense layers in those tiles
+    connected     linear layers: what is computed of each, and where it lies
     pixels        what is known of a data set's pixels
-    plan          what is computed of a network, and where it lies
+    plan          what is computed of an MLP, and where it lies
+
+The folder `conv` has the same for chains of convolutions, and imports from here.
 """

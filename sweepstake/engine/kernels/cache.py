@@ -8,10 +8,11 @@ would go on running what it has.
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from numba import njit
@@ -21,10 +22,17 @@ from numba.core.registry import cpu_target
 
 @cache
 def stamp() -> str:
-    """A hash of every source in this folder."""
-    here = files(__name__.rpartition(".")[0])
-    sources = sorted((each.name, each.read_bytes()) for each in here.iterdir() if each.name.endswith(".py"))
+    """A hash of every source in this folder, and in those inside it."""
+    sources = sorted(_sources(files(__name__.rpartition(".")[0]), ""))
     return hashlib.sha256(repr(sources).encode()).hexdigest()
+
+
+def _sources(folder: Traversable, place: str) -> Iterator[tuple[str, bytes]]:
+    for each in folder.iterdir():
+        if each.is_dir():
+            yield from _sources(each, f"{place}{each.name}/")
+        elif each.name.endswith(".py"):
+            yield f"{place}{each.name}", each.read_bytes()
 
 
 class FolderCache(FunctionCache):

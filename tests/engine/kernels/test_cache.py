@@ -67,6 +67,9 @@ def test_an_edit_in_any_file_of_the_folder_is_compiled_and_then_read_and_no_file
     (kernels / "tiny.py").write_text("# Every line one further down.\n" + TINY)
     assert printed(copy) == (pytest.approx(-3.3e38), COMPILED)
     assert sorted(path.name for path in kernels.glob("__pycache__/*.nb?")) == files
+    inside = kernels / "conv" / "where.py"
+    inside.write_text(inside.read_text() + "# One line more, in a folder inside.\n")
+    assert printed(copy) == (pytest.approx(-3.3e38), COMPILED)
 
 
 def test_in_a_folder_that_cannot_be_written_the_users_cache_serves_and_without_one_nothing_is_kept(copy):
