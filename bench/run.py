@@ -29,11 +29,11 @@ SPARSE = 15
 class Worker:
     """A process that answers JSON lines."""
 
-    def __init__(self, script: str, threads: int, *arguments: str):
+    def __init__(self, script: str, threads: int, *arguments: str, python: str = sys.executable):
         environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
                        "PYTHONPATH": str(HERE.parent)}
         self.script = script
-        self.process = subprocess.Popen([sys.executable, str(HERE / script), *arguments], env=environment, text=True,
+        self.process = subprocess.Popen([python, str(HERE / script), *arguments], env=environment, text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.process.stdin and self.process.stdout
         self.asked, self.answers = self.process.stdin, self.process.stdout
@@ -123,6 +123,12 @@ def machine() -> dict[str, Any]:
             "python": platform.python_version(), "date": datetime.now(UTC).strftime("%Y-%m-%d")}
 
 
+def write(out: Path, found: dict[str, Any]) -> None:
+    """Put these keys into a file of results, whose others stay."""
+    before = json.loads(out.read_text()) if out.exists() else {}
+    out.write_text(json.dumps(before | found, indent=2) + "\n")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SWEEPSTAKE_DATA", "data")), help="holds mnist/")
@@ -142,5 +148,5 @@ if __name__ == "__main__":
         for worker in everyone:
             worker.close()
     found["bench_seconds"] = time.perf_counter() - began
-    asked.out.write_text(json.dumps(found, indent=2) + "\n")
+    write(asked.out, found)
     print(json.dumps(found, indent=2))
