@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 # The shipped studies in the order in which they run; what is in STORE already is not run again.
 STUDIES := prune-ready prune-ready-output prune-ready-baselines frankle-carbin winning-tickets random-pruning neuron-sparsity \
-	reduced-parameters reduced-parameters-longer dense-supermasks dense-supermasks-wide dense-supermasks-ablation custom-init prune-ready-conv
+	reduced-parameters reduced-parameters-longer dense-supermasks dense-supermasks-wide dense-supermasks-ablation custom-init prune-ready-conv prune-ready-conv-full
 STORE ?= runs
 DATASETS := mnist fashion_mnist cifar10
 FROM = $(if $(DATA),--data "$(DATA)")

@@ -27,7 +27,8 @@ from sweepstake.study.study import shipped_studies
 
 ORDER = ("prune-ready", "prune-ready-output", "prune-ready-baselines", "frankle-carbin", "winning-tickets",
          "random-pruning", "neuron-sparsity", "reduced-parameters", "reduced-parameters-longer",
-         "dense-supermasks", "dense-supermasks-wide", "dense-supermasks-ablation", "custom-init", "prune-ready-conv")
+         "dense-supermasks", "dense-supermasks-wide", "dense-supermasks-ablation", "custom-init", "prune-ready-conv",
+         "prune-ready-conv-full")
 """The shipped studies as `make studies` runs them and the page tells them; any other follows by name."""
 WRITTEN = ("<!-- Written by docs/generate.py from results/: "
            "its words are in results/*/notes.md, its numbers in the other files there. -->\n")

@@ -7,7 +7,7 @@ from sweepstake.pieces import cell_id
 from sweepstake.study.study import load_study
 
 CELLS = {"dense-supermasks": 20, "dense-supermasks-wide": 3, "dense-supermasks-ablation": 21, "reduced-parameters": 50,
-         "reduced-parameters-longer": 20, "prune-ready": 88, "prune-ready-baselines": 48, "prune-ready-conv": 40}
+         "reduced-parameters-longer": 20, "prune-ready": 88, "prune-ready-baselines": 48, "prune-ready-conv": 40, "prune-ready-conv-full": 24}
 
 
 @pytest.mark.parametrize("name", CELLS)
