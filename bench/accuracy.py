@@ -4,7 +4,8 @@ The same cells (seeds, data order, init) run by the product's own run_study; dif
 interval (sweepstake.read.statistics). LeNet-300-100 on a subset of MNIST, pruned by halves. About a minute on two cores. Our own
 bfloat16 only where the CPU has AMX: elsewhere such cells are the reference trainer's.
 
-With `--model lenet5`, and `--model conv2` (on CIFAR-10), the same of the kernels of convolutions, in float32 alone; two minutes of the one, many of the other.
+With `--model lenet5`, and `--model conv2` (on CIFAR-10), the same of the kernels of convolutions, in float32 alone; two minutes of the one,
+many of the other.
 """
 
 import argparse

@@ -96,13 +96,16 @@ CONVS: dict[str, dict[str, Any]] = {
                    "batch_size": 20},
 }
 CHAINS: dict[str, dict[str, Any]] = {
-    "conv": {"model": ("conv2", {"width": 0.125}), "batch_size": 20},
-    "lenet": {"model": ("lenet5", {"activation": "leaky_relu", "slope": 0.1}), "optimiser": "sgd", "momentum": 0.9, "weight_decay": 0.01,
-              "normalise": "unit", "batch_size": 70, "keep": 0.3},
-    "vgg": {"model": ("vgg11", {"width": 0.04, "norm": "none", "dropout": 0.2}), "optimiser": "adamw", "weight_decay": 0.1,
-            "optimiser_state": "kept", "prune_biases": True, "bias_init": ("normal", {"std": 0.1})},
+    "adam": {"model": ("conv2", {"width": 0.125}), "batch_size": 20},
+    "sgd": {"model": ("conv4", {"width": 0.1, "activation": "leaky_relu", "slope": 0.1}), "optimiser": "sgd", "momentum": 0.9,
+            "weight_decay": 0.01, "normalise": "unit", "batch_size": 70, "keep": 0.3},
+    "adamw": {"model": ("vgg11", {"width": 0.0625, "norm": "none", "dropout": 0.3}), "optimiser": "adamw", "weight_decay": 0.1,
+              "lr_schedule": "cosine", "optimiser_state": "kept", "reset": ("rewind", {"step": 3}), "prune_biases": True,
+              "bias_init": ("normal", {"std": 0.1})},
+    "kernels of 5": {"model": ("lenet5", {"dropout": 0.2}), "optimiser": "sgd", "batch_size": 7, "keep": 0.4},
+    "units": {"model": ("lenet5", {"width": 2.0}), "granularity": "unit", "criterion": "unit_l2", "output_keep": 1.0, "keep": 0.6},
 }
-"""Convolutions of both kernels, dense at first and sparse later; both poolings, maps and channels that fill no tile."""
+"""The same of convolutions, with every kernel size and padding there is in a model of ours; channels that fill no tile."""
 UNITS: dict[str, Any] = {"granularity": "unit", "criterion": "unit_l2", "output_keep": 1.0}
 
 
@@ -228,7 +231,7 @@ def test_no_bit_of_a_trainer_moves_unless_its_version_is_raised(target: str):
 
 
 def test_every_trainer_has_a_version_and_every_version_is_a_trainers():
-    kinds = [ReferenceTrainer, FastTrainer, ConvTrainer, HalfTrainer, ThinTrainer]
+    kinds = [ReferenceTrainer, ConvTrainer, FastTrainer, HalfTrainer, ThinTrainer]
     assert sorted(numerics.VERSIONS) == sorted([*(kind.name for kind in kinds), StackTrainer.name])
 
 

@@ -41,12 +41,14 @@ class StackOfOne:
 
 
 MLP, CONV = ("mlp", {"hidden": [20, 12]}), ("conv2", {"width": 0.1})
+LEAKY = ("conv4", {"width": 0.1, "activation": "leaky_relu", "dropout": 0.2})
 TRAINERS = [
     pytest.param(ReferenceTrainer, {"model": MLP}, id="reference"),
     pytest.param(ReferenceTrainer, {"model": CONV}, id="reference, convolutions"),
     pytest.param(ThinTrainer, {"model": CONV}, id="thin"),
-    pytest.param(FastTrainer, {"model": MLP}, id="fast"),
     pytest.param(ConvTrainer, {"model": CONV}, id="conv"),
+    pytest.param(ConvTrainer, {"model": LEAKY}, id="conv, leaky, with dropout"),
+    pytest.param(FastTrainer, {"model": MLP}, id="fast"),
     pytest.param(StackOfOne, {"model": MLP}, id="stacked"),
     pytest.param(HalfTrainer, {"model": MLP, "precision": "bfloat16"}, id="half",
                  marks=pytest.mark.skipif(not has_amx(), reason="this CPU has no AMX")),
@@ -156,13 +158,13 @@ def test_a_round_that_diverges_ends_at_the_point_that_says_so(kind, changes):
 def test_each_cell_gets_the_trainer_that_covers_it():
     said = {}
     for name, changes in {"mlp": {}, "tanh": {"model": ("mlp", {"activation": "tanh"})}, "conv": {"model": CONV},
-                          "normed": {"model": ("conv2", {"width": 0.1, "norm": "batch"})},
+                          "norm": {"model": ("conv2", {"width": 0.1, "norm": "batch"})},
                           "resnet": {"model": ("resnet20", {"width": 0.3})}, "double": {"precision": "float64"}}.items():
         cell = make_cell(**changes)
         images = prepare(cell, tiny_images())
         said[name] = trainer_for(cell, images).name
         assert trainer_for(cell, images, engine="reference").name == "reference"
-    assert said == {"mlp": "fast", "tanh": "reference", "conv": "conv", "normed": "thin", "resnet": "reference", "double": "reference"}
+    assert said == {"mlp": "fast", "tanh": "reference", "conv": "conv", "norm": "thin", "resnet": "reference", "double": "reference"}
 
 
 def test_of_five_equal_outputs_the_first_count_as_the_larger():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sweepstake.engine.measure import alive_units
-from sweepstake.engine.thin import ThinTrainer
+from sweepstake.engine.train import Trainer
 from sweepstake.run.estimate import TIMED, _cost
 from sweepstake.study.study import Planned
 from tests.helpers import make_cell
@@ -12,14 +12,14 @@ from tests.helpers import make_cell
 
 @pytest.mark.parametrize(("granularity", "criterion"), [("unit", "unit_l2"), ("weight", "magnitude")])
 def test_a_cell_that_loses_units_is_timed_without_them(monkeypatch, granularity, criterion):
-    left, train = set(), ThinTrainer.train
+    left, train = set(), Trainer.train
 
     def seen(trainer, cell, start, *rest):
         left.add(int(alive_units(trainer.net, "conv2", start.mask).sum()))
         return train(trainer, cell, start, *rest)
 
-    monkeypatch.setattr(ThinTrainer, "train", seen)
-    cell = make_cell(model=("conv2", {"width": 0.25, "norm": "batch"}), granularity=granularity, criterion=criterion, batch_size=10)
+    monkeypatch.setattr(Trainer, "train", seen)
+    cell = make_cell(model=("conv2", {"width": 0.25}), granularity=granularity, criterion=criterion, batch_size=10)
     cost = _cost(Planned("id", cell, {}))
     assert cost.steps == 20 and len(cost.step_seconds) == len(TIMED) and min(cost.step_seconds) > 0
     assert cost.measure_seconds > 0 and cost.parameters > 20_000

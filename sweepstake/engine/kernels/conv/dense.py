@@ -26,6 +26,7 @@ def deep_of(conv):
 
 @inner
 def row_of(conv, strip, row, column, columns, unit, outputs, hand):
+    """The outputs of a block of units at `columns` positions of a row, from `column` on."""
     layout, x = hand.layout, input_at(conv, strip, row, column)
     out = output_at(conv, strip, row, column) + unit * conv.out_channel
     deep, first = deep_of(conv), conv.by_row
@@ -36,6 +37,7 @@ def row_of(conv, strip, row, column, columns, unit, outputs, hand):
 
 @inner
 def two_rows(conv, strip, row, column, unit, outputs, hand):
+    """The outputs of a block of units at two by two positions, pooled."""
     layout, x = hand.layout, input_at(conv, strip, row, column)
     out = output_at(conv, strip, row // 2, column // 2) + unit * conv.out_channel
     code = code_at(conv, strip, row // 2, column // 2) + unit * conv.codes_channel
@@ -48,6 +50,7 @@ def two_rows(conv, strip, row, column, unit, outputs, hand):
 
 @inner
 def back_row(conv, before, strip, row, column, columns, channel, outputs, hand):
+    """The gradients of a block of inputs at these positions, carried back to the sums of the layer before."""
     layout, d = hand.layout, conv.d + row * conv.d_row + column * SIDE
     h = input_at(conv, strip, row, column) + conv.x_inside + channel * conv.x_channel
     pooled = 1 if before.pool == 0 else 2

@@ -15,6 +15,7 @@ from sweepstake.engine.kernels.conv.where import code_at, input_at, output_at
 
 @inner
 def row_of(conv, strip, row, column, columns, hand):
+    """Every unit's outputs at `columns` positions of a row, from `column` on."""
     layout, starts = hand.layout, hand.layout.starts
     x, out = input_at(conv, strip, row, column), output_at(conv, strip, row, column)
     for chunk in range(conv.chunks):
@@ -29,6 +30,7 @@ def row_of(conv, strip, row, column, columns, hand):
 
 @inner
 def two_rows(conv, strip, row, column, columns, hand):
+    """Every unit's outputs at these positions of two rows, pooled."""
     layout, starts = hand.layout, hand.layout.starts
     x, out = input_at(conv, strip, row, column), output_at(conv, strip, row // 2, column // 2)
     code = code_at(conv, strip, row // 2, column // 2)
@@ -45,6 +47,7 @@ def two_rows(conv, strip, row, column, columns, hand):
 
 @inner
 def back_row(conv, before, strip, row, column, columns, hand):
+    """Every input's gradient at these positions, carried back to the sums of the layer before."""
     layout, starts = hand.layout, hand.layout.starts
     d, h = conv.d + row * conv.d_row + column * SIDE, input_at(conv, strip, row, column) + conv.x_inside
     pooled = 1 if before.pool == 0 else 2
@@ -63,6 +66,7 @@ def back_row(conv, before, strip, row, column, columns, hand):
 
 @inner
 def learn_row(conv, strip, row, column, columns, hand):
+    """What these positions add to the gradient of every survivor and bias."""
     layout, starts = hand.layout, hand.layout.starts
     x, d = input_at(conv, strip, row, column), conv.d + conv.d_inside + row * conv.d_row + column * SIDE
     for chunk in range(conv.chunks):
