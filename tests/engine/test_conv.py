@@ -167,11 +167,10 @@ def test_every_layers_gradient_is_the_references(geometry, keep):
 
 
 @each_geometry
-@pytest.mark.parametrize("keep", [1, 0.6])
-def test_every_layers_gradient_is_the_references_where_no_bias_is_0(geometry, keep):
+def test_every_layers_gradient_is_the_references_where_no_bias_is_0(geometry):
     """Then dense layers of 3 x 3 with even maps are computed by Winograd's transforms."""
     shape, net = GEOMETRIES[geometry]
-    assert layers_apart(keep, shape=shape, model=net, bias_init=("normal", {"std": 0.1})) == []
+    assert layers_apart(0.7, shape=shape, model=net, bias_init=("normal", {"std": 0.1})) == []
 
 
 @each_geometry
