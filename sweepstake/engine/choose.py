@@ -16,6 +16,9 @@ from sweepstake.engine.thin import covers as can_be_thinned
 from sweepstake.engine.train import Start, Trainer, Watch
 from sweepstake.pieces.networks import MLP
 
+LARGEST_CONVOLUTION = 2**20
+"""Weights of a convolution beyond which PyTorch trains it: the kernels keep 16 sums of each weight's gradient."""
+
 
 def trainer_for(cell: Cell, images: Images, watch: Watch = lambda *_: None, engine: str = "fast") -> Trainer:
     """The trainer of a cell.
@@ -43,7 +46,9 @@ def covers(cell: Cell, module: nn.Module) -> bool:
 
 def covers_chain(cell: Cell, module: nn.Module, inputs: tuple[int, ...]) -> bool:
     """Whether the kernels train this cell: convolutions, pooled or not, then linear layers, in float32."""
-    return cell.precision == "float32" and chain_of(module, inputs) is not None
+    convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+    small = all(layer.weight.numel() <= LARGEST_CONVOLUTION for layer in convolutions)
+    return cell.precision == "float32" and small and chain_of(module, inputs) is not None
 
 
 def warm(cell: Cell, images: Images) -> None:

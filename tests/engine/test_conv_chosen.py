@@ -48,6 +48,11 @@ def test_what_is_no_plain_chain_of_convolutions_in_float32_is_left_to_others(cha
     assert chosen(**changes) == name
 
 
+def test_a_convolution_of_more_than_a_million_weights_is_left_to_pytorch():
+    said = [chosen(model=("vgg11", {"width": width, "norm": "none"})) for width in (0.5, 1.0)]
+    assert said == ["conv", "thin"]
+
+
 def test_the_reference_is_trained_where_it_is_asked_for():
     cell = make_cell(model=("lenet5", {}))
     assert type(trainer_for(cell, prepare(cell, tiny_images(20, 10, (1, 12, 12))), engine="reference")) is ReferenceTrainer
