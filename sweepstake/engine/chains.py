@@ -15,7 +15,6 @@ NONE, LARGEST, AVERAGE = 0, 1, 2
 class Stage:
     """A convolution, its activation, and the pooling behind it."""
 
-    layer: str
     kernel: int
     padding: int
     pool: int
@@ -108,14 +107,14 @@ def _slope(layer: nn.Module) -> float:
 def _maps(layers: _Layers, chain: Chain, inputs: tuple[int, ...]) -> bool:
     """Take the convolutions, and what brings their maps to the linear layers."""
     sides = (inputs[1], inputs[2])
-    for name, layer in layers.taken(nn.Conv2d):
+    for _, layer in layers.taken(nn.Conv2d):
         assert isinstance(layer, nn.Conv2d)
         if not (_is_plain(layer) and layers.take(nn.ReLU, nn.LeakyReLU)):
             return False
         pool = _pool(layers)
         if pool is None:
             return False
-        stage = Stage(name, layer.kernel_size[0], int(layer.padding[0]), pool, sides)
+        stage = Stage(layer.kernel_size[0], int(layer.padding[0]), pool, sides)
         if min(stage.pooled) < 1:
             return False
         chain.stages.append(stage)

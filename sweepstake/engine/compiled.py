@@ -81,6 +81,8 @@ class KernelRound(ABC):
     def __init__(self, trainer: KernelTrainer[Any], cell: Cell, start: Start, round_: int):
         self.trainer, self.cell, self.start, self.round = trainer, cell, start, round_
         self.kind = ADAM if cell.optimiser != "sgd" else MOMENTUM if cell.momentum else SGD
+        self.needed = self.kind != SGD, self.kind == ADAM
+        """Whether it has a first moment, and a second."""
         self.done = int(start.moments[2]) if self.kind == ADAM and start.moments else 0
         self.first = first_step(cell, round_)
         self.to_measure = trainer.plan_to_measure(start.w, start.mask, moves=True)

@@ -14,9 +14,7 @@ from sweepstake.engine.compiled import KernelRound, KernelTrainer, flushed_denor
 from sweepstake.engine.images import Images, Split
 from sweepstake.engine.kernels.conv import step as kernels
 from sweepstake.engine.kernels.conv.plan import ConvPlan
-from sweepstake.engine.kernels.optimiser import ADAM, SGD
-from sweepstake.engine.kernels.placing import aligned
-from sweepstake.engine.kernels.records import PANEL, State
+from sweepstake.engine.kernels.records import PANEL
 from sweepstake.engine.train import Start, Watch, measured
 
 
@@ -67,14 +65,10 @@ class ConvRound(KernelRound):
         super().__init__(trainer, cell, start, round_)
         moves = bool(cell.weight_decay or start.moments)
         self.plan = plan = ConvPlan(trainer.net, trainer.chain, start.w, start.mask, cell.batch_size, moves)
-        placed, needed = plan.placed, (self.kind != SGD, self.kind == ADAM)
-        self.made = [placed.gather(start.w), *(aligned(placed.size if each else 0) for each in needed)]
-        for made, moment in zip(self.made[1:], start.moments, strict=False):
-            made[placed.at] = moment.numpy()[placed.of]
+        self.state = plan.placed.state(start.w, start.moments, self.needed)
+        self.made = [*self.state[:3]]
         pixels = trainer.pixels[id(trainer.images.train)]
         self.pictures = plan.pictures(pixels, self.order().ravel(), trainer.shift, trainer.unit)
-        w, m, v = self.made
-        self.state = State(w, m, v, aligned(placed.size + 8))
         self.conv_room, self.room = plan.room()
         dropouts = trainer.chain.dropouts
         below = np.array([streams.dropout_below(each[1] if each else 0.0) for each in dropouts], np.int64)

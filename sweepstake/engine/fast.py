@@ -12,11 +12,9 @@ from sweepstake.engine import streams
 from sweepstake.engine.compiled import KernelRound, KernelTrainer, flushed_denormals
 from sweepstake.engine.images import Images, Split
 from sweepstake.engine.kernels import step as kernels
-from sweepstake.engine.kernels.optimiser import ADAM, SGD
 from sweepstake.engine.kernels.pixels import Dark, Still
-from sweepstake.engine.kernels.placing import aligned
 from sweepstake.engine.kernels.plan import Plan
-from sweepstake.engine.kernels.records import PANEL, State
+from sweepstake.engine.kernels.records import PANEL
 from sweepstake.engine.train import Start, Watch, measured
 from sweepstake.pieces.networks import MLP
 
@@ -73,16 +71,13 @@ class FastRound(KernelRound):
         moves = bool(cell.weight_decay or start.moments)
         still, dark = trainer.still(moves), trainer.dark
         self.plan = plan = Plan(trainer.net, start.w, start.mask, cell.batch_size, still, dark, moves)
-        needed = self.kind != SGD, self.kind == ADAM
-        self.made = [plan.gather(start.w), *(aligned(plan.size if each else 0) for each in needed)]
-        for made, moment in zip(self.made[1:], start.moments, strict=False):
-            made[plan.at] = moment.numpy()[plan.of]
+        self.state = plan.placed.state(start.w, start.moments, self.needed)
+        self.made = [*self.state[:3]]
         dropout = trainer.module.dropout.p
         keys = self.dropout_keys(len(plan.layers) - 1) if dropout else np.zeros(0, np.uint64)
         pixels = trainer.pixels[id(trainer.images.train)]
         self.batches = plan.batches(pixels, self.order().ravel(), trainer.dark, trainer.shift, trainer.unit)
-        w, m, v = self.made
-        self.state, self.room = State(w, m, v, aligned(plan.size + 8)), plan.room()
+        self.room = plan.room()
         self.recipe = kernels.Recipe(self.rule(), self.paces(), trainer.slope, keys, streams.dropout_below(dropout))
 
     def steps(self, first: int, last: int) -> float:

@@ -16,7 +16,6 @@ from sweepstake.engine.compiled import KernelRound
 from sweepstake.engine.fast import FastRound, FastTrainer
 from sweepstake.engine.kernels.amx import multiply
 from sweepstake.engine.kernels.bfloat16 import activate, gate, lay_out, output_layer, update
-from sweepstake.engine.kernels.optimiser import ADAM, SGD
 from sweepstake.engine.kernels.placing import aligned, up
 from sweepstake.engine.train import Start
 
@@ -37,8 +36,7 @@ class HalfRound(KernelRound):
         live = np.zeros(self.size, bool)
         live[self.at] = start.mask.numpy()
         self.live = np.packbits(live, bitorder="little").view(np.uint16)
-        needed = self.kind != SGD, self.kind == ADAM
-        self.made = [self._gather(start.w), *(aligned(self.size if each else 0) for each in needed)]
+        self.made = [self._gather(start.w), *(aligned(self.size if each else 0) for each in self.needed)]
         for made, moment in zip(self.made[1:], start.moments, strict=False):
             made[:] = self._gather(moment)
         inputs = trainer.module.sizes[0]

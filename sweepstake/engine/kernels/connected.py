@@ -1,12 +1,14 @@
 """Linear layers, one behind the other: what is computed of each under a mask, and where it lies."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from sweepstake.engine.kernels.kinds import DENSE, KINDS, SPARSE
 from sweepstake.engine.kernels.placing import Placing, aligned, up
-from sweepstake.engine.kernels.records import ACROSS, COLUMNS, LAYER, PANEL, ROWS, TALL, TILE, Layout, Room
+from sweepstake.engine.kernels.records import ACROSS, COLUMNS, LAYER, PANEL, ROWS, TALL, TILE, Layout, Room, State
 from sweepstake.engine.network import Net, Slot
 
 
@@ -26,8 +28,7 @@ class Connected:
         blocks = [np.ix_(units[n + 1], units[n]) for n in range(len(slots))]
         self.alive = [slot.of(mask).numpy()[block] for slot, block in zip(slots, blocks, strict=True)]
         self.index = [slot.of(order).numpy()[block] for slot, block in zip(slots, blocks, strict=True)]
-        biases = [_bias(net, slot).of(mask).numpy() for slot in slots]
-        self.live_biases = [bias[rows] for bias, rows in zip(biases, units[1:], strict=True)]
+        self.live_biases = [live_biases(net, slot, mask, rows) for slot, rows in zip(slots, units[1:], strict=True)]
         self._measure(dense_from, as_levels)
 
     def _measure(self, dense_from: float, as_levels: bool) -> None:
@@ -58,7 +59,7 @@ class Connected:
             if KINDS[layer["kind"]].SWEPT:
                 KINDS[layer["kind"]].place(placing, layer, self.alive[n], self.index[n])
             live = self.live_biases[n]
-            of = _bias(self.net, self.slots[n]).start + self.units[n + 1][live]
+            of = bias_of(self.net, self.slots[n]).start + self.units[n + 1][live]
             layer["bias"] = placing.put(np.flatnonzero(live), of, int(layer["row_tiles"]) * ROWS)
 
     def finish(self, placing: Placing, swept: int, still: np.ndarray, dark_value: np.ndarray) -> None:
@@ -108,6 +109,13 @@ class Placed:
         made[self.at] = flat.numpy()[self.of]
         return made
 
+    def state(self, w: Tensor, moments: Sequence[Tensor], needed: Sequence[bool]) -> State:
+        """Where a round begins; `needed`: whether the optimiser has a first moment, and a second."""
+        first, second = (aligned(self.size if each else 0) for each in needed)
+        for made, moment in zip((first, second), moments, strict=False):
+            made[self.at] = moment.numpy()[self.of]
+        return State(self.gather(w), first, second, aligned(self.size + 8))
+
     def scatter(self, made: np.ndarray, flat: Tensor) -> Tensor:
         """A copy of `flat` with what was computed put back."""
         out = flat.clone()
@@ -122,7 +130,13 @@ def put_idle(placing: Placing, mask: Tensor) -> None:
     placing.put(np.arange(idle.sum()), np.flatnonzero(idle), int(idle.sum()))
 
 
-def _bias(net: Net, weight: Slot) -> Slot:
+def bias_of(net: Net, weight: Slot) -> Slot:
+    """A layer's bias: every layer of these kernels has one."""
     bias = net.bias_of(weight)
     assert bias is not None, "layers of these kernels have biases"
     return bias
+
+
+def live_biases(net: Net, weight: Slot, mask: Tensor, units: np.ndarray) -> np.ndarray:
+    """bool (units): which of these units' biases live."""
+    return bias_of(net, weight).of(mask).numpy()[units]

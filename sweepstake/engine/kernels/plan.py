@@ -22,9 +22,9 @@ By kept fraction, never by timing, so that a cell takes the same path every time
 class Plan:
     """What is computed of a network under a mask, and where each survivor lies in the kernels' arrays.
 
-    `w[at]` in the kernels' order is `flat[of]` in the network's; `flat[pooled_of]` move by `w[pooled_at]`. Layers whose
-    weights are stepped as their gradients are made come first; behind them parameters are stepped in one sweep: other
-    layers' weights, biases, and what has no gradient.
+    `placed` says which parameter of the network each of the kernels' is; `flat[pooled_of]` move by `w[pooled_at]`.
+    Layers whose weights are stepped as their gradients are made come first; behind them parameters are stepped in one
+    sweep: other layers' weights, biases, and what has no gradient.
     """
 
     def __init__(self, net: Net, w: Tensor, mask: Tensor, images: int, still: Still, dark: Dark, moves: bool):
@@ -43,8 +43,7 @@ class Plan:
             put_idle(placing, mask)
         self.placed = Placed(placing)
         self.connected.finish(placing, swept, self.still, dark.value[units[0]])
-        self.layout, self.layers, self.size = self.connected.layout, self.connected.layers, self.placed.size
-        self.at, self.of = self.placed.at, self.placed.of
+        self.layout, self.layers = self.connected.layout, self.connected.layers
 
     def _pool(self, placing: Placing, slot: Slot, w: Tensor, mask: Tensor, units: np.ndarray, still: Still) -> None:
         """A row's weights of pooled inputs add value * (their sum at the start + their number * drift) to its unit."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sweepstake.engine.chains import Chain, Stage
-from sweepstake.engine.kernels.connected import Connected, Placed, put_idle
+from sweepstake.engine.kernels.connected import Connected, Placed, bias_of, live_biases, put_idle
 from sweepstake.engine.kernels.conv.places import Survivors
 from sweepstake.engine.kernels.conv.records import CONV, SIDE, ConvLayout, ConvRoom, Pictures
 from sweepstake.engine.kernels.conv.sizes import KERNEL, LEARNT, POOLED, WIDTHS
@@ -46,8 +46,9 @@ class ConvPlan:
         self.convs = np.zeros(deep, CONV)
         self.act_size = self.codes_size = self.maps_size = self.u_size = 0
         self.survivors = Survivors()
-        self.bias_alive = np.concatenate([_live_bias(net, slot, mask, some) for slot, some in
-                                          zip(net.weights[:deep], units[1:deep + 1], strict=True)])
+        live = [live_biases(net, slot, mask, some)
+                for slot, some in zip(net.weights[:deep], units[1:deep + 1], strict=True)]
+        self.bias_alive = np.concatenate(live)
         for n, stage in enumerate(stages):
             self._measure(self.convs[n], stage, len(units[n]), len(units[n + 1]))
             self._cut(self.convs[n], net, net.weights[n], mask, units[n], units[n + 1])
@@ -55,7 +56,7 @@ class ConvPlan:
         self.connected.put_stepped(placing)
         swept = placing.size
         self.connected.put_swept(placing)
-        first = self._put(placing, net, net.weights[:deep], mask, units)
+        first = self._put(placing, net, units, live)
         if moves:
             put_idle(placing, mask)
         self.placed = Placed(placing)
@@ -107,16 +108,14 @@ class ConvPlan:
         else:
             self.survivors.put_sparse(conv, alive, index)
 
-    def _put(self, placing: Placing, net: Net, slots: list[Slot], mask: Tensor, units: list[np.ndarray]) -> int:
+    def _put(self, placing: Placing, net: Net, units: list[np.ndarray], live: list[np.ndarray]) -> int:
         """The parameters of the convolutions, behind what is put already; where the first survivor is."""
         survivors = self.survivors
         alive = survivors.alive.whole()
         first = placing.put(np.flatnonzero(alive), survivors.of.whole()[alive], survivors.count + SIDE)
-        for n, slot in enumerate(slots):
-            conv, live = self.convs[n], _live_bias(net, slot, mask, units[n + 1])
-            bias = net.bias_of(slot)
-            assert bias is not None
-            conv["bias"] = placing.put(np.flatnonzero(live), bias.start + units[n + 1][live], len(live))
+        for n, conv in enumerate(self.convs):
+            of = bias_of(net, net.weights[n]).start + units[n + 1][live[n]]
+            conv["bias"] = placing.put(np.flatnonzero(live[n]), of, len(live[n]))
             conv["bias_sums"] = (survivors.count + int(conv["unit"])) * SIDE
         return first
 
@@ -186,9 +185,3 @@ def _units(net: Net, chain: Chain, w: Tensor, mask: Tensor, moves: bool) -> list
     inputs = torch.ones(net.weights[0].shape[1], dtype=torch.bool)
     after = [After(relu=chain.slope == 0)] * len(net.weights)
     return [np.flatnonzero(each.numpy()) for each in computed_units(net, w, mask, after, inputs, moves)]
-
-
-def _live_bias(net: Net, slot: Slot, mask: Tensor, units: np.ndarray) -> np.ndarray:
-    bias = net.bias_of(slot)
-    assert bias is not None, "layers of these kernels have biases"
-    return bias.of(mask).numpy()[units]
