@@ -373,7 +373,9 @@ def test_the_gaps_in_the_second_look_at_reduced_parameters_are_the_verdicts():
 
     notes = kept("reduced-parameters-longer")[1]
     assert f"end {effect('reduced-parameters-longer', 'b')} points above those drawn anew" in notes
-    assert f"where reduced-parameters found {effect('reduced-parameters', 'b')}" in notes
+    assert f"the gap is {effect('reduced-parameters', 'b')} points and the sentence is undecided" in notes
+    assert f"(+{effect('reduced-parameters', 'b')}, interval " in kept("reduced-parameters")[1]
+    assert f"20,000 images {effect('reduced-parameters-longer', 'b')} (" in kept("reduced-parameters")[1]
     assert f"LeNet-300-100's end {effect('reduced-parameters-longer', 'a')} points above" in notes
     assert f"accuracy is {effect('reduced-parameters-longer', 'e')} points *above*" in notes
 

@@ -37,11 +37,11 @@ def test_reduced_parameters_goes_beyond_90_percent(name):
         assert cell.rounds == 0 or 0.91 ** cell.rounds < 0.1
 
 
-def test_the_second_look_at_reduced_parameters_trains_longer_on_more_images_and_changes_nothing_else():
+def test_the_second_look_at_reduced_parameters_trains_for_another_length_and_changes_nothing_else():
     first = {planned.labels["case"]: planned.cell for planned in load_study("reduced-parameters").planned}
     for planned in load_study("reduced-parameters-longer").planned:
         before = first[planned.labels["case"]]
-        assert planned.cell.steps == 10 * before.steps
+        assert planned.cell.steps in (1600, 10_000) and before.steps == 5000
         same = {"steps": before.steps, "seed": before.seed, "subset": before.subset, "eval_every": before.eval_every, "validation": before.validation}
         assert structs.replace(planned.cell, **same) == before
 
