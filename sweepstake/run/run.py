@@ -20,7 +20,7 @@ from sweepstake.study.study import Planned, Study
 def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None,
               workers: int | None = None, device: str | None = None, stack: int | None = None,
               engine: str | None = None, retry: bool = False, save_weights: Saves | None = None,
-              on_event: OnEvent = ignore) -> list[Result]:
+              on: str | None = None, on_event: OnEvent = ignore) -> list[Result]:
     """Compute every cell the store lacks, and return the result of each cell of the study.
 
     On the CPU a process a core takes one cell after another; with a `device`, or a `stack` size, cells train side by
@@ -28,7 +28,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     kept.
     """
     settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine,
-                           retry=retry, save_weights=save_weights)
+                           retry=retry, save_weights=save_weights, on=on)
     return compute(study, settings, on_event).results
 
 
@@ -50,7 +50,7 @@ def compute(study: Study, settings: Settings, on_event: OnEvent = ignore) -> Ope
         wanted = _wanted(planned, store, settings, stage, on_event)
         if wanted and study.search:
             check_study(study, wanted, settings.directories)  # Trials, and the cells that a value was found for.
-        if not (settings.side_by_side or are_compiled()):
+        if not (settings.on or settings.side_by_side or are_compiled()):
             on_event(events.Compiling())
         execute(_tasks(study, settings, wanted), settings, on_event)
 

@@ -36,14 +36,15 @@ def execute(tasks: Sequence[Task], settings: Settings, on_event: OnEvent) -> Non
 
     Transplants come last: their donors, where the study has them, are in the store then, and are not trained again.
     """
-    store, waiting = Store(settings.store), _stacks(tasks)
+    store, waiting = Store(settings.store), stacks_of(tasks)
     while waiting:
         waiting = [busy for stack in waiting if (busy := _compute(stack, store, settings, on_event))]
         if waiting:
             time.sleep(1.0)
 
 
-def _stacks(tasks: Sequence[Task]) -> list[list[Task]]:
+def stacks_of(tasks: Sequence[Task]) -> list[list[Task]]:
+    """The cells that one program trains side by side; transplants last."""
     by_id = {task.id: task for task in tasks}
     planned = [Planned(task.id, task.cell, {}) for task in tasks]
     stacks = [[by_id[each.id] for each in stack] for stack in stack_cells(planned)]
