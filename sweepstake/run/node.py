@@ -4,6 +4,7 @@ Nothing here needs PyTorch: what trains is a process of its own (`hand.py`), so 
 the engine with it, and has one thread whatever the engine gives it.
 """
 
+import hashlib
 import os
 import queue
 import shutil
@@ -24,6 +25,7 @@ from sweepstake.base import events
 from sweepstake.run import provenance
 from sweepstake.run.children import import_path, quiet
 from sweepstake.run.data import user_cache
+from sweepstake.run.files import write_whole
 from sweepstake.run.parcel import Answer, Back, Greeting, Hello, Parcel, Piece, Taken, asked, encode
 from sweepstake.run.sent import take_piece
 from sweepstake.run.settings import Task
@@ -102,17 +104,19 @@ def _compute(parcel: Parcel, wanted: Wanted, on_step: OnStep) -> Back:
 
 def _heard(parcel: Parcel, job: Job, wanted: Wanted, on_step: OnStep) -> Back:
     """What a hand tells of a job, until it is over, has died, or is stopped."""
-    back, told = Back(host(), [], {}), list[bytes]()
+    back, told, look = Back(host(), [], {}), list[bytes](), 0.0
     until = None if parcel.seconds_left is None else time.monotonic() + parcel.seconds_left
     with _hand(tuple(job.tasks[0].plugins)) as hand:
         hand.begin(job)
         while True:
-            line = hand.line(LOOK_SECONDS)
-            if line is None:
+            line, now = hand.line(LOOK_SECONDS), time.monotonic()
+            if until is not None and now > until:
+                return msgspec.structs.replace(back, events=told, over=True)
+            if now > look:  # However much it tells.
+                look = now + LOOK_SECONDS
                 if not wanted():
                     raise NotWanted
-                if until is not None and time.monotonic() > until:
-                    return msgspec.structs.replace(back, events=told, over=True)
+            if line is None:
                 continue
             if line == b"":
                 return msgspec.structs.replace(back, events=told, code=hand.end())
@@ -130,11 +134,13 @@ def _lay_plugins(parcel: Parcel) -> list[str]:
     """The plug-ins as files under their own names, in a folder a text, that outlives this parcel."""
     paths: list[str] = []
     for name, text in parcel.plugins:
-        folder = _of_this_process() / provenance.hash_of(text)
+        folder = _of_this_process() / hashlib.sha256(text).hexdigest()[:16]
         if Path(name).name != name:
             raise ValueError(f"{name}: no name of a plug-in")
-        folder.mkdir(exist_ok=True)
-        (folder / name).write_bytes(text)
+        with _lock:  # Another parcel may be reading it.
+            folder.mkdir(exist_ok=True)
+            if not (folder / name).exists():
+                write_whole(folder / name, text)
         paths.append(str(folder / name))
     return paths
 
@@ -142,13 +148,15 @@ def _lay_plugins(parcel: Parcel) -> list[str]:
 # Scratch folders
 
 _own: list[Path] = []
+_lock = threading.Lock()
 
 
 def _of_this_process() -> Path:
-    if not _own or not _own[0].is_dir():
-        _sweep()
-        _own[:] = [Path(tempfile.mkdtemp(prefix=SCRATCH))]
-    return _own[0]
+    with _lock:
+        if not _own or not _own[0].is_dir():
+            _sweep()
+            _own[:] = [Path(tempfile.mkdtemp(prefix=SCRATCH))]
+        return _own[0]
 
 
 @contextmanager
@@ -174,12 +182,13 @@ class Hand:
     """A process that computes one job after another, and ends with this one."""
 
     def __init__(self) -> None:
+        self.is_free = True
+        self._lines = queue.SimpleQueue[bytes]()
         environment = {**os.environ, **quiet(), "PYTHONPATH": os.pathsep.join(import_path())}
         self.process = subprocess.Popen([sys.executable, "-m", "sweepstake.run.hand", str(_of_this_process())],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        self.is_free = True
-        self._lines = queue.SimpleQueue[bytes]()
-        threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
+        self._reader.start()
 
     def _read(self, pipe: IO[bytes]) -> None:
         for line in pipe:
@@ -201,15 +210,24 @@ class Hand:
             return None
 
     def end(self) -> int:
-        """Kill it; its exit code, which is its own where it had ended before."""
+        """Its exit code: its own, where it has ended."""
         with suppress(subprocess.TimeoutExpired):
-            return self.process.wait(0.5)
+            self.process.wait(0.5)
+        self.kill()
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """It ends now, and nothing of it is left."""
         self.process.kill()
-        return self.process.wait()
+        self.process.wait()
+        self._reader.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                with suppress(OSError):  # What was not written yet cannot be.
+                    pipe.close()
 
 
 _idle: dict[tuple[str, ...], list[Hand]] = {}
-_lock = threading.Lock()
 
 
 @contextmanager
@@ -219,9 +237,10 @@ def _hand(plugins: tuple[str, ...]) -> Iterator[Hand]:
     with _lock:
         for other in [other for other in _idle if other != key]:  # What they have loaded is of no use any more.
             for each in _idle.pop(other):
-                each.process.kill()
+                each.kill()
         idle = _idle.setdefault(key, [])
-        hand = idle.pop() if idle else Hand()
+        hand = idle.pop() if idle else None
+    hand = hand or Hand()
     try:
         yield hand
     finally:
@@ -229,5 +248,4 @@ def _hand(plugins: tuple[str, ...]) -> Iterator[Hand]:
             with _lock:
                 _idle.setdefault(key, []).append(hand)
         else:
-            hand.process.kill()
-            hand.process.wait()
+            hand.kill()

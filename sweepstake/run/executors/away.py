@@ -6,7 +6,7 @@ what a node that dies loses is what it did since the parcel went out. The driver
 """
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -87,7 +87,7 @@ class Driver:
     busy: list[tuple[float, list[Task]]] = field(default_factory=list[tuple[float, list[Task]]])
     claims: dict[str, ExitStack] = field(default_factory=dict[str, ExitStack])
     deaths: Counter[str] = field(default_factory=Counter[str])
-    spent: Counter[str] = field(default_factory=Counter[str])
+    spent: dict[str, float] = field(default_factory=lambda: defaultdict[str, float](float))
     resumed: set[str] = field(default_factory=set[str])
     number: int = 0
 
@@ -250,14 +250,14 @@ class Driver:
             self.waiting.appendleft(flight.tasks)
             return
         for task in flight.tasks:
-            self.spent[task.id] += back.seconds  # pyright: ignore[reportArgumentType]
+            self.spent[task.id] += back.seconds
         whole = self._take_in(flight.tasks, back)
         for line in back.events if whole else ():
             self._tell(events.decode(line), back.host)
         left = [task for task in flight.tasks if task.id in self.claims]
         if back.code is not None or not whole:
             self._died(left, back.code)
-        elif back.over:
+        elif back.over or self._are_over(left):
             self._over(left)
         elif left:
             self.waiting.appendleft(left)
@@ -307,6 +307,10 @@ class Driver:
             if again:
                 self.on_event(events.Began(task.id))
                 self.waiting.appendleft([task])
+
+    def _are_over(self, tasks: Sequence[Task]) -> bool:
+        limit = None if self.settings.side_by_side else self.settings.timeout_seconds
+        return limit is not None and any(self.spent[task.id] > limit for task in tasks)
 
     def _over(self, tasks: Sequence[Task]) -> None:
         error = f"over its limit of {(self.settings.timeout_seconds or 0) / 60:g} minutes"
