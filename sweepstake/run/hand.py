@@ -27,9 +27,11 @@ from sweepstake.pieces import REGISTRIES, load_plugin
 from sweepstake.run.executors import executor_for
 from sweepstake.run.files import CannotWrite
 from sweepstake.run.node import Job
+from sweepstake.run.queue import Queue
 from sweepstake.run.sent import find_images, is_everywhere
 from sweepstake.run.settings import Settings, Task
 from sweepstake.run.sitting import fail
+from sweepstake.run.stopping import SIGNALS
 from sweepstake.run.store import Store
 from sweepstake.run.worker import compute
 
@@ -45,7 +47,9 @@ class Enough(BaseException):
 
 def main() -> None:
     """Compute one job after another."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides.
+    for name in ("SIGINT", *SIGNALS):  # They may reach the whole group; the driver decides.
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     jobs, said = queue.SimpleQueue[bytes](), _own_output()
     threading.Thread(target=_read, args=(sys.stdin.buffer, jobs, Path(sys.argv[1])), daemon=True).start()
     torch.set_num_threads(1)
@@ -108,10 +112,11 @@ def other_pieces(cell: Cell) -> list[str]:
 def _compute(tasks: list[Task], job: Job, hear: Callable[[events.Event], None]) -> None:
     store, began = Store(tasks[0].store), time.perf_counter()
     if job.device != "cpu" or job.stack:
-        settings = Settings(store=store.folder, data=None, workers=1, device=job.device, stack=job.stack,
-                            engine=tasks[0].engine, timeout_seconds=None, retry=False,
+        settings = Settings(store=store.folder, data=None, workers=1, device=job.device, stack=len(tasks),
+                            engine=tasks[0].engine, timeout_seconds=None, retry=False, wait=True,
                             save_weights=tasks[0].save_weights)
-        executor_for(settings)(tasks, settings, hear)
+        with Queue(tasks, store, hear) as queue:
+            executor_for(settings)(queue, settings, hear)
         return
     (task,) = tasks
     try:

@@ -93,7 +93,7 @@ def _compute(parcel: Parcel, wanted: Wanted, on_step: OnStep) -> Back:
     with _scratch() as folder:
         store = Store(folder / "store")
         lay(store, parcel.files)
-        kept = {"store": str(store.folder), "data": [], "plugins": _lay_plugins(parcel)}
+        kept = {"store": str(store.folder), "data": [], "plugins": _lay_plugins(parcel), "claim": ""}
         tasks = [msgspec.structs.replace(task, **kept) for task in parcel.tasks]
         job = Job(tasks, parcel.data, parcel.device, parcel.stack, parcel.seconds)
         began = time.monotonic()
@@ -126,7 +126,7 @@ def _heard(parcel: Parcel, job: Job, wanted: Wanted, on_step: OnStep) -> Back:
             event = events.decode(line)
             if isinstance(event, events.Step | events.Resumed):
                 on_step(line)
-            if not isinstance(event, events.Step):
+            if not isinstance(event, events.Step | events.Saving):
                 told.append(line)
 
 

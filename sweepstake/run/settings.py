@@ -31,6 +31,7 @@ class Asked(TypedDict, total=False):
     engine: str | None
     retry: bool
     save_weights: Saves | None
+    wait: bool
     on: str | None
 
 
@@ -50,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     retry: bool
     """Whether failed cells are computed again."""
     save_weights: Saves
+    wait: bool
+    """Whether a run waits for cells that others compute, once it has nothing left to do."""
     on: str = ""
     """The cluster that computes; empty for this machine."""
     at_once: int | None = None
@@ -81,6 +84,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             timeout_seconds=machine.timeout_minutes and machine.timeout_minutes * 60,
             retry=asked.get("retry", False),
             save_weights=asked.get("save_weights") or machine.save_weights or "none",
+            wait=asked.get("wait", True),
             on=on,
             at_once=workers or machine.workers,
             card=machine.card,
@@ -117,6 +121,8 @@ class Task(Struct, frozen=True):
     save_weights: Saves = "none"
     images: str = ""
     """The folder of its images, decoded already; else they are looked for in `data`."""
+    claim: str = ""
+    """The file that says that the cell is ours to compute; without one it is."""
 
 
 def _cannot_be_on(on: str, device: str | None, stack: int | None) -> str:

@@ -6,9 +6,8 @@ what a node that dies loses is what it did since the parcel went out. The driver
 """
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -18,33 +17,32 @@ from sweepstake.base.errors import UserError
 from sweepstake.base.events import OnEvent
 from sweepstake.pieces.datasets import Data
 from sweepstake.run import provenance
+from sweepstake.run.claims import is_held
 from sweepstake.run.data import decoded_cache, load_data
 from sweepstake.run.executors.cluster import Came, Cluster, Lost, Open, Outcome
 from sweepstake.run.files import CannotWrite
 from sweepstake.run.parcel import Back, Files, Greeting, Hello, Parcel, Taken, answered, encode
+from sweepstake.run.queue import Queue
 from sweepstake.run.sealed import Damaged
 from sweepstake.run.sent import hash_of_images, is_everywhere, pieces_of
 from sweepstake.run.settings import Settings, Task
 from sweepstake.run.shipping import files_for, take_in
-from sweepstake.run.store import Store
+from sweepstake.run.stopping import unstopped
+from sweepstake.study.plan import program_of
 
 SECONDS = 10.0
 """After which a parcel comes back, at the end of a round: all that the death of a node can lose, but a longer round."""
-DEATHS_ALLOWED = 2
-"""A cell that died this often since its last finished round is tried once more; after that it has failed."""
-BUSY_SECONDS = 1.0
-"""After which a cell that another run holds is asked for again."""
 SLOTS_SECONDS = 1.0
 """How often the cluster is asked for its size."""
 
 
-def execute(tasks: Sequence[Task], settings: Settings, on_event: OnEvent) -> None:
-    """Compute every task on the cluster that `--on` names."""
-    if not tasks:
+def execute(queue: Queue, settings: Settings, on_event: OnEvent) -> None:
+    """Compute what the queue has on the cluster that `--on` names."""
+    if queue.is_over:
         return
     inbox = SimpleQueue[tuple[int, Outcome] | bytes]()
     with cluster_for(settings)(settings, inbox.put) as cluster:
-        Driver(settings, on_event, cluster, inbox, deque(_stacks(tasks, settings))).run()
+        Driver(queue, settings, on_event, cluster, inbox).run()
 
 
 def cluster_for(settings: Settings) -> Open:
@@ -54,16 +52,6 @@ def cluster_for(settings: Settings) -> Open:
     else:
         from sweepstake.run.executors.dask import opened
     return opened
-
-
-def _stacks(tasks: Sequence[Task], settings: Settings) -> list[list[Task]]:
-    """What goes out together: a cell; or so many as one program takes side by side."""
-    if not settings.side_by_side:
-        return [[task] for task in tasks]
-    from sweepstake.run.executors.stacked import stacks_of
-
-    size = settings.stack or 1
-    return [stack[first:first + size] for stack in stacks_of(tasks) for first in range(0, len(stack), size)]
 
 
 @dataclass
@@ -76,23 +64,21 @@ class Flight:
 
 @dataclass
 class Driver:
-    """Parcels that wait, those that are out, and what becomes of them."""
+    """The parcels that are out, those that go out again, and what becomes of them."""
 
+    queue: Queue
     settings: Settings
     on_event: OnEvent
     cluster: Cluster
     inbox: "SimpleQueue[tuple[int, Outcome] | bytes]"
-    waiting: deque[list[Task]]
+    again: deque[list[Task]] = field(default_factory=deque[list[Task]])
     out: dict[int, Flight] = field(default_factory=dict[int, Flight])
-    busy: list[tuple[float, list[Task]]] = field(default_factory=list[tuple[float, list[Task]]])
-    claims: dict[str, ExitStack] = field(default_factory=dict[str, ExitStack])
-    deaths: Counter[str] = field(default_factory=Counter[str])
     spent: dict[str, float] = field(default_factory=lambda: defaultdict[str, float](float))
     resumed: set[str] = field(default_factory=set[str])
     number: int = 0
 
     def __post_init__(self):
-        self.store = Store(self.settings.store)
+        self.store = self.queue.store
         self.versions = provenance.comparable()
         self.supplies = Supplies(self.cluster, self.settings)
         self.plugins = dict[str, bytes]()
@@ -101,15 +87,11 @@ class Driver:
         """Until every task has ended, or something is wrong with a machine."""
         self._greet()
         asked, slots = 0.0, 0
-        try:
-            while self.waiting or self.out or self.busy:
-                if time.monotonic() - asked > SLOTS_SECONDS or slots == 0:
-                    asked, slots = time.monotonic(), self.cluster.slots()
-                self._send(min(slots, self.settings.at_once or slots))
-                self._hear(0.2)
-        finally:
-            for claim in self.claims.values():
-                claim.close()
+        while self.again or self.out or not self.queue.is_over:
+            if time.monotonic() - asked > SLOTS_SECONDS or slots == 0:
+                asked, slots = time.monotonic(), self.cluster.slots()
+            self._send(min(slots, self.settings.at_once or slots))
+            self._hear(0.2)
 
     def _greet(self) -> None:
         """Every difference of every node that is there, told before anything is computed."""
@@ -129,55 +111,40 @@ class Driver:
     # Out
 
     def _send(self, slots: int) -> None:
-        now = time.monotonic()
-        for due in [each for each in self.busy if each[0] <= now]:
-            self.busy.remove(due)
-            self.waiting.append(due[1])
-        for _ in range(len(self.waiting)):
-            if len(self.out) >= slots:
-                return
-            if tasks := self._ours(self.waiting.popleft()):
-                self._fly(tasks)
+        while len(self.out) < slots and (tasks := self.again.popleft() if self.again else self._taken()):
+            self._fly(tasks)
 
-    def _ours(self, tasks: Sequence[Task]) -> list[Task]:
-        """Those that are ours to compute now; the others are done, or asked for again."""
-        todo, busy = list[Task](), list[Task]()
+    def _taken(self) -> list[Task]:
+        """A cell, or so many as one program takes side by side: ours from now on."""
+        first = self.queue.take()
+        if first is None:
+            return []
+        tasks, program = [first], program_of(first.cell)
+        while self.settings.side_by_side and len(tasks) < (self.settings.stack or 1):
+            if (task := self.queue.take(lambda task: program_of(task.cell) == program)) is None:
+                break
+            tasks.append(task)
         for task in tasks:
-            if task.id not in self.claims and not self._claim(task):
-                busy.append(task)
-            elif task.id in self.claims:
-                todo.append(task)
-        if busy:
-            self.busy.append((time.monotonic() + BUSY_SECONDS, busy))
-        return todo
-
-    def _claim(self, task: Task) -> bool:
-        """Whether nobody else holds it; where it is done meanwhile, that is told."""
-        with ExitStack() as stack:
-            if not stack.enter_context(self.store.claim(task.id)):
-                self.on_event(events.Busy(task.id))
-                return False
-            if (result := self.store.get(task.id)) is not None:
-                self.on_event(events.Done(task.id, result["status"], computed=False))
-                return True
             self.store.begin(task.id, task.cell)
-            self.claims[task.id] = stack.pop_all()
-        self.on_event(events.Began(task.id))
-        return True
+            self.on_event(events.Began(task.id))
+        return tasks
 
     def _fly(self, tasks: list[Task]) -> None:
         """These cells, on their way from where they are."""
         files: dict[str, Mapping[str, bytes]] = {}
         for task in list(tasks):
+            if self._is_lost(task):
+                tasks.remove(task)
+                continue
             try:
                 files |= files_for(self.store, task.id, task.cell)
             except CannotWrite:
                 raise
             except Exception as error:
-                from sweepstake.run.sitting import fail
+                from sweepstake.run.sitting import fail  # With PyTorch.
 
                 fail(task, error, self.store, 0.0, self.on_event)
-                self._end(task.id)
+                self.queue.end(task.id)
                 tasks.remove(task)
         if tasks:
             self.number += 1
@@ -222,7 +189,7 @@ class Driver:
 
     def _step(self, line: bytes) -> None:
         event = events.decode(line)
-        if isinstance(event, events.Step | events.Resumed) and event.id in self.claims:
+        if isinstance(event, events.Step | events.Resumed) and event.id in self.queue.running:
             self._tell(event, "")
 
     def _landed(self, flight: Flight, outcome: Outcome) -> None:
@@ -234,9 +201,9 @@ class Driver:
                 self._unpack(flight, node, back)
             case Lost():
                 if outcome.blame:
-                    self._died(flight.tasks, None)
+                    self._died([task for task in flight.tasks if not self._is_lost(task)], None)
                 else:
-                    self.waiting.appendleft(flight.tasks)
+                    self.again.append(flight.tasks)
             case error:
                 raise UserError(f"--on {self.settings.on}: a node raised {type(error).__name__}: {error}. "
                                 "Is the same sweepstake installed there?") from error
@@ -247,33 +214,45 @@ class Driver:
             raise UserError(*(self._unlike(node, back.host, line) for line in back.unlike))
         if back.lacks:
             self.supplies.send(node, back.host, flight.tasks[0], since=flight.left)
-            self.waiting.appendleft(flight.tasks)
+            self.again.append(flight.tasks)
             return
-        for task in flight.tasks:
+        tasks = [task for task in flight.tasks if not self._is_lost(task)]
+        for task in tasks:
             self.spent[task.id] += back.seconds
-        whole = self._take_in(flight.tasks, back)
+        whole = self._take_in(tasks, back)
         for line in back.events if whole else ():
             self._tell(events.decode(line), back.host)
-        left = [task for task in flight.tasks if task.id in self.claims]
+        left = [task for task in tasks if task.id in self.queue.running]
         if back.code is not None or not whole:
             self._died(left, back.code)
         elif back.over or self._are_over(left):
             self._over(left)
         elif left:
-            self.waiting.appendleft(left)
+            self.again.append(left)
+
+    def _is_lost(self, task: Task) -> bool:
+        """Whether another run has taken the cell over while we were frozen."""
+        if is_held(task.claim):
+            return False
+        self.on_event(events.Busy(task.id))
+        self.queue.lost(task.id)
+        return True
 
     def _take_in(self, tasks: Sequence[Task], back: Back) -> bool:
         """Whether all that came is whole; else nothing of it is told."""
         try:
             for task in tasks:
-                take_in(self.store, task.id, back.files.get(task.id, {}),
-                        last_weights=self.settings.save_weights == "last")
+                with unstopped():
+                    take_in(self.store, task.id, back.files.get(task.id, {}),
+                            last_weights=self.settings.save_weights == "last")
         except Damaged as damage:
             self.on_event(events.Damaged(str(damage), "its rounds are computed again", tasks[0].id))
             return False
         return True
 
     def _tell(self, event: events.Event, host: str) -> None:
+        if isinstance(event, events.OfCell) and event.id not in self.queue.running:
+            return  # Another run's by now.
         match event:
             case events.Stopped():
                 raise UserError(f"{host}: {event.error}")
@@ -282,31 +261,22 @@ class Driver:
                     return  # It went out again, and that is all.
                 self.resumed.add(id_)
             case events.Round(id_):
-                del self.deaths[id_]
+                self.queue.moved_on(id_)
             case events.Done(id_) | events.Failed(id_):
-                self._end(id_)
+                self.queue.end(id_)
             case _:
                 pass
         self.on_event(event)
 
-    def _end(self, id_: str) -> None:
-        if id_ in self.claims:
-            self.claims.pop(id_).close()
-
     def _died(self, tasks: Sequence[Task], code: int | None) -> None:
         """Tried again, each by itself, so that the next death has one to blame; or given up."""
         for task in tasks:
-            self.deaths[task.id] += 1
             self.resumed.discard(task.id)
-            again = self.deaths[task.id] <= DEATHS_ALLOWED
-            if not again:
-                error = f"its worker died three times (exit code {code}): killed, or out of memory"
-                self.store.fail(task.id, error, "", {})
-                self._end(task.id)
+            again = self.queue.died(task.id)
             self.on_event(events.Died(task.id, code, again))
             if again:
                 self.on_event(events.Began(task.id))
-                self.waiting.appendleft([task])
+                self.again.append([task])
 
     def _are_over(self, tasks: Sequence[Task]) -> bool:
         limit = None if self.settings.side_by_side else self.settings.timeout_seconds
@@ -316,7 +286,7 @@ class Driver:
         error = f"over its limit of {(self.settings.timeout_seconds or 0) / 60:g} minutes"
         for task in tasks:
             self.store.fail(task.id, error, "", {})
-            self._end(task.id)
+            self.queue.end(task.id)
             self.on_event(events.Failed(task.id, error, killed=True))
 
 
