@@ -457,3 +457,44 @@ def is_busy(pid: int) -> bool:
     before = ticks()
     time.sleep(0.1)
     return ticks() > before
+
+
+SBATCH = '''#!/bin/sh
+cp "$1" "{folder}/job-$$.sh"
+grep -v "^#SBATCH" "$1" > "{folder}/plain-$$.sh"
+setsid sh "{folder}/plain-$$.sh" > "{folder}/job-$$.log" 2>&1 &
+echo $! >> "{folder}/queued"
+echo "Submitted batch job $!"
+'''
+SCANCEL = '''#!/bin/sh
+echo "$@" >> "{folder}/cancelled"
+for job in "$@"; do kill -KILL -- -"$job" 2>/dev/null; done
+exit 0
+'''
+
+
+def test_slurms_jobs_are_queued_as_the_study_says_and_cancelled_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With a stand-in for `sbatch` that begins a job at once on this machine."""
+    pytest.importorskip("dask_jobqueue")
+    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (tmp_path / name).write_text(text.format(folder=tmp_path))
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(node.__file__).parents[2]))
+    said = {"jobs": 2, "memory": "1GB", "walltime": "00:10:00", "partition": "short", "directives": ["--gres=gpu:0"], "prologue": ["cd /"]}
+    study = small_study(seeds=2, machine={"on": "slurm", "slurm": said})
+    run_study(study, tmp_path / "away")
+    run_study(small_study(seeds=2), tmp_path / "here", workers=1)
+    assert table(tmp_path / "away", study) == table(tmp_path / "here", study)
+    assert None not in table(tmp_path / "away", study)
+    jobs = [path.read_text() for path in tmp_path.glob("job-*.sh")]
+    assert len(jobs) == 2
+    for line in ("#SBATCH -p short", "#SBATCH -t 00:10:00", "#SBATCH --cpus-per-task=1", "#SBATCH --gres=gpu:0", "cd /"):
+        assert line in jobs[0]
+    assert set((tmp_path / "cancelled").read_text().split()) == set((tmp_path / "queued").read_text().split())
+
+
+def test_slurm_without_its_table_is_one_line():
+    slurm = pytest.importorskip("sweepstake.run.executors.slurm")
+    with pytest.raises(UserError, match=r"--on slurm: the study has no \[machine\.slurm\]"), slurm.jobs(Settings.of(small_study(), on="slurm")):
+        pass

@@ -30,7 +30,7 @@ def jobs(settings: Settings) -> Iterator[str]:
         job_extra_directives=list(said.directives),
         job_script_prologue=list(said.prologue),
         python=said.python,
-        scheduler_options={"dashboard": False},
+        scheduler_options={"dashboard": False, "dashboard_address": ":0"},
     )
     with cluster:
         cluster.scale(jobs=said.jobs)
