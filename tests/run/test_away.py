@@ -401,7 +401,7 @@ def test_a_scheduler_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: 
 
 # Dask and Ray themselves
 
-def test_a_worker_and_a_whole_node_are_killed_and_the_table_is_that_of_an_undisturbed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_worker_the_scheduler_and_a_node_are_killed_and_the_table_is_that_of_an_undisturbed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(away, "SECONDS", 0.0)
     study = small_study(seeds=3, rounds=8, steps=300)
@@ -418,12 +418,28 @@ def test_a_worker_and_a_whole_node_are_killed_and_the_table_is_that_of_an_undist
             if isinstance(event, events.Round) and rounds == 4:
                 for pid in nodes.workers("one"):
                     os.kill(pid, signal.SIGKILL)
-            if isinstance(event, events.Round) and rounds == 10:
+            if isinstance(event, events.Round) and rounds == 9:  # All are begun again, as a supervisor does.
+                for name in ("scheduler", "one", "two"):
+                    nodes.kill(name)
+                nodes.start_scheduler()
+                nodes.start_node("one", workers=1)
+                nodes.start_node("two", workers=1)
+            if isinstance(event, events.Round) and rounds == 16:
                 nodes.kill("two")
 
         run_study(study, tmp_path / "away", on=nodes.address, on_event=hear)
+    assert rounds == 27
     assert table(tmp_path / "away", study) == table(tmp_path / "here", study)
     assert None not in table(tmp_path / "away", study)
+
+
+def test_a_stack_may_take_a_share_of_a_card_on_ray(monkeypatch: pytest.MonkeyPatch):
+    ours = pytest.importorskip("sweepstake.run.executors.ray")
+    monkeypatch.setattr(ours.ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": 2.0})
+    for card, slots in ((None, 2), (0.5, 4), (0.1, 16)):
+        machine = {"on": "ray", "device": "cuda", "stack": 8, **({"card": card} if card else {})}
+        assert ours.Ray(Settings.of(small_study(machine=machine))).slots() == slots
+    assert ours.Ray(Settings.of(small_study(), on="ray")).slots() == 16
 
 
 def test_after_an_interrupt_no_node_trains_on(tmp_path: Path, dask_address: str):

@@ -1,5 +1,6 @@
 """Dask: workers on this machine (`--on dask`), of a scheduler (`tcp://HOST:PORT`), or as jobs (`slurm`)."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -104,6 +105,9 @@ class Dask:
     def __init__(self, said: str, address: str, on_step: Callable[[bytes], None]):
         self.said, self.address, self.on_step = said, address, on_step
         self.heard = time.monotonic()
+        self.log = logging.getLogger("distributed.client")
+        self.level = self.log.level
+        self.log.setLevel(logging.CRITICAL)  # What it says of lost connections is told by us, where it lasts.
         self.futures = dict[str, Any]()
         self.client: Any = self._connect()
 
@@ -165,3 +169,4 @@ class Dask:
             self.client.cancel(list(self.futures.values()), force=True)
         with suppress(Exception):
             self.client.close(timeout=5)
+        self.log.setLevel(self.level)

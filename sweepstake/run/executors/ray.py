@@ -69,7 +69,11 @@ class Ray:
 
     def slots(self) -> int:
         """Its cores, or as many as its cards are shared by."""
-        there = ray.cluster_resources()
+        try:
+            there = ray.cluster_resources()
+        except (RayError, ConnectionError, RuntimeError) as error:
+            raise UserError(f"--on {self.settings.on}: the Ray cluster has gone ({type(error).__name__}). "
+                            "What is finished is kept; start it again, and then the same command.") from error
         cores = int(there.get("CPU", 0))
         return min(cores, int(there.get("GPU", 0) / self.cards + 1e-6)) if self.cards else cores
 
@@ -107,7 +111,7 @@ class Ray:
 def _outcome(future: Any) -> Came | Lost | Exception:
     try:
         return Came(*future.result())
-    except TaskCancelledError as error:
+    except (TaskCancelledError, ConnectionError) as error:
         return Lost(str(error), blame=False)
     except RayTaskError as error:
         return error.cause if isinstance(error.cause, Exception) else error
