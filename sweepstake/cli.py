@@ -241,6 +241,18 @@ differences with intervals, and what the comparison lacks. What all of it costs 
                       help="prune once to each size, or half of the weights five times (default: one-shot)")
     add_running(made, clusters=False)
 
+    made = add("check", "try whether a folder can hold a store that many machines fill",
+               """  sweepstake check --filesystem /shared/runs
+  sweepstake check --filesystem /shared/runs --machines 2      the same line on both at the same time
+
+A store needs three things of its file system: of many that make one name (O_EXCL) one succeeds, a rename replaces a
+file whole, and what is appended and closed is read by whoever opens the file afterwards. NFS 3 and 4 and Lustre give
+them; locks are not used, and no clocks are compared.""", study=False)
+    made.add_argument("--filesystem", metavar="DIR", required=True,
+                      help="the folder to try; small files come and go in it")
+    made.add_argument("--machines", metavar="N", type=int, default=1,
+                      help="how many machines run this command on the folder now, and contend (default: 1)")
+
     made = add("pieces", "list every init, model, data set, criterion, ... with options and sources",
                """  sweepstake pieces
   sweepstake pieces criterion

@@ -25,6 +25,7 @@ from sweepstake.read.report import folder_name, write_report
 from sweepstake.run.data import data_directories, data_status, fetched_data, lacking_data
 from sweepstake.run.fetch import fetch
 from sweepstake.run.files import write_text
+from sweepstake.run.filesystem import tell, try_folder
 from sweepstake.run.kin import nothing
 from sweepstake.run.opened import Opened, open_if_there, open_study
 from sweepstake.run.progress import Downloads, Terminal, display
@@ -199,6 +200,15 @@ def compare(criteria: Sequence[str], on: Sequence[str] = (), quick: bool = False
     console.file.flush()
     print(page, flush=True)
     return int(bool(lacking(outcomes)))
+
+
+def check(filesystem: str, machines: int = 1) -> int:
+    """Try whether a folder gives what a shared store needs."""
+    fits = tell(try_folder(Path(filesystem), machines), print)
+    if not fits:
+        print(f"A store in {filesystem} may lose work when several machines fill it. Take another file system, or let "
+              "one machine fill it at a time.", file=sys.stderr)
+    return int(not fits)
 
 
 def pieces(open_set: str | None = None, plugins: Sequence[str] = ()) -> int:

@@ -50,9 +50,11 @@ class Queue:
 
     def take(self, fits: Callable[[Task], bool] = lambda _: True) -> Task | None:
         """The next cell that nobody holds, ours from now on; None where there is none now, or none that fits."""
-        due = [id_ for id_, task in self.waiting.items() if self._is_due(id_) and self._is_ready(id_) and fits(task)]
-        held = self.claims.all() if due else {}
-        for id_ in due:
+        held: dict[str, Held] | None = None
+        for id_, task in list(self.waiting.items()):
+            if not (self._is_due(id_) and self._is_ready(id_) and fits(task)):
+                continue
+            held = self.claims.all() if held is None else held
             if self._has_ended(id_) or (claim := self._claim(id_, held.get(id_))) is None:
                 continue
             if self._has_ended(id_):  # It ended between the two looks.
@@ -60,7 +62,7 @@ class Queue:
             elif claim.is_hopeless:
                 self._give_up(id_, claim.story)
             else:
-                task = self.running[id_] = self.waiting.pop(id_)
+                self.running[id_] = self.waiting.pop(id_)
                 return msgspec.structs.replace(task, claim=str(claim.path))
         return None
 
