@@ -38,7 +38,7 @@ def table(rows: list[tuple[str, str, str]]) -> str:
 def study_file() -> str:
     from sweepstake.base.specs import ClaimSpec, FigureSpec, claim_test, figure_kind
     from sweepstake.study.search import SearchSpec
-    from sweepstake.study.study import Machine, field_reference
+    from sweepstake.study.study import Machine, Slurm, field_reference
 
     own = [
         ("title", "", "One line over the report."),
@@ -117,14 +117,30 @@ own, kept and resumed like all cells; then the study runs with the best value. P
 {table(described(SearchSpec))}
 ## `[machine]`
 
-{table([(key, default, {"workers": "Processes at a time (default: one a core).", "store": "Where results are kept (default: `runs`).",
-                        "data": "Where data sets lie.", "timeout_minutes": "A cell that takes longer has failed.",
-                        "device": "`cpu`, or `cuda` to train stacks of cells on a card.",
-                        "engine": "`fast`, or `reference` to train every cell in plain PyTorch.",
-                        "save_weights": "`last` keeps the trained weights of each cell's last round in the store, `all` those of every "
-                                        "round (default: `none`). No result changes by it.",
-                        "stack": "Cells side by side as one program (default: on a card as many as fit).",
-                        }.get(key, "")) for key, default, _ in described(Machine)])}"""
+{table([(key, default, MACHINE[key]) for key, default, _ in described(Machine)])}
+## `[machine.slurm]`
+
+{table([(key, default, SLURM[key]) for key, default, _ in described(Slurm)])}"""
+
+
+MACHINE = {
+    "workers": "Processes at a time (default: one a core).", "store": "Where results are kept (default: `runs`).",
+    "data": "Where data sets lie.", "timeout_minutes": "A cell that takes longer has failed.",
+    "device": "`cpu`, or `cuda` to train stacks of cells on a card.",
+    "stack": "Cells side by side as one program (default: on a card as many as fit).",
+    "engine": "`fast`, or `reference` to train every cell in plain PyTorch.",
+    "save_weights": "`last` keeps the trained weights of each cell's last round in the store, `all` those of every round (default: `none`). "
+                    "No result changes by it.",
+    "on": "Where cells are computed (default: here): `dask`, `ray`, `slurm`, `tcp://HOST:PORT` or `ray://HOST:PORT`; [clusters.md](clusters.md).",
+    "card": 'With `ray` and `device = "cuda"`: the share of a card that a stack takes (default: 1).',
+    "slurm": "`[machine.slurm]`: what a job is (below).",
+}
+SLURM = {
+    "jobs": "How many are queued.", "cores": "Of each; it computes so many cells at a time.", "memory": "Of each.",
+    "walltime": "Of each, as `sbatch --time` takes it.", "partition": "Where (default: Slurm's own).", "account": "Whose.",
+    "interface": "The network by which jobs reach this machine (`ib0`).", "directives": 'More lines of `#SBATCH`: `["--gres=gpu:1"]`.',
+    "prologue": 'Lines of shell before a job begins: `["module load python"]`.', "python": "The Python of the nodes (default: this one's path).",
+}
 
 
 def pieces() -> str:

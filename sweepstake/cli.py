@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     def add_store(made: argparse.ArgumentParser) -> None:
         made.add_argument("--store", metavar="DIR", help="where results are kept (default: runs)")
 
-    def add_running(made: argparse.ArgumentParser) -> None:
+    def add_running(made: argparse.ArgumentParser, clusters: bool = True) -> None:
         add_store(made)
         made.add_argument("--data", metavar="DIR", help="where data sets lie (else the variable SWEEPSTAKE_DATA)")
         made.add_argument("--workers", metavar="N", type=int, help="processes at a time (default: one a core)")
@@ -114,6 +114,11 @@ def build_parser() -> argparse.ArgumentParser:
         made.add_argument("--engine", choices=["fast", "reference"],
                           help="fast: our own kernels where they cover the cell; "
                                "reference: plain PyTorch for all (default: fast)")
+        if clusters:
+            made.add_argument("--on", metavar="CLUSTER",
+                              help="compute there: dask or ray (workers on this machine), tcp://HOST:PORT (a Dask "
+                                   "scheduler), ray://HOST:PORT, or slurm (jobs, see [machine.slurm]); "
+                                   "no folder in common is needed")
         made.add_argument("--save-weights", choices=["none", "last", "all"],
                           help="keep trained weights in the store: of each cell's last round, or of all "
                                "(default: none); a cell that is done is not trained again for them")
@@ -234,7 +239,7 @@ differences with intervals, and what the comparison lacks. What all of it costs 
                       help="your criterion prunes the trained network, or the untrained one (default: after)")
     made.add_argument("--schedule", choices=["one-shot", "iterative"], default="one-shot",
                       help="prune once to each size, or half of the weights five times (default: one-shot)")
-    add_running(made)
+    add_running(made, clusters=False)
 
     made = add("check", "try whether a folder can hold a store that many machines fill",
                """  sweepstake check --filesystem /shared/runs

@@ -109,14 +109,14 @@ class Results:
 def run_study(study: Study | str | Path, store: str | Path | None = None, *, data: str | Path | None = None,
               workers: int | None = None, device: str | None = None, stack: int | None = None,
               engine: str | None = None, retry: bool = False, save_weights: Saves | None = None,
-              progress: bool = True) -> Results:
+              on: str | None = None, progress: bool = True) -> Results:
     """Compute what the store lacks of a study, with a progress bar, and read all of it back.
 
     `save_weights` keeps trained weights, of each cell's last round or of all: "none", "last", "all".
     """
     study = study if isinstance(study, Study) else load_study(study)
     settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine,
-                           retry=retry, save_weights=save_weights)
+                           retry=retry, save_weights=save_weights, on=on)
     shown = display() if progress else Quiet()
 
     def on_event(event: Event) -> None:

@@ -85,7 +85,7 @@ def load_data(ref: Ref, directories: list[Path], cache: Path | None) -> Data:
     if cache is None or key is None:
         return decode()
     folder = cache / f"{ref.name}-{key}"
-    return _read(folder) or _write(folder, decode())
+    return read_decoded(folder) or keep_decoded(folder, decode())
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def _key(piece: Piece, ref: Ref, files: Files) -> str | None:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _read(folder: Path) -> Data | None:
+def read_decoded(folder: Path) -> Data | None:
     """The cached images, or None where any byte of them is not as it was written."""
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
@@ -135,37 +135,41 @@ def _read(folder: Path) -> Data | None:
         return None
 
 
-def _write(folder: Path, data: Data) -> Data:
+def keep_decoded(folder: Path, data: Data) -> Data:
     """Cache the images, whole or not at all; where that cannot be, they are still good."""
     part_folder = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
+        sweep(folder.parent)
         part_folder = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=folder.parent))
         for part in PARTS:
             with (part_folder / f"{part}.npy").open("xb") as file:
                 np.save(file, getattr(data, part), allow_pickle=False)
                 file.flush()
                 os.fsync(file.fileno())
-        sums = {part: _crc32(part_folder / f"{part}.npy") for part in PARTS}
-        manifest = {"classes": int(data.classes), "crc32": sums}
-        with (part_folder / "manifest.json").open("x", encoding="utf-8") as file:
-            json.dump(manifest, file)
-            file.flush()
-            os.fsync(file.fileno())
-        _put(part_folder, folder)
+        close_decoded(part_folder, data.classes)
+        put_decoded(part_folder, folder)
     except OSError:
         if part_folder is not None:
             shutil.rmtree(part_folder, ignore_errors=True)
-    return _read(folder) or data
+    return read_decoded(folder) or data
 
 
-def _put(part_folder: Path, folder: Path) -> None:
+def close_decoded(part_folder: Path, classes: int) -> None:
+    """Write beside the arrays what proves that they are whole."""
+    sums = {part: _crc32(part_folder / f"{part}.npy") for part in PARTS}
+    with (part_folder / "manifest.json").open("x", encoding="utf-8") as file:
+        json.dump({"classes": int(classes), "crc32": sums}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def put_decoded(part_folder: Path, folder: Path) -> None:
     """Give a finished folder its name.
 
     Another worker may have been faster (ours goes), or what is there is corrupt (it goes).
     """
-    if _read(folder) is not None:
+    if read_decoded(folder) is not None:
         shutil.rmtree(part_folder)
         return
     if folder.exists():
@@ -174,7 +178,7 @@ def _put(part_folder: Path, folder: Path) -> None:
     os.rename(part_folder, folder)
 
 
-def _sweep(cache: Path, older_than: float = 24 * 3600) -> None:
+def sweep(cache: Path, older_than: float = 24 * 3600) -> None:
     """Remove what killed processes left half-written a day ago."""
     for left in cache.glob("*.part"):
         with suppress(OSError):

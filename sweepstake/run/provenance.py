@@ -1,5 +1,6 @@
 """What made a result, kept beside it and outside its id: versions, machine, time, the study's text."""
 
+import hashlib
 import os
 import platform
 import shutil
@@ -10,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from sweepstake import __version__
 from sweepstake.pieces import hash_of
 
 
@@ -25,6 +27,17 @@ def _processor() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+@cache
+def comparable() -> dict[str, str]:
+    """What must be alike on every machine of a run: the libraries' versions, and the text of our own package."""
+    text = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for path in sorted(package.rglob("*.py")):
+        text.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    found = {name: said for name, said in versions().items() if name != "commit"}
+    return {**found, "sweepstake": f"{__version__} (text {text.hexdigest()[:8]})"}
 
 
 @cache

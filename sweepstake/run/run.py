@@ -21,7 +21,7 @@ from sweepstake.study.study import Planned, Study
 def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None,
               workers: int | None = None, device: str | None = None, stack: int | None = None,
               engine: str | None = None, retry: bool = False, save_weights: Saves | None = None, wait: bool = True,
-              on_event: OnEvent = ignore) -> list[Result]:
+              on: str | None = None, on_event: OnEvent = ignore) -> list[Result]:
     """Compute every cell the store lacks, and return the result of each cell of the study.
 
     On the CPU a process a core takes one cell after another; with a `device`, or a `stack` size, cells train side by
@@ -30,7 +30,7 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
     result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round kept.
     """
     settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine,
-                           retry=retry, save_weights=save_weights, wait=wait)
+                           retry=retry, save_weights=save_weights, wait=wait, on=on)
     return compute(study, settings, on_event).results
 
 
@@ -54,7 +54,7 @@ def compute(study: Study, settings: Settings, on_event: OnEvent = ignore) -> Ope
         wanted = _wanted(planned, store, settings, stage, on_event)
         if wanted and study.search:  # Trials, and the cells that a value was found for.
             foreseen.update(check_study(study, wanted, settings.directories))
-        if not (settings.side_by_side or are_compiled()):
+        if not (settings.on or settings.side_by_side or are_compiled()):
             on_event(events.Compiling())
         tasks = _tasks(study, settings, _longest_first(wanted, foreseen))
         with Queue(tasks, store, on_event, waits=settings.wait or bool(stage)) as queue:

@@ -81,6 +81,11 @@ def read(path: Path, kind: str, id_: str | None = None) -> File | None:
         return None
     except OSError as error:
         raise Damaged(path, f"cannot be read: {error.strerror}") from error
+    return prove(content, path, kind, id_)
+
+
+def prove(content: bytes, path: Path, kind: str, id_: str | None = None) -> File:
+    """What is or would be a file's content, if it is whole and what it is asked for."""
     tensors = path.suffix == ".safetensors"
     try:
         said = _texts(content) if tensors else json.loads(content)

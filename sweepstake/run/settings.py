@@ -9,10 +9,12 @@ from msgspec import Struct
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError, one_of
 from sweepstake.run.data import data_directories
-from sweepstake.study.study import Study
+from sweepstake.study.study import Slurm, Study
 
 DEVICES = ("cpu", "cuda")
 ENGINES = ("fast", "reference")
+CLUSTERS = ("dask", "ray", "slurm")
+SCHEMES = ("tcp", "tls", "ray")
 SAVES = ("none", "last", "all")
 Saves = Literal["none", "last", "all"]
 """Of which rounds the trained weights are kept."""
@@ -30,6 +32,7 @@ class Asked(TypedDict, total=False):
     retry: bool
     save_weights: Saves | None
     wait: bool
+    on: str | None
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -50,6 +53,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     save_weights: Saves
     wait: bool
     """Whether a run waits for cells that others compute, once it has nothing left to do."""
+    on: str = ""
+    """The cluster that computes; empty for this machine."""
+    at_once: int | None = None
+    """The most parcels that are out at a time; None for as many as the cluster takes."""
+    card: float | None = None
+    """Of a card, the share that a stack takes on Ray."""
+    slurm: Slurm | None = None
 
     @classmethod
     def of(cls, study: Study, **asked: Unpack[Asked]) -> Self:
@@ -61,17 +71,24 @@ class Settings(Struct, frozen=True, kw_only=True):
         for name, choices in (("device", DEVICES), ("engine", ENGINES), ("save_weights", SAVES)):
             if (choice := asked.get(name)) not in (None, *choices):
                 raise UserError(f"--{name.replace('_', '-')} {choice}: say {one_of(choices)}.")
+        on, device = asked.get("on") or machine.on or "", asked.get("device") or machine.device
+        if problem := _cannot_be_on(on, device, stack or machine.stack):
+            raise UserError(problem)
         return cls(
             store=study.store_folder(asked.get("store")),
             data=asked.get("data") or machine.data,
             workers=workers or machine.workers or _cores(),
-            device=asked.get("device") or machine.device or "cpu",
+            device=device or "cpu",
             stack=stack or machine.stack,
             engine=asked.get("engine") or machine.engine or "fast",
             timeout_seconds=machine.timeout_minutes and machine.timeout_minutes * 60,
             retry=asked.get("retry", False),
             save_weights=asked.get("save_weights") or machine.save_weights or "none",
             wait=asked.get("wait", True),
+            on=on,
+            at_once=workers or machine.workers,
+            card=machine.card,
+            slurm=machine.slurm,
         )
 
     @property
@@ -102,8 +119,21 @@ class Task(Struct, frozen=True):
     text: str
     engine: str = "fast"
     save_weights: Saves = "none"
+    images: str = ""
+    """The folder of its images, decoded already; else they are looked for in `data`."""
     claim: str = ""
     """The file that says that the cell is ours to compute; without one it is."""
+
+
+def _cannot_be_on(on: str, device: str | None, stack: int | None) -> str:
+    """What is wrong with the cluster that is named, or with what is asked of it; empty where all is well."""
+    scheme, _, place = on.partition("://")
+    if on and (on not in CLUSTERS if not place else scheme not in SCHEMES or ":" not in place):
+        return (f"--on {on}: say {one_of(CLUSTERS)}, "
+                f"or where a cluster is: {one_of([f'{each}://HOST:PORT' for each in SCHEMES])}.")
+    if on and device == "cuda" and stack is None:
+        return f"--on {on} --device cuda: say how many cells train side by side on a card there: --stack 16."
+    return ""
 
 
 def _cores() -> int:

@@ -20,7 +20,7 @@ from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.run import provenance
 from sweepstake.run.claims import is_held
-from sweepstake.run.data import decoded_cache, load_data
+from sweepstake.run.data import decoded_cache, load_data, read_decoded
 from sweepstake.run.journal import Journal, whole
 from sweepstake.run.settings import Task
 from sweepstake.run.stopping import unstopped
@@ -129,7 +129,9 @@ def said_of(error: Exception) -> str:
 
 
 def images_of(task: Task) -> Images:
-    return prepare(task.cell, load_data(task.cell.dataset, [Path(folder) for folder in task.data], decoded_cache()))
+    data = read_decoded(Path(task.images)) if task.images else None
+    data = data or load_data(task.cell.dataset, [Path(folder) for folder in task.data], decoded_cache())
+    return prepare(task.cell, data)
 
 
 def watch_with(on_event: OnEvent) -> Watch:

@@ -34,6 +34,21 @@ MOST_CELLS = 100_000
 Spec = TypeVar("Spec", ClaimSpec, FigureSpec)
 
 
+class Slurm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[machine.slurm]`: what a job of `--on slurm` is."""
+
+    jobs: Annotated[int, Meta(ge=1)] = 1
+    cores: Annotated[int, Meta(ge=1)] = 1
+    memory: Annotated[str, Meta(min_length=1)] = "4GB"
+    walltime: Annotated[str, Meta(min_length=1)] = "01:00:00"
+    partition: str | None = None
+    account: str | None = None
+    interface: str | None = None
+    directives: list[str] = []
+    prologue: list[str] = []
+    python: str | None = None
+
+
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[machine]`: settings that cannot change numbers. The same option on the command line wins."""
 
@@ -45,6 +60,9 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stack: Annotated[int, Meta(ge=1)] | None = None
     engine: Literal["fast", "reference"] | None = None
     save_weights: Literal["none", "last", "all"] | None = None
+    on: Annotated[str, Meta(min_length=1)] | None = None
+    card: Annotated[float, Meta(gt=0, le=1)] | None = None
+    slurm: Slurm | None = None
 
 
 @dataclass(frozen=True)

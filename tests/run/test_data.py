@@ -162,16 +162,16 @@ def test_a_write_that_fails_half_way_leaves_nothing_behind(own, tmp_path, monkey
 
 def test_of_two_workers_that_decode_at_once_the_faster_ones_cache_stays(own, tmp_path, monkeypatch):
     ref, cache = own(7), tmp_path / "cache"
-    put = data_module._put
+    put = data_module.put_decoded
     inodes = []
 
     def late(part_folder, folder):
-        monkeypatch.setattr(data_module, "_put", put)
+        monkeypatch.setattr(data_module, "put_decoded", put)
         load_data(ref, [], cache)
         inodes.append(folder.stat().st_ino)
         put(part_folder, folder)
 
-    monkeypatch.setattr(data_module, "_put", late)
+    monkeypatch.setattr(data_module, "put_decoded", late)
     assert load_data(ref, [], cache).train_x.max() == 7
     assert [path.stat().st_ino for path in cache.iterdir()] == inodes
 

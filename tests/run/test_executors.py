@@ -20,8 +20,9 @@ import pytest
 from sweepstake.base import events
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import Done, OfCell, OnEvent
+from sweepstake.run.children import THREADS
 from sweepstake.run.executors import executor_for
-from sweepstake.run.executors.processes import THREADS, Worker, in_processes
+from sweepstake.run.executors.processes import Worker, in_processes
 from sweepstake.run.queue import Queue
 from sweepstake.run.settings import Settings, Task
 from sweepstake.run.store import Store
@@ -175,13 +176,20 @@ def test_a_worker_flushes_denormals(tmp_path: Path):
 
 # The contract, which every executor keeps
 
-EXECUTORS = {"processes": {"workers": 1}, "stacked": {"stack": 2}}
+EXECUTORS: dict[str, dict[str, Any]] = {
+    "processes": {"workers": 1}, "stacked": {"stack": 2}, "dask": {}, "dask, stacked": {"stack": 2}, "ray": {"on": "ray"}}
 
 
 @pytest.fixture(params=EXECUTORS)
-def how(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What a caller asks for to have this executor."""
-    return EXECUTORS[request.param]
+def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a caller asks for to have this executor. Parcels come back after every round."""
+    monkeypatch.setattr("sweepstake.run.executors.away.SECONDS", 0.0)
+    asked = EXECUTORS[request.param]
+    if request.param.startswith("dask"):
+        return {"on": request.getfixturevalue("dask_address"), **asked}
+    if request.param == "ray":
+        request.getfixturevalue("ray_here")
+    return asked
 
 
 def tasks_of(store: Path, **changes: Any) -> list[Task]:
@@ -192,8 +200,9 @@ def execute(tasks: list[Task], store: Path, how: dict[str, Any], hear: OnEvent =
     heard: list[Any] = []
 
     def on_event(event: events.Event) -> None:
-        heard.append(event)
-        hear(event)
+        if isinstance(event, OfCell):  # And not that kernels are compiled, which the first cell of a machine tells.
+            heard.append(event)
+            hear(event)
 
     settings = Settings.of(small_study(), store=store, **how)
     with Queue(tasks, Store(store), on_event) as queue:
@@ -212,7 +221,7 @@ def ends(heard: list[Any]) -> dict[str, list[str]]:
 
 def test_settings_choose_the_executor(how: dict[str, Any]):
     chosen = executor_for(Settings.of(small_study(), **how)).__module__
-    assert chosen == f"sweepstake.run.executors.{'stacked' if 'stack' in how else 'processes'}"
+    assert chosen == f"sweepstake.run.executors.{'away' if 'on' in how else 'stacked' if 'stack' in how else 'processes'}"
 
 
 def test_no_task_is_no_event(tmp_path: Path, how: dict[str, Any]):

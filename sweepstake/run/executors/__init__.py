@@ -21,8 +21,15 @@ Execute = Callable[[Queue, Settings, OnEvent], None]
 
 
 def executor_for(settings: Settings) -> Execute:
-    """A process a cell, or stacks where a device or a size of stack is named. A device that is not here is refused."""
-    if settings.side_by_side:
+    """A process a cell, or stacks where a device or a size of stack is named; or parcels to a cluster.
+
+    A device that is not here is refused, and a cluster whose library is not.
+    """
+    if settings.on:
+        from sweepstake.run.executors.away import cluster_for, execute
+
+        cluster_for(settings)
+    elif settings.side_by_side:
         from sweepstake.run.executors.stacked import check_device, execute
 
         check_device(settings.device)

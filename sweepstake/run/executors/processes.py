@@ -7,7 +7,6 @@ else with it, and its cell goes on from its last finished round in a new one.
 import multiprocessing
 import os
 import sys
-import sysconfig
 import time
 import types
 from collections import deque
@@ -24,6 +23,7 @@ import msgspec
 from sweepstake.base import events
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import Event, OnEvent
+from sweepstake.run.children import import_path, python_path, quiet
 from sweepstake.run.queue import Queue
 from sweepstake.run.settings import Settings
 from sweepstake.run.worker import work
@@ -163,7 +163,7 @@ class Pool:
     def _start(self, id_: str, task: bytes) -> None:
         ours, theirs = self.context.Pipe(duplex=False)
         process = self.context.Process(target=self.work, args=(task, theirs), daemon=True, name=f"sweepstake {id_}")
-        with _quiet_environment(PYTHONPATH=os.pathsep.join(_python_path())), _installed_first(), _no_main():
+        with _quiet_environment(PYTHONPATH=os.pathsep.join(python_path())), _installed_first(), _no_main():
             process.start()
         theirs.close()
         self.running.append(Worker(process, ours, id_, task, time.monotonic()))
@@ -218,28 +218,14 @@ def _start_server(context: Any) -> None:
 
     context.set_forkserver_preload(["sweepstake.run.worker", "sweepstake.run.preload"])
     # Python 3.11 hands the server no sys.path, and it says nothing when it cannot import what it should.
-    # Our own folder may be the current one (a checkout), so Python's own modules come before it.
-    standard = [sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED")]
-    path = [*_python_path(), *filter(None, standard), str(Path(__file__).parents[3])]
-    with _quiet_environment(PYTHONPATH=os.pathsep.join(path)), _installed_first():
+    with _quiet_environment(PYTHONPATH=os.pathsep.join(import_path())), _installed_first():
         ensure_running()
-
-
-def _python_path() -> list[str]:
-    """PYTHONPATH without its empty entries, which mean the current folder."""
-    return list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-
-
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @contextmanager
 def _quiet_environment(**more: str) -> Iterator[None]:
-    """One thread a worker, and no current folder on its path: said before anything is imported there.
-
-    Our own environment is left as it was.
-    """
-    said = {**dict.fromkeys(THREADS, "1"), "PYTHONSAFEPATH": "1", **more}
+    """What is said to a worker before anything is imported there; our own environment is left as it was."""
+    said = {**quiet(), **more}
     before = {name: os.environ.get(name) for name in said}
     os.environ.update(said)
     try:
@@ -270,7 +256,7 @@ def _installed_first() -> Iterator[None]:
     Python has put those first in ours.
     """
     script = getattr(sys.modules["__main__"], "__file__", None)
-    put = {"", *([str(Path(script).absolute().parent)] if script else [])} - set(map(os.path.abspath, _python_path()))
+    put = {"", *([str(Path(script).absolute().parent)] if script else [])} - set(map(os.path.abspath, python_path()))
     if str(Path(__file__).parents[3]) in map(os.path.abspath, put):
         put = set()  # Ours itself lies there, and must be found before another that is installed.
     before = list(sys.path)
