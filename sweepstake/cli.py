@@ -12,6 +12,7 @@ from sweepstake import __version__
 from sweepstake.base.errors import UserError
 from sweepstake.base.text import hidden_in, visible
 from sweepstake.run.files import CannotWrite
+from sweepstake.run.stopping import exit_code, stoppable
 
 INTRO = """Say a lottery-ticket study in one small file; get every run of it trained, kept, and read back as
 figures, statistics and a verdict on each claim.
@@ -30,13 +31,14 @@ EXITS = """exit codes:
   2    a mistake in what was given, or a file that cannot be written (a full disk); what is finished is kept
   3    nothing is there to read: no cell of the study is finished
   130  stopped by Ctrl-C; every finished round is kept
+  143  stopped by SIGTERM or SIGUSR1, as a cluster's scheduler ends or warns a job; every finished round is kept
 """
 
 
 def command() -> None:
-    """The command itself: main, and after Ctrl-C an end at once, for Python takes a second or two to put torch away."""
+    """The command itself: main, and once stopped an end at once, for Python takes a second or two to put torch away."""
     code = main()
-    if code == 130:
+    if code in (130, 143):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -55,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from sweepstake import commands  # Not for --help: the libraries that commands need take their time.
 
-        code = getattr(commands, given.pop("command"))(**given)
+        with stoppable():
+            code = getattr(commands, given.pop("command"))(**given)
         sys.stdout.flush()
         return code
     except UserError as error:
@@ -72,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{text!a} cannot be written in {error.encoding}. Name folders in UTF-8; "
               "for an output that takes less, say PYTHONUTF8=1.", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped.", file=sys.stderr)
-        return 130
+        return exit_code(stop)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -115,6 +118,9 @@ def build_parser() -> argparse.ArgumentParser:
                           help="keep trained weights in the store: of each cell's last round, or of all "
                                "(default: none); a cell that is done is not trained again for them")
         made.add_argument("--retry", action="store_true", help="compute failed cells again")
+        made.add_argument("--no-wait", action="store_false", dest="wait",
+                          help="end when nothing is left to begin, though other copies of this command are still at "
+                               "work in the same store (default: wait for their cells)")
         add_out(made)
 
     def add_out(made: argparse.ArgumentParser) -> None:
@@ -123,7 +129,8 @@ def build_parser() -> argparse.ArgumentParser:
     made = add("run", "compute what a study lacks, then write its report", """  sweepstake run demo
   sweepstake run prune-ready --quick --data ~/data
   sweepstake run my-study.toml --set seeds=3 --set 'model={name="mlp", hidden=[100]}'
-  sweepstake run my-study.toml            again after Ctrl-C or a crash: goes on at the last finished round""")
+  sweepstake run my-study.toml            again after Ctrl-C or a crash: goes on at the last finished round
+  sweepstake run my-study.toml --store /shared/runs      the same line on several machines: they share the cells""")
     add_running(made)
 
     made = add("show", "print a study's cells and stacks, and what it will cost, before anything runs",

@@ -33,6 +33,7 @@ from sweepstake.run.scripts import SCHEDULERS, check_scheduler
 from sweepstake.run.scripts.command import command_of
 from sweepstake.run.scripts.job import Wanted, job_for
 from sweepstake.run.settings import Asked, Settings
+from sweepstake.run.stopping import exit_code
 from sweepstake.study.compare import Pair, Schedule, When, comparison, files_of, pairs, study_of
 from sweepstake.study.study import Study, load_study
 
@@ -96,6 +97,7 @@ def status(study: str, overrides: Sequence[str] = (), quick: bool = False, store
         if counts[word]:
             print(f"{word}\t{counts[word]}")
     terminal.tell_begun(opened, console)
+    terminal.tell_held(opened, console)
     terminal.tell_search(opened.study, console)
     terminal.tell_other_text(opened, console)
     terminal.tell_damaged(opened, console)
@@ -210,8 +212,8 @@ def compare(criteria: Sequence[str], on: Sequence[str] = (), quick: bool = False
         if name in costs:
             console.print(name, style="bold")
         opened = _computed(study, settings[name], console)
-        if opened is None:
-            return 130
+        if isinstance(opened, int):
+            return opened
         outcomes.append(Outcome(name, compared, study, opened.results))
         tell_outcome(outcomes[-1], opened, console)
     command = shlex.join(["sweepstake", *sys.argv[1:]])
@@ -276,12 +278,13 @@ def _present(wanted: dict[str, Pair], data: str | Path | None, said: bool) -> tu
 
 def _run(study: Study, out: str | None, asked: Asked) -> int:
     console = Terminal()
-    opened = _computed(study, Settings.of(study, **asked), console)
-    return 130 if opened is None else _report(opened, out, console, ran=True)
+    settings = Settings.of(study, **asked)
+    opened = _computed(study, settings, console)
+    return opened if isinstance(opened, int) else _report(opened, out, console, ran=True, waited=settings.wait)
 
 
-def _computed(study: Study, settings: Settings, console: Terminal) -> Opened | None:
-    """What the store lacks of a study, computed; None where Ctrl-C stopped it."""
+def _computed(study: Study, settings: Settings, console: Terminal) -> Opened | int:
+    """What the store lacks of a study, computed; or the exit code, where Ctrl-C or a signal stopped it."""
     terminal.tell_changes(study, console)
     if there := open_if_there(study, settings.store):
         terminal.tell_other_text(there, console)
@@ -296,17 +299,24 @@ def _computed(study: Study, settings: Settings, console: Terminal) -> Opened | N
     try:
         with progress:
             return compute(study, settings, on_event)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         terminal.tell_stopped(open_study(study, settings.store), sys.argv[1:], console)
-        return None
+        return exit_code(stop)
 
 
-def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = False) -> int:
-    """The table and the verdicts to people, the report to a file, its path to stdout; after a run nothing may miss."""
+def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = False, waited: bool = True) -> int:
+    """The table and the verdicts to people, the report to a file, its path to stdout.
+
+    After a run nothing may miss, but for what other runs compute, where it has not waited for them.
+    """
     statuses = Counter(result["status"] for result in opened.results)
     whole = any(result["rounds"] for result in opened.results)
     bad = bool(statuses["failed"] or statuses["damaged"])
-    terminal.tell_results(opened, console, ran=ran)
+    terminal.tell_results(opened, console, ran=ran and waited)
+    if ran and not waited:
+        terminal.tell_held(opened, console)
+    if not whole and ran and not waited and not bad:
+        return 0
     if not whole:
         console.print("Nothing is finished yet, so there is no report." if ran or bad
                       else nothing(opened.study, opened.store))
@@ -315,7 +325,8 @@ def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = F
     console.print("report:", end=" ")
     console.file.flush()
     print(page, flush=True)
-    return int(bad or statuses["diverged"] == len(opened.results) or (ran and statuses["missing"] > 0))
+    lacks = ran and waited and statuses["missing"] > 0
+    return int(bad or statuses["diverged"] == len(opened.results) or lacks)
 
 
 def _load(study: str, overrides: Sequence[str], quick: bool) -> Study:

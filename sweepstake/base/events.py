@@ -67,7 +67,7 @@ class Began(OfCell, frozen=True):
 
 
 class Busy(OfCell, frozen=True):
-    """Another run is computing it; it is asked for again."""
+    """Another run is computing it; it is looked at again."""
 
 
 class Resumed(OfCell, frozen=True):
@@ -81,6 +81,10 @@ class Step(OfCell, frozen=True):
 
     round: int
     share: float
+
+
+class Saving(OfCell, frozen=True):
+    """It puts what it has trained into the store: who stops it now waits a moment."""
 
 
 class Round(OfCell, frozen=True):
@@ -116,7 +120,7 @@ class Stopped(OfCell, frozen=True):
     error: str
 
 
-Told = Damaged | Compiling | Busy | Resumed | Step | Round | Done | Failed | Stopped
+Told = Damaged | Compiling | Busy | Resumed | Step | Saving | Round | Done | Failed | Stopped
 """What a worker may tell."""
 
 decode = msgspec.json.Decoder(Told).decode

@@ -8,12 +8,13 @@ from typing import Any, TypedDict
 class Outlook:
     """What is known of a cell before it trains.
 
-    Its weights, those never pruned, and what each round keeps, if known.
+    Its weights, those never pruned, what each round keeps, if known, and about how many multiply-adds it will take.
     """
 
     weights: int
     unpruned: dict[str, dict[str, Any]]
     kept: list[float] | None
+    work: float = 0.0
 
 
 class Result(TypedDict):

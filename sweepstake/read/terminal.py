@@ -1,6 +1,7 @@
 """What people are told of a study in a terminal, line by line."""
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -135,6 +136,21 @@ def tell_begun(opened: Opened, console: Terminal) -> None:
         if kept.status == "begun":
             console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
                           f"{kept.rounds_done} of {planned.cell.rounds + 1} rounds")
+
+
+def tell_held(opened: Opened, console: Terminal) -> None:
+    """Who computes which cell now, since when, and when it last gave a sign, by this machine's clock."""
+    held = opened.store.holders()
+    for planned in opened.study.planned:
+        if (claim := held.get(planned.id)) is None:
+            continue
+        label = ", ".join([*planned.labels.values(), f"seed {planned.cell.seed}"])
+        if claim.holder.has_ended():
+            sign = "which has ended: the next run takes it over"
+        else:
+            seconds = max(0.0, time.time() - claim.written)
+            sign = f"since {claim.holder.since or 'a moment ago'}, last sign {clock(seconds)} ago"
+        console.print(f"held: {label}: by {claim.holder.told}, {sign}", soft_wrap=True)
 
 
 def tell_search(study: Study, console: Terminal) -> None:

@@ -14,6 +14,8 @@ from sweepstake.base.values import shown
 from sweepstake.engine.account import kept_ahead, unpruned
 from sweepstake.engine.build import build_net
 from sweepstake.engine.images import prepare
+from sweepstake.engine.measure import multiply_adds, outputs_a_unit
+from sweepstake.engine.network import Net
 from sweepstake.engine.prune import check_pruning
 from sweepstake.engine.rehearsal import rehearse
 from sweepstake.engine.train import steps_in_round
@@ -88,7 +90,14 @@ def _check_cell(cell: Cell, inputs: tuple[int, ...], classes: int, train_count: 
     if rewind_to > steps:
         raise UserError(f"reset: step = {rewind_to}: a round has only {steps:,} steps. Rewind to one of them.")
     rehearse(net, cell)
-    return Outlook(sum(slot.size for slot in net.weights), unpruned(net, cell), kept_ahead(net, cell))
+    kept = kept_ahead(net, cell)
+    return Outlook(sum(slot.size for slot in net.weights), unpruned(net, cell), kept, _work(net, cell, steps, kept))
+
+
+def _work(net: Net, cell: Cell, steps: int, kept: list[float] | None) -> float:
+    """About the multiply-adds of all its trainings forward: enough to tell a long cell from a short one."""
+    whole = multiply_adds({slot.layer: slot.size for slot in net.weights}, outputs_a_unit(net))
+    return whole * steps * cell.batch_size * sum(kept or [1.0] * (cell.rounds + 1))
 
 
 def cannot_be_made(cell: Cell, error: Exception) -> str:

@@ -68,7 +68,7 @@ def clear_abandoned(folder: Path) -> None:
                 continue
             with suppress(OSError):
                 ours = named["host"] == _host()
-                if (ours and not _alive(int(named["pid"]))) or time.time() - path.stat().st_mtime > OLD:
+                if (ours and not is_alive(int(named["pid"]))) or time.time() - path.stat().st_mtime > OLD:
                     path.unlink()
 
 
@@ -76,7 +76,8 @@ def _host() -> str:
     return platform.node()[:60]
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is there."""
     if sys.platform == "win32":
         return True  # To ask there is to kill.
     try:

@@ -1,16 +1,17 @@
 """A study -> results: what the store lacks is computed, the rest is read. Resuming is calling it again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweepstake.base import events
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import OnEvent, ignore
-from sweepstake.base.records import Result
+from sweepstake.base.records import Outlook, Result
 from sweepstake.base.text import hidden_in, visible
 from sweepstake.pieces import check_not_loading
 from sweepstake.run.executors import executor_for
 from sweepstake.run.opened import Opened, open_study
+from sweepstake.run.queue import Queue
 from sweepstake.run.search import search_first, settled
 from sweepstake.run.settings import Saves, Settings, Task
 from sweepstake.run.store import Store
@@ -19,16 +20,17 @@ from sweepstake.study.study import Planned, Study
 
 def run_study(study: Study, store: str | Path | None = None, *, data: str | Path | None = None,
               workers: int | None = None, device: str | None = None, stack: int | None = None,
-              engine: str | None = None, retry: bool = False, save_weights: Saves | None = None,
+              engine: str | None = None, retry: bool = False, save_weights: Saves | None = None, wait: bool = True,
               on_event: OnEvent = ignore) -> list[Result]:
     """Compute every cell the store lacks, and return the result of each cell of the study.
 
     On the CPU a process a core takes one cell after another; with a `device`, or a `stack` size, cells train side by
-    side. A failed cell is a result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round
-    kept.
+    side. Any number of runs may fill one store, on any machines that share its folder: each cell is computed by one of
+    them, and the others wait for it; without `wait` they return when nothing is left to begin. A failed cell is a
+    result and is tried again only with `retry`. KeyboardInterrupt leaves every finished round kept.
     """
     settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine,
-                           retry=retry, save_weights=save_weights)
+                           retry=retry, save_weights=save_weights, wait=wait)
     return compute(study, settings, on_event).results
 
 
@@ -41,18 +43,22 @@ def compute(study: Study, settings: Settings, on_event: OnEvent = ignore) -> Ope
     check_not_loading("run_study")
     execute = executor_for(settings)
     store = _store_of(study, settings, on_event)
+    foreseen = dict[str, Outlook]()
     if any(store.status(each.id) in settings.lacking for each in settled(study, store).planned):
         # A cell that waits for a search is checked by what stands in for the found value.
-        on_event(events.Foreseen(check_study(study, list(study.planned), settings.directories)))
+        foreseen |= check_study(study, list(study.planned), settings.directories)
+        on_event(events.Foreseen(foreseen))
 
     def train(planned: Sequence[Planned], stage: str = "") -> None:
         """What the store lacks of these cells."""
         wanted = _wanted(planned, store, settings, stage, on_event)
-        if wanted and study.search:
-            check_study(study, wanted, settings.directories)  # Trials, and the cells that a value was found for.
+        if wanted and study.search:  # Trials, and the cells that a value was found for.
+            foreseen.update(check_study(study, wanted, settings.directories))
         if not (settings.side_by_side or are_compiled()):
             on_event(events.Compiling())
-        execute(_tasks(study, settings, wanted), settings, on_event)
+        tasks = _tasks(study, settings, _longest_first(wanted, foreseen))
+        with Queue(tasks, store, on_event, waits=settings.wait or bool(stage)) as queue:
+            execute(queue, settings, on_event)
 
     train(search_first(study, store, train, settings.retry, on_event).planned)
     return open_study(study, store)
@@ -86,6 +92,15 @@ def _wanted(planned: Sequence[Planned], store: Store, settings: Settings, stage:
         stage=stage,
     ))
     return wanted
+
+
+def _longest_first(wanted: Sequence[Planned], foreseen: Mapping[str, Outlook]) -> list[Planned]:
+    """So that no long cell is begun when the others are done. Transplants last: their donors are in the store then."""
+    def place(planned: Planned) -> tuple[bool, float]:
+        known = foreseen.get(planned.id)
+        return planned.cell.control == "transplant", -known.work if known else 0.0
+
+    return sorted(wanted, key=place)
 
 
 def _tasks(study: Study, settings: Settings, wanted: Sequence[Planned]) -> list[Task]:

@@ -29,6 +29,7 @@ class Asked(TypedDict, total=False):
     engine: str | None
     retry: bool
     save_weights: Saves | None
+    wait: bool
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -47,6 +48,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     retry: bool
     """Whether failed cells are computed again."""
     save_weights: Saves
+    wait: bool
+    """Whether a run waits for cells that others compute, once it has nothing left to do."""
 
     @classmethod
     def of(cls, study: Study, **asked: Unpack[Asked]) -> Self:
@@ -68,6 +71,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             timeout_seconds=machine.timeout_minutes and machine.timeout_minutes * 60,
             retry=asked.get("retry", False),
             save_weights=asked.get("save_weights") or machine.save_weights or "none",
+            wait=asked.get("wait", True),
         )
 
     @property
@@ -98,6 +102,8 @@ class Task(Struct, frozen=True):
     text: str
     engine: str = "fast"
     save_weights: Saves = "none"
+    claim: str = ""
+    """The file that says that the cell is ours to compute; without one it is."""
 
 
 def _cores() -> int:

@@ -19,9 +19,11 @@ from sweepstake.engine.train import Trainer, Watch
 from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.run import provenance
+from sweepstake.run.claims import is_held
 from sweepstake.run.data import decoded_cache, load_data
 from sweepstake.run.journal import Journal, whole
 from sweepstake.run.settings import Task
+from sweepstake.run.stopping import unstopped
 from sweepstake.run.store import Store
 
 
@@ -30,6 +32,10 @@ class WithImages(OfATrainer, Protocol):
 
     @property
     def images(self) -> Images: ...
+
+
+class Lost(Exception):
+    """The cell is another run's by now: this process was frozen for so long that its claim expired."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Sitting:
     def open(cls, task: Task, bench: Bench) -> Self:
         """Begin, or go on; a donor is trained here where the store lacks its masks."""
         trainer, size = bench.trainer, bench.trainer.net.size
+        check_held(task)
         bench.store.begin(task.id, task.cell)
         packed = _donor_masks(task, bench)
         journal = Journal.open(bench.store, task.id, task.cell, trainer, packed, task.save_weights)
@@ -79,13 +86,19 @@ class Sitting:
 
     def add(self, record: dict[str, Any], following: State) -> None:
         """A finished round."""
-        self.journal.add(record, following, self.bench.seconds)
+        check_held(self.task)
+        self.bench.on_event(events.Saving(self.task.id))
+        with unstopped():
+            self.journal.add(record, following, self.bench.seconds)
         self.bench.on_event(events.Round(self.task.id, record["round"]))
 
     def finish(self) -> str:
         """The cell is done, or diverged: its status."""
         made = provenance_of(self.task, self.journal.spent + self.bench.seconds, self.bench.trainer.images)
-        status = self.journal.finish({**made, **self.bench.engine})
+        check_held(self.task)
+        self.bench.on_event(events.Saving(self.task.id))
+        with unstopped():
+            status = self.journal.finish({**made, **self.bench.engine})
         self.bench.on_event(events.Done(self.task.id, status))
         return status
 
@@ -94,8 +107,15 @@ class Sitting:
         fail(self.task, error, self.bench.store, self.bench.seconds, self.bench.on_event)
 
 
+def check_held(task: Task) -> None:
+    """Before anything of a cell is written; Lost where another has taken the cell over."""
+    if not is_held(task.claim):
+        raise Lost
+
+
 def fail(task: Task, error: Exception, store: Store, seconds: float, on_event: OnEvent) -> None:
     """A cell has failed, opened or not: its traceback is kept."""
+    check_held(task)
     trace = "".join(traceback.format_exception(error))
     store.fail(task.id, said_of(error), trace, provenance_of(task, seconds))
     on_event(events.Failed(task.id, said_of(error)))

@@ -11,15 +11,15 @@
     STORE/cells/ID/failure.json          the traceback of a cell that failed
     STORE/searches/ID.json               the trials of a search that have ended, each with its value
     STORE/studies/NAME-HASH.toml         the text of every study that ran here
-    STORE/locks/ID                       held by whoever computes the cell now; advisory
+    STORE/claims/ID.N                    who computes the cell now (claims.py); advisory
 
 Merging two stores is copying their files. Nothing is ever unpickled. What is not as it was written is never read.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -29,6 +29,7 @@ import msgspec
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
+from sweepstake.run.claims import Claims, Held, claimed
 from sweepstake.run.files import CannotWrite, clear_abandoned, write_whole, writing
 from sweepstake.run.sealed import Damaged, File, read, seal_json, seal_of, seal_tensors
 from sweepstake.run.weights import Weights
@@ -80,9 +81,9 @@ class Store:
                     write_whole(marker, seal_json("store", MARKER, {"layout": LAYOUT}))
             self._check_layout(marker)
             if create:
-                for part in ("cells", "studies", "locks"):
+                for part in ("cells", "studies", "claims"):
                     (self.folder / part).mkdir(exist_ok=True)
-                TemporaryFile(dir=self.folder / "locks").close()
+                TemporaryFile(dir=self.folder / "claims").close()
         except (OSError, CannotWrite) as error:
             said = f"cannot be {'written' if create else 'read'} ({error.strerror})"
             raise UserError(f'store "{self.folder}": {said}. Name another with --store DIR.') from error
@@ -290,24 +291,17 @@ class Store:
         for folder in (self.folder, self.folder / "searches", self.folder / "studies", *self._of("").iterdir()):
             clear_abandoned(folder)
 
-    @contextmanager
-    def claim(self, id_: str) -> Iterator[bool]:
-        """Whether the cell is ours to compute now. Advisory: losing it costs time twice, never a result."""
-        from filelock import FileLock, Timeout
+    def has_end(self, id_: str) -> bool:
+        """Whether a cell has a result or a failure, proven or not: what is quick to see."""
+        return any((self._of(id_) / FILES[kind]).exists() for kind in ("result", "failure"))
 
-        path = self.folder / "locks" / id_
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:  # Which is an OSError, too.
-            yield False
-            return
-        except OSError as error:
-            raise CannotWrite(path, error) from error
-        try:
-            yield True
-        finally:
-            lock.release()
+    def holders(self) -> dict[str, Held]:
+        """Who computes which cell now."""
+        return Claims(self.folder / "claims").all()
+
+    def claim(self, id_: str) -> AbstractContextManager[bool]:
+        """Whether the cell is ours while a block runs. Advisory: losing it costs time twice, never a result."""
+        return claimed(self.folder / "claims", id_)
 
 
 def _belong(result: File | None, masks: File | None) -> bool:

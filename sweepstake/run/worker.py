@@ -25,13 +25,19 @@ from sweepstake.engine.train import keep_freed_memory
 from sweepstake.pieces import load_plugin
 from sweepstake.run.files import CannotWrite
 from sweepstake.run.settings import Task
-from sweepstake.run.sitting import Bench, Sitting, fail, images_of, watch_with
+from sweepstake.run.sitting import Bench, Lost, Sitting, fail, images_of, watch_with
+from sweepstake.run.stopping import SIGNALS
 from sweepstake.run.store import Store
 
 
 def work(task_json: bytes, pipe: Connection) -> None:
-    """The worker's main: computes one cell. It ends with done, busy, failed, or stopped (the machine's fault)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides.
+    """The worker's main: computes one cell.
+
+    It ends with done, failed, busy (it is another's by now), or stopped (the machine's fault).
+    """
+    for name in ("SIGINT", *SIGNALS):  # They may reach the whole group; the parent decides.
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     _die_with_parent()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Pruned networks drift into denormals, which are a hundred times slower.
@@ -42,25 +48,21 @@ def work(task_json: bytes, pipe: Connection) -> None:
 
     task = msgspec.json.decode(task_json, type=Task)
     try:
-        _claim_and_compute(task, Store(task.store), tell)
+        _compute_or_fail(task, Store(task.store), tell)
+    except Lost:
+        tell(events.Busy(task.id))
     except UserError as error:
         tell(events.Stopped(task.id, str(error)))
 
 
-def _claim_and_compute(task: Task, store: Store, tell: OnEvent) -> None:
+def _compute_or_fail(task: Task, store: Store, tell: OnEvent) -> None:
     began = time.perf_counter()
-    with store.claim(task.id) as ours:
-        if not ours:
-            tell(events.Busy(task.id))
-        elif (result := store.get(task.id)) is not None:
-            tell(events.Done(task.id, result["status"], computed=False))
-        else:
-            try:
-                compute(task, store, tell)
-            except CannotWrite:
-                raise
-            except Exception as error:
-                fail(task, error, store, time.perf_counter() - began, tell)
+    try:
+        compute(task, store, tell)
+    except (CannotWrite, Lost):
+        raise
+    except Exception as error:
+        fail(task, error, store, time.perf_counter() - began, tell)
 
 
 def compute(task: Task, store: Store, tell: OnEvent = ignore) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from sweepstake.base.cell import Cell
 from sweepstake.study.study import Planned
 
 PROGRAM = ("dataset", "normalise", "subset", "validation", "split_seed", "model", "optimiser", "batch_size",
@@ -15,7 +16,12 @@ def stack_cells(planned: Sequence[Planned]) -> list[list[Planned]]:
     """The cells of each stack, in the study's order."""
     groups: dict[bytes, list[Planned]] = {}
     for each in planned:
-        fields = {name: getattr(each.cell, name) for name in PROGRAM}
-        fields["rewound_to"] = each.cell.reset.options.get("step", 0)
-        groups.setdefault(msgspec.json.encode(fields, order="deterministic"), []).append(each)
+        groups.setdefault(program_of(each.cell), []).append(each)
     return list(groups.values())
+
+
+def program_of(cell: Cell) -> bytes:
+    """What the cells of a stack agree in, as a key."""
+    fields = {name: getattr(cell, name) for name in PROGRAM}
+    fields["rewound_to"] = cell.reset.options.get("step", 0)
+    return msgspec.json.encode(fields, order="deterministic")

@@ -10,59 +10,97 @@ import sys
 import sysconfig
 import time
 import types
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from sweepstake.base import events
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import Event, OnEvent
-from sweepstake.run.settings import Settings, Task
-from sweepstake.run.store import Store
+from sweepstake.run.queue import Queue
+from sweepstake.run.settings import Settings
 from sweepstake.run.worker import work
 
 START = "forkserver" if sys.platform != "win32" else "spawn"
-DEATHS_ALLOWED = 2
-"""A cell whose worker died this often before is tried once more; after that it has failed."""
-BUSY_SECONDS = 1.0
-"""After which a cell that another run holds is asked for again."""
+SAVING_SECONDS = 5.0
+"""For which a worker that is to stop is left to put its finished round into the store."""
 
 Work = Callable[[bytes, Connection], None]
 
 
-def execute(tasks: Sequence[Task], settings: Settings, on_event: OnEvent) -> None:
-    """Compute every task, `settings.workers` at a time, in the order given."""
-    store = Store(settings.store)
+def execute(queue: Queue, settings: Settings, on_event: OnEvent) -> None:
+    """Compute what the queue has, `settings.workers` cells at a time."""
+    in_processes(Cells(queue), work, settings.workers, on_event, timeout_seconds=settings.timeout_seconds)
 
-    def heard(event: Event) -> None:
-        """What a worker that has ended could not put into the store is put there."""
+
+class Source(Protocol):
+    """Where tasks come from, one when there is room for it, and who is told what became of each."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no task will come any more, and none runs."""
+        ...
+
+    def take(self) -> tuple[str, bytes] | None:
+        """The next task: its id, and what `work` takes. None where there is none now."""
+        ...
+
+    def hear(self, event: Event) -> None:
+        """What a task's worker told."""
+        ...
+
+    def died(self, id_: str) -> bool:
+        """A worker ended without a word; whether its task is begun again."""
+        ...
+
+
+@dataclass
+class Cells:
+    """The cells of a queue, as the pool takes them."""
+
+    queue: Queue
+
+    @property
+    def is_over(self) -> bool:
+        return self.queue.is_over
+
+    def take(self) -> tuple[str, bytes] | None:
+        task = self.queue.take()
+        return None if task is None else (task.id, msgspec.json.encode(task))
+
+    def hear(self, event: Event) -> None:
+        """What a worker that was ended could not put into the store is put there."""
         match event:
             case events.Stopped():
                 raise UserError(event.error)
-            case events.Died(again=False):
-                error = f"its worker died three times (exit code {event.code}): killed, or out of memory"
-                store.fail(event.id, error, "", {})
+            case events.Round():
+                self.queue.moved_on(event.id)
+            case events.Busy():
+                self.queue.lost(event.id)
             case events.Failed(killed=True):
-                store.fail(event.id, event.error, "", {})
+                self.queue.store.fail(event.id, event.error, "", {})
+                self.queue.end(event.id)
+            case events.Done() | events.Failed():
+                self.queue.end(event.id)
             case _:
                 pass
-        on_event(event)
 
-    if tasks:
-        in_processes([(task.id, msgspec.json.encode(task)) for task in tasks], work, settings.workers, heard,
-                     timeout_seconds=settings.timeout_seconds)
+    def died(self, id_: str) -> bool:
+        return self.queue.died(id_)
 
 
-def in_processes(tasks: Sequence[tuple[str, bytes]], work: Work, workers: int, on_event: OnEvent, *,
+def in_processes(source: Source, work: Work, workers: int, on_event: OnEvent, *,
                  timeout_seconds: float | None = None) -> None:
-    """Compute every task (its id, and what `work` takes), `workers` at a time; events arrive as they happen."""
+    """Compute every task, `workers` at a time; events arrive as they happen."""
+    if source.is_over:
+        return
     if multiprocessing.current_process().daemon:
         raise UserError("run_study: was called in a daemonic process (a worker of ours, or of a Pool), "
                         "which may start none. "
@@ -70,7 +108,7 @@ def in_processes(tasks: Sequence[tuple[str, bytes]], work: Work, workers: int, o
     context = multiprocessing.get_context(START)
     if START == "forkserver":
         _start_server(context)
-    Pool(context, dict(tasks), work, on_event, timeout_seconds).run(workers)
+    Pool(context, source, work, on_event, timeout_seconds).run(workers)
 
 
 @dataclass
@@ -80,12 +118,13 @@ class Worker:
     process: BaseProcess
     pipe: Connection
     id: str
+    task: bytes
     began: float
     last: Event | None = None
 
     @property
     def has_ended(self) -> bool:
-        return isinstance(self.last, events.Done | events.Failed)
+        return isinstance(self.last, events.Done | events.Failed | events.Busy)
 
     def is_over(self, limit_seconds: float | None, now: float) -> bool:
         """Whether it has taken longer than its limit, and is not at its end."""
@@ -94,47 +133,40 @@ class Worker:
 
 @dataclass
 class Pool:
-    """Tasks that wait, the workers that run, and the tasks that are busy elsewhere."""
+    """The workers that run, and the tasks that are to be begun again."""
 
     context: Any
-    tasks: dict[str, bytes]
+    source: Source
     work: Work
     on_event: OnEvent
     limit_seconds: float | None
     running: list[Worker] = field(default_factory=list[Worker])
-    busy: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
-    deaths: Counter[str] = field(default_factory=Counter[str])
-
-    def __post_init__(self):
-        self.waiting = deque(self.tasks)
+    again: deque[tuple[str, bytes]] = field(default_factory=deque[tuple[str, bytes]])
 
     def run(self, workers: int) -> None:
         """Until every task has ended, or an event's hearer raises: then every worker ends with it."""
         try:
-            while self.waiting or self.running or self.busy:
-                while self.waiting and len(self.running) < workers:
-                    self._start(self.waiting.popleft())
-                due = [each for each in self.busy if each[0] <= time.monotonic()]
-                self.waiting.extend(id_ for _, id_ in due)
-                self.busy = [each for each in self.busy if each not in due]
+            while self.running or self.again or not self.source.is_over:
+                while len(self.running) < workers and (task := self._next()) is not None:
+                    self._start(*task)
                 handles = [handle for worker in self.running for handle in (worker.pipe, worker.process.sentinel)]
                 wait(handles, timeout=0.2) if handles else time.sleep(0.1)
                 for worker in list(self.running):
                     self._attend(worker)
         finally:
             for worker in self.running:
-                worker.process.kill()
-            for worker in self.running:
-                worker.process.join()
+                self._stop(worker)
 
-    def _start(self, id_: str) -> None:
+    def _next(self) -> tuple[str, bytes] | None:
+        return self.again.popleft() if self.again else self.source.take()
+
+    def _start(self, id_: str, task: bytes) -> None:
         ours, theirs = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=self.work, args=(self.tasks[id_], theirs), daemon=True,
-                                       name=f"sweepstake {id_}")
+        process = self.context.Process(target=self.work, args=(task, theirs), daemon=True, name=f"sweepstake {id_}")
         with _quiet_environment(PYTHONPATH=os.pathsep.join(_python_path())), _installed_first(), _no_main():
             process.start()
         theirs.close()
-        self.running.append(Worker(process, ours, id_, time.monotonic()))
+        self.running.append(Worker(process, ours, id_, task, time.monotonic()))
         self.on_event(events.Began(id_))
 
     def _attend(self, worker: Worker) -> None:
@@ -152,14 +184,11 @@ class Pool:
             self._hear(worker, events.Failed(worker.id, error, killed=True))
         self.running.remove(worker)
         worker.pipe.close()
-        if isinstance(worker.last, events.Busy):
-            self.busy.append((time.monotonic() + BUSY_SECONDS, worker.id))
-        elif not worker.has_ended:
-            self.deaths[worker.id] += 1
-            again = self.deaths[worker.id] <= DEATHS_ALLOWED
-            self.on_event(events.Died(worker.id, worker.process.exitcode, again))
+        if not worker.has_ended:
+            again = self.source.died(worker.id)
             if again:
-                self.waiting.appendleft(worker.id)
+                self.again.append((worker.id, worker.task))
+            self.on_event(events.Died(worker.id, worker.process.exitcode, again))
 
     def _read(self, worker: Worker) -> None:
         try:
@@ -170,7 +199,17 @@ class Pool:
 
     def _hear(self, worker: Worker, event: Event) -> None:
         worker.last = event
+        self.source.hear(event)
         self.on_event(event)
+
+    def _stop(self, worker: Worker) -> None:
+        """End it; not while it puts a round into the store, if that takes a moment."""
+        until = time.monotonic() + SAVING_SECONDS
+        with suppress(EOFError, OSError, UserError):
+            while worker.pipe.poll(max(0.0, until - time.monotonic()) if isinstance(worker.last, events.Saving) else 0):
+                worker.last = events.decode(worker.pipe.recv_bytes())
+        worker.process.kill()
+        worker.process.join()
 
 
 def _start_server(context: Any) -> None:

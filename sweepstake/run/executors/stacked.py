@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,17 +11,21 @@ from sweepstake.base import events
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import BrokenControl, UserError
 from sweepstake.base.events import OnEvent
+from sweepstake.engine.images import Images
 from sweepstake.engine.memory import stack_limit
 from sweepstake.engine.plain import ReferenceTrainer
 from sweepstake.engine.rounds import State
 from sweepstake.engine.side_by_side import Finished, run_stack, train_in_stacks
 from sweepstake.engine.stacked import StackTrainer
 from sweepstake.run.files import CannotWrite
+from sweepstake.run.queue import Queue
 from sweepstake.run.settings import Settings, Task
-from sweepstake.run.sitting import Bench, Sitting, fail, images_of, watch_with
+from sweepstake.run.sitting import Bench, Lost, Sitting, fail, images_of, watch_with
 from sweepstake.run.store import Store
-from sweepstake.study.plan import stack_cells
-from sweepstake.study.study import Planned
+from sweepstake.study.plan import program_of
+
+POLL_SECONDS = 0.2
+"""Between two looks at a queue all of whose cells others hold."""
 
 
 def check_device(device: str) -> None:
@@ -31,75 +35,83 @@ def check_device(device: str) -> None:
                         "Leave it out to train on this machine's cores.")
 
 
-def execute(tasks: Sequence[Task], settings: Settings, on_event: OnEvent) -> None:
-    """Compute every stack, one after another, `settings.stack` cells side by side.
-
-    Transplants come last: their donors, where the study has them, are in the store then, and are not trained again.
-    """
-    store, waiting = Store(settings.store), _stacks(tasks)
-    while waiting:
-        waiting = [busy for stack in waiting if (busy := _compute(stack, store, settings, on_event))]
-        if waiting:
-            time.sleep(1.0)
-
-
-def _stacks(tasks: Sequence[Task]) -> list[list[Task]]:
-    by_id = {task.id: task for task in tasks}
-    planned = [Planned(task.id, task.cell, {}) for task in tasks]
-    stacks = [[by_id[each.id] for each in stack] for stack in stack_cells(planned)]
-    return [part for last in (False, True) for stack in stacks
-            if (part := [task for task in stack if (task.cell.control == "transplant") == last])]
-
-
-def _compute(stack: Sequence[Task], store: Store, settings: Settings, on_event: OnEvent) -> list[Task]:
-    """One stack, all rounds of all its cells; returns those that another run holds."""
-    busy, todo = list[Task](), list[Task]()
-    with ExitStack() as claims:
+def execute(queue: Queue, settings: Settings, on_event: OnEvent) -> None:
+    """Compute what the queue has, a stack after another."""
+    while not queue.is_over:
+        first = queue.take()
+        if first is None:
+            time.sleep(POLL_SECONDS)
+            continue
+        images = images_of(first)
+        stack = [first, *_beside(first, queue, _room(first, queue, images, settings) - 1)]
+        for left in _train(stack, images, queue.store, settings, on_event):
+            queue.lost(left)
         for task in stack:
-            if not claims.enter_context(store.claim(task.id)):
-                busy.append(task)
-                on_event(events.Busy(task.id))
-            elif (result := store.get(task.id)) is not None:
-                on_event(events.Done(task.id, result["status"], computed=False))
-            else:
-                todo.append(task)
-        if todo:
-            _train(todo, store, settings, on_event)
-    return busy
+            queue.end(task.id)
 
 
-def _train(tasks: Sequence[Task], store: Store, settings: Settings, on_event: OnEvent) -> None:
+def _room(first: Task, queue: Queue, images: Images, settings: Settings) -> int:
+    """How many cells like this one train side by side."""
+    like = [task.cell for task in queue.waiting.values() if program_of(task.cell) == program_of(first.cell)]
+    return settings.stack or stack_limit([first.cell, *like], images, settings.device)
+
+
+def _beside(first: Task, queue: Queue, count: int) -> Iterator[Task]:
+    """At most so many more cells of the same program, each of them ours now."""
+    program = program_of(first.cell)
+    for _ in range(count):
+        if (task := queue.take(lambda task: program_of(task.cell) == program)) is None:
+            return
+        yield task
+
+
+def _train(tasks: Sequence[Task], images: Images, store: Store, settings: Settings, on_event: OnEvent) -> list[str]:
+    """One stack, all rounds of all its cells; the ids of those that another run has taken over meanwhile."""
     began = time.perf_counter()
-    images = images_of(tasks[0])
     trainer, engine = ReferenceTrainer(tasks[0].cell, images), {"engine": "stacked", "device": settings.device}
     bench = Bench(store, on_event, trainer, lambda donor: ReferenceTrainer(donor, images), engine, began)
-    if not (sittings := _open(tasks, bench)):
-        return
+    lost = list[str]()
+    if not (sittings := _open(tasks, bench, lost)):
+        return lost
     left = dict(enumerate(sittings))
     try:
         for seat, record, state in _rounds(sittings, bench, settings):
-            if seat in left and _is_at_its_end(left[seat], record, state):
+            if seat in left and _is_at_its_end(left[seat], record, state, lost):
                 del left[seat]
     except CannotWrite:
         raise
     except Exception as error:  # A stack is one program: what breaks it breaks every cell that is still in it.
         for sitting in left.values():
-            sitting.fail(error)
-        return
+            with _losing(sitting.task, bench.on_event, lost):
+                sitting.fail(error)
+        return lost
     for sitting in left.values():  # Killed between its last round and its result: nothing was left to train.
-        sitting.finish()
+        with _losing(sitting.task, bench.on_event, lost):
+            sitting.finish()
+    return lost
 
 
-def _open(tasks: Sequence[Task], bench: Bench) -> list[Sitting]:
-    """Those that can begin; the others have failed."""
+@contextmanager
+def _losing(task: Task, on_event: OnEvent, lost: list[str]) -> Iterator[None]:
+    """A cell that is another run's by now leaves the stack and ends no neighbour."""
+    try:
+        yield
+    except Lost:
+        lost.append(task.id)
+        on_event(events.Busy(task.id))
+
+
+def _open(tasks: Sequence[Task], bench: Bench, lost: list[str]) -> list[Sitting]:
+    """Those that can begin; the others have failed, or are another run's."""
     opened: list[Sitting] = []
     for task in tasks:
-        try:
-            opened.append(Sitting.open(task, bench))
-        except CannotWrite:
-            raise
-        except Exception as error:
-            fail(task, error, bench.store, bench.seconds, bench.on_event)
+        with _losing(task, bench.on_event, lost):
+            try:
+                opened.append(Sitting.open(task, bench))
+            except (CannotWrite, Lost):
+                raise
+            except Exception as error:
+                fail(task, error, bench.store, bench.seconds, bench.on_event)
     return opened
 
 
@@ -112,20 +124,21 @@ def _rounds(sittings: Sequence[Sitting], bench: Bench, settings: Settings) -> It
         trainer = StackTrainer(cells, images, device, watch_with(bench.on_event))
         return run_stack(trainer, cells, states, ids, [donors[id_] for id_ in ids])
 
-    limit = settings.stack or stack_limit(cells, images, device)
-    return train_in_stacks(cells, [sitting.state for sitting in sittings], list(donors), limit, run)
+    return train_in_stacks(cells, [sitting.state for sitting in sittings], list(donors), len(cells), run)
 
 
-def _is_at_its_end(sitting: Sitting, record: dict[str, Any] | Exception, state: State | None) -> bool:
-    """Put a finished round into the store, or the error that ends the cell; whether it is done now, or has failed."""
-    if isinstance(record, Exception) or state is None:
-        sitting.fail(record if isinstance(record, Exception) else RuntimeError("a round without a state"))
-        return True
-    try:
-        sitting.add(record, state)
-    except BrokenControl as error:
-        sitting.fail(error)
-        return True
-    if ended := state.round > sitting.task.cell.rounds:
-        sitting.finish()
-    return ended
+def _is_at_its_end(sitting: Sitting, record: dict[str, Any] | Exception, state: State | None, lost: list[str]) -> bool:
+    """Put a finished round into the store, or the error that ends the cell; whether it is done, failed or lost now."""
+    with _losing(sitting.task, sitting.bench.on_event, lost):
+        if isinstance(record, Exception) or state is None:
+            sitting.fail(record if isinstance(record, Exception) else RuntimeError("a round without a state"))
+            return True
+        try:
+            sitting.add(record, state)
+        except BrokenControl as error:
+            sitting.fail(error)
+            return True
+        if ended := state.round > sitting.task.cell.rounds:
+            sitting.finish()
+        return ended
+    return True

@@ -1,0 +1,59 @@
+"""SIGTERM, and SIGUSR1 with which Slurm warns: a run ends as after Ctrl-C, and what it holds is free for others."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = ("SIGTERM", "SIGUSR1")
+"""Those of them that the system has."""
+
+
+class Stopping(KeyboardInterrupt):
+    """A signal asked this process to end."""
+
+
+_writing = 0
+_asked = False
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """What a command that was stopped ends with: 130 after Ctrl-C, 143 after a signal."""
+    return 143 if isinstance(stop, Stopping) else 130
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """In here these signals raise Stopping, in the main thread; what is being put into a store is put there first."""
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    before = {number: signal.signal(number, _stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def unstopped() -> Iterator[None]:
+    """What begins in here ends, though a signal comes meanwhile."""
+    global _writing, _asked
+    _writing += 1
+    try:
+        yield
+    finally:
+        _writing -= 1
+    if _asked and not _writing:
+        _asked = False
+        raise Stopping
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    global _asked
+    if _writing:
+        _asked = True
+    else:
+        raise Stopping
