@@ -102,10 +102,11 @@ def build_parser() -> argparse.ArgumentParser:
     def add_store(made: argparse.ArgumentParser) -> None:
         made.add_argument("--store", metavar="DIR", help="where results are kept (default: runs)")
 
-    def add_running(made: argparse.ArgumentParser, clusters: bool = True) -> None:
+    def add_running(made: argparse.ArgumentParser, workers: str = "processes at a time (default: one a core)",
+                    clusters: bool = True) -> None:
         add_store(made)
         made.add_argument("--data", metavar="DIR", help="where data sets lie (else the variable SWEEPSTAKE_DATA)")
-        made.add_argument("--workers", metavar="N", type=int, help="processes at a time (default: one a core)")
+        made.add_argument("--workers", metavar="N", type=int, help=workers)
         made.add_argument("--device", choices=["cpu", "cuda"],
                           help="cpu, or cuda to train stacks of cells on a card (default: cpu)")
         made.add_argument("--stack", metavar="N", type=int,
@@ -145,6 +146,25 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--data", metavar="DIR", help="check the study against the data sets there, too")
     made.add_argument("--workers", metavar="N", type=int, help="estimate for this many processes (default: one a core)")
     add_store(made)
+
+    made = add("script", "print a script that runs a study on a cluster: many copies of one command, one shared store",
+               """  sweepstake script prune-ready --for slurm --store /shared/runs --data /shared/data > prune-ready.sh
+  sbatch prune-ready.sh
+  sweepstake script my-study.toml --for pbs --store /shared/runs --copies 8 --workers 4 --hours 12 > my-study.sh
+  sweepstake script prune-ready --for kubernetes --store /shared/runs --data /shared/data > prune-ready.yaml
+
+docs/cluster.md explains each script line by line, and what the shared folder must be able to do.""")
+    made.add_argument("--for", dest="scheduler", metavar="NAME", required=True, help="slurm, pbs or kubernetes")
+    made.add_argument("--copies", metavar="N", type=int,
+                      help="how many copies of the command (default: an hour of work each, at most 16)")
+    made.add_argument("--hours", metavar="H", type=float,
+                      help="time limit of a copy (default: twice the estimated time, and a start)")
+    made.add_argument("--memory", metavar="SIZE", help="of a copy, as in 4G or 1500M (default: by workers and network)")
+    made.add_argument("--cores", metavar="N", type=int, help="of a copy (default: one a worker; 4 beside a card)")
+    made.add_argument("--image", metavar="NAME", help="kubernetes: the image of its pods (default: sweepstake)")
+    made.add_argument("--volume", metavar="NAME",
+                      help="kubernetes: a claim of a shared volume that is there already (default: a new one)")
+    add_running(made, workers="processes at a time in each copy (default: 1)", clusters=False)
 
     made = add("status", "say which cells of a study are done, begun, failed or missing", """  sweepstake status demo
   sweepstake status prune-ready --store /data/runs""")

@@ -30,6 +30,9 @@ from sweepstake.run.kin import nothing
 from sweepstake.run.opened import Opened, open_if_there, open_study
 from sweepstake.run.progress import Downloads, Terminal, display
 from sweepstake.run.run import compute
+from sweepstake.run.scripts import SCHEDULERS, check_scheduler
+from sweepstake.run.scripts.command import command_of
+from sweepstake.run.scripts.job import Wanted, job_for
 from sweepstake.run.settings import Asked, Settings
 from sweepstake.run.stopping import exit_code
 from sweepstake.study.compare import Pair, Schedule, When, comparison, files_of, pairs, study_of
@@ -64,6 +67,26 @@ def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, stor
         for each in planned.planned:
             labels = [f"{key}={label}" for key, label in each.labels.items()]
             print(each.id, f"seed={each.cell.seed}", *labels, sep="\t")
+    return 0
+
+
+def script(study: str, overrides: Sequence[str] = (), quick: bool = False, *, scheduler: str,
+           copies: int | None = None, hours: float | None = None, memory: str | None = None, cores: int | None = None,
+           image: str | None = None, volume: str | None = None, out: str | None = None,
+           **asked: Unpack[Asked]) -> int:
+    """Print a script that runs many copies of one command on a cluster."""
+    check_scheduler(scheduler)
+    wanted = Wanted(copies=copies, hours=hours, memory=memory, cores=cores, image=image, volume=volume)
+    planned = _load(study, overrides, quick)
+    if asked.get("workers") is None:
+        asked["workers"] = planned.machine.workers or 1
+    settings = Settings.of(planned, **asked)
+    command, folders = command_of(planned, settings, scheduler == "kubernetes", out, **asked)
+    from sweepstake.run.estimate import estimate  # With PyTorch.
+
+    opened = open_if_there(planned, settings.store)
+    cost = estimate(opened.study if opened else planned, 1, opened and opened.store)
+    print(SCHEDULERS[scheduler](job_for(planned, settings, cost, wanted, command, folders)), end="")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from math import prod
 
 import msgspec
 import numpy as np
@@ -27,6 +28,8 @@ FEW, MANY = 4, 44
 
 What the longer run takes more is the steps' own, without what a round begins with.
 """
+NETWORKS = 20
+"""Arrays as large as the weights that a worker holds at its height: starts, moments, gradients, masks, a copy saved."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Estimate:
     seconds: float | None
     bytes: int | None
     how: str
+    worker_bytes: int | None = None
+    """Of memory, beside PyTorch: the images and the network of the largest cell."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
     missing = [p for p in study.planned if store is None or store.status(p.id) not in ("done", "diverged")]
     stacks = stack_cells(study.planned)
     todo = {p.id for p in missing}
-    steps, seconds, size, unknown = 0, 0.0, 0, []
+    steps, seconds, size, memory, unknown = 0, 0.0, 0, 0, []
     timed = dict[bytes, _Cost | None]()
     for stack in stacks:
         ours = [p for p in stack if p.id in todo]
@@ -93,18 +98,26 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
                     seconds += sittings * (trained + cost.measure_seconds + 0.05)
             points = cost.steps / (ours[0].cell.eval_every or max(1, cost.steps)) + 6
             size += int(sum(p.cell.rounds + 1 for p in ours) * (cost.parameters / 8 + 1500 + 120 * points))
+            memory = max(memory, _memory(ours[0].cell, cost.parameters))
             size += sum(_weights(study, p.cell, cost.parameters) for p in ours)
     if unknown:
         why = f"the size of {', '.join(sorted(set(unknown)))} is not known"
         return Estimate(len(study.planned), len(stacks), len(missing), None, None, None, why)
     how = f"some steps of {'each program' if len(stacks) > 1 else 'the network'} timed here, whole and pruned"
-    return Estimate(len(study.planned), len(stacks), len(missing), steps, seconds / workers, size, how)
+    return Estimate(len(study.planned), len(stacks), len(missing), steps, seconds / workers, size, how, memory)
 
 
 def _weights(study: Study, cell: Cell, parameters: int) -> int:
     """The bytes of the trained weights that a cell keeps."""
     files = {"all": cell.rounds + 1, "last": 1}.get(study.machine.save_weights or "none", 0)
     return files * parameters * (8 if cell.precision == "float64" else 4)
+
+
+def _memory(cell: Cell, parameters: int) -> int:
+    """A worker's images, decoded and its own part of them, and its network in all the arrays that training takes."""
+    spec = spec_of(cell.dataset)
+    images = 0 if spec is None else prod(spec.shape) * (spec.train + spec.test)
+    return 2 * images + NETWORKS * parameters * (8 if cell.precision == "float64" else 4)
 
 
 def _kept(cell: Cell, round_: int) -> float:

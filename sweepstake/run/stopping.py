@@ -48,7 +48,7 @@ def unstopped() -> Iterator[None]:
         _writing -= 1
     if _asked and not _writing:
         _asked = False
-        raise Stopping
+        _stop_once()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -56,4 +56,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if _writing:
         _asked = True
     else:
-        raise Stopping
+        _stop_once()
+
+
+def _stop_once() -> None:
+    """A second signal stops no stopping: at a time limit Slurm sends its warning and the end in the same second."""
+    for name in SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    raise Stopping
