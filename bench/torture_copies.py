@@ -30,7 +30,7 @@ import torch
 
 from sweepstake.base.events import Done, Event
 from sweepstake.read.analysis import tidy, to_csv
-from sweepstake.run import queue
+from sweepstake.run import run as run_module
 from sweepstake.run.claims import BEATS_MISSED, Claims
 from sweepstake.run.opened import load_results
 from sweepstake.run.run import run_study
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--no-flock", action="store_true", help="flock fails, as where a file system has none")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    queue.Claims = partial(Claims, beat_seconds=BEAT_SECONDS)  # pyright: ignore[reportAttributeAccessIssue]
+    run_module.Claims = partial(Claims, beat_seconds=BEAT_SECONDS)  # pyright: ignore[reportAttributeAccessIssue]
     if asked.no_flock:
         fcntl.flock = _no_locks
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:

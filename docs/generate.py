@@ -131,7 +131,7 @@ MACHINE = {
     "engine": "`fast`, or `reference` to train every cell in plain PyTorch.",
     "save_weights": "`last` keeps the trained weights of each cell's last round in the store, `all` those of every round (default: `none`). "
                     "No result changes by it.",
-    "on": "Where cells are computed (default: here): `dask`, `ray`, `slurm`, `tcp://HOST:PORT` or `ray://HOST:PORT`; [clusters.md](clusters.md).",
+    "on": "Where cells are computed (default: here): `dask`, `ray`, `slurm`, `tcp://HOST:PORT` or `ray://HOST:PORT`; [engines.md](engines.md).",
     "card": 'With `ray` and `device = "cuda"`: the share of a card that a stack takes (default: 1).',
     "slurm": "`[machine.slurm]`: what a job is (below).",
 }

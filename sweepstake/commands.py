@@ -33,7 +33,7 @@ from sweepstake.run.run import compute
 from sweepstake.run.scripts import SCHEDULERS, check_scheduler
 from sweepstake.run.scripts.command import command_of
 from sweepstake.run.scripts.job import Wanted, job_for
-from sweepstake.run.settings import Asked, Settings
+from sweepstake.run.settings import Asked, AskedHere, Settings
 from sweepstake.run.stopping import exit_code
 from sweepstake.study.compare import Pair, Schedule, When, comparison, files_of, pairs, study_of
 from sweepstake.study.study import Study, load_study
@@ -195,7 +195,7 @@ def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
 
 def compare(criteria: Sequence[str], on: Sequence[str] = (), quick: bool = False, *, seeds: int = 5,
             allocation: str = "global", when: When = "after", schedule: Schedule = "one-shot",
-            out: str | None = None, **asked: Unpack[Asked]) -> int:
+            out: str | None = None, **asked: Unpack[AskedHere]) -> int:
     """Compare a criterion with known ones on several pairs of a data set and a network."""
     _tell_plugins(files_of(criteria))
     compared = comparison(criteria, allocation=allocation, when=when, schedule=schedule, seeds=seeds)

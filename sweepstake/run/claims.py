@@ -49,6 +49,8 @@ class Holder(msgspec.Struct, frozen=True):
     process: str = ""
     """When the process began, in the machine's own count: its number may have become another's."""
     since: str = ""
+    versions: dict[str, str] = {}
+    """Of what computes the numbers there; none of a claim that is not of a run."""
     beat_seconds: float = BEAT_SECONDS
     round: int = 0
     """The first that was not finished when the cell was taken."""
@@ -158,6 +160,7 @@ class Claims:
 
     folder: Path
     beat_seconds: float = BEAT_SECONDS
+    versions: dict[str, str] = field(default_factory=dict[str, str])
     held: dict[str, Claim] = field(default_factory=dict[str, Claim])
     _seen: dict[tuple[str, int], _Seen] = field(default_factory=dict[tuple[str, int], _Seen])
     _heart: threading.Thread | None = None
@@ -221,6 +224,7 @@ class Claims:
             machine=_machine(),
             process=_process(os.getpid()),
             since=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=self.versions,
             beat_seconds=self.beat_seconds,
             round=round_,
             takes=over.holder.takes + over.deaths + 1 if over and same else 1,

@@ -1,6 +1,6 @@
 """A study -> results: what the store lacks is computed, the rest is read. Resuming is calling it again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sweepstake.base import events
@@ -9,6 +9,8 @@ from sweepstake.base.events import OnEvent, ignore
 from sweepstake.base.records import Outlook, Result
 from sweepstake.base.text import hidden_in, visible
 from sweepstake.pieces import check_not_loading
+from sweepstake.run import provenance
+from sweepstake.run.claims import Claims, Holder
 from sweepstake.run.executors import executor_for
 from sweepstake.run.opened import Opened, open_study
 from sweepstake.run.queue import Queue
@@ -43,6 +45,7 @@ def compute(study: Study, settings: Settings, on_event: OnEvent = ignore) -> Ope
     check_not_loading("run_study")
     execute = executor_for(settings)
     store = _store_of(study, settings, on_event)
+    _check_others(store)
     foreseen = dict[str, Outlook]()
     if any(store.status(each.id) in settings.lacking for each in settled(study, store).planned):
         # A cell that waits for a search is checked by what stands in for the found value.
@@ -57,7 +60,8 @@ def compute(study: Study, settings: Settings, on_event: OnEvent = ignore) -> Ope
         if not (settings.on or settings.side_by_side or are_compiled()):
             on_event(events.Compiling())
         tasks = _tasks(study, settings, _longest_first(wanted, foreseen))
-        with Queue(tasks, store, on_event, waits=settings.wait or bool(stage)) as queue:
+        claims = Claims(store.folder / "claims", versions=provenance.comparable())
+        with Queue(tasks, store, on_event, waits=settings.wait or bool(stage), claims=claims) as queue:
             execute(queue, settings, on_event)
 
     train(search_first(study, store, train, settings.retry, on_event).planned)
@@ -73,6 +77,23 @@ def _store_of(study: Study, settings: Settings, on_event: OnEvent) -> Store:
     if damage := store.keep_study(study.name, study.text):
         on_event(events.Damaged(str(damage), "it is written again"))
     return store
+
+
+def _check_others(store: Store) -> None:
+    """Runs that fill one store together compute with the same libraries; a difference is told before work begins."""
+    others = [held.holder for held in store.holders().values() if held.holder.versions and not held.holder.has_ended()]
+    if lines := list(dict.fromkeys(f"{store.folder}: {line}" for other in others for line in _unlike(other))):
+        raise UserError(*lines)
+
+
+def _unlike(other: Holder) -> Iterator[str]:
+    """Each library that another run has in another version."""
+    ours = provenance.comparable()
+    for name in sorted({*ours, *other.versions}):
+        here, there = (versions.get(name, "not installed") for versions in (ours, other.versions))
+        if here != there:
+            yield (f"{other.told} computes there with {name} {there}, and here it is {here}. "
+                   "Install the same on both, or wait until it has ended.")
 
 
 def _wanted(planned: Sequence[Planned], store: Store, settings: Settings, stage: str,

@@ -20,8 +20,11 @@ Saves = Literal["none", "last", "all"]
 """Of which rounds the trained weights are kept."""
 
 
-class Asked(TypedDict, total=False):
-    """What a caller may ask for. What is left out, or None, is as the study's `[machine]` says, or else the default."""
+class AskedHere(TypedDict, total=False):
+    """What a caller may ask of this machine.
+
+    What is left out, or None, is as the study's `[machine]` says, or else the default.
+    """
 
     store: str | Path | None
     data: str | Path | None
@@ -32,6 +35,11 @@ class Asked(TypedDict, total=False):
     retry: bool
     save_weights: Saves | None
     wait: bool
+
+
+class Asked(AskedHere, total=False):
+    """What a caller may ask for."""
+
     on: str | None
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from sweepstake.base.errors import UserError
 from sweepstake.base.events import Busy, Done, Failed
 from sweepstake.pieces import cell_id
+from sweepstake.run import provenance
 from sweepstake.run.claims import Claims
 from sweepstake.run.queue import Queue
 from sweepstake.run.run import run_study
@@ -239,3 +241,15 @@ def test_a_run_without_waiting_ends_though_another_is_at_work(tmp_path: Path):
     found = run_study(loaded, store, workers=1, wait=False)
     assert [each["status"] for each in found] == ["missing", *["done"] * 5]
     ours.close()
+
+
+def test_runs_of_one_store_must_compute_with_the_same_libraries(tmp_path: Path):
+    study = small_study(seeds=1)
+    ours = {**provenance.comparable(), "torch": "2.12.0"}
+    other = Claims(Store(tmp_path).folder / "claims", versions=ours)
+    assert other.take("0123456789abcdef", 0) is not None
+    here = provenance.comparable()["torch"]
+    with pytest.raises(UserError, match=rf"process {os.getpid()} computes there with torch 2\.12\.0, and here it is {re.escape(here)}"):
+        run_study(study, tmp_path, stack=1)
+    other.close()
+    assert [each["status"] for each in run_study(study, tmp_path, stack=1)] == ["done"]
