@@ -121,7 +121,7 @@ def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
     terminal.tell_other_text(opened, console)
     rows = tidy(opened.results, timing=timing)
     if not rows:
-        print(nothing(opened.study, opened.store), file=sys.stderr)
+        print(nothing(opened), file=sys.stderr)
         return 3
     if form == "parquet":
         if not out:
@@ -142,7 +142,7 @@ def ticket(study: str, overrides: Sequence[str] = (), quick: bool = False, *, ou
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
     if not any(result["rounds"] for result in opened.results):
         terminal.tell_damaged(opened, console)
-        print(nothing(opened.study, opened.store), file=sys.stderr)
+        print(nothing(opened), file=sys.stderr)
         return 3
     from sweepstake.tickets.of_study.choose import choose, said
     from sweepstake.tickets.of_study.finished import ticket_of, write  # With PyTorch.
@@ -167,7 +167,7 @@ def analyse(study: str, overrides: Sequence[str] = (), quick: bool = False, *, w
     terminal.tell_origins(opened, console)
     terminal.tell_other_text(opened, console)
     if not any(result["rounds"] for result in opened.results):
-        console.print(nothing(opened.study, opened.store))
+        console.print(nothing(opened))
         return 3
     with warnings.catch_warnings(action="ignore"):  # What it would warn of has been told.
         results = Results(opened.study, opened.results, opened.store)
@@ -329,7 +329,7 @@ def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = F
         return 0
     if not whole:
         console.print("Nothing is finished yet, so there is no report." if ran or bad
-                      else nothing(opened.study, opened.store))
+                      else nothing(opened))
         return 1 if ran or bad else 3
     page = write_report(opened.study, opened.results, out)
     console.print("report:", end=" ")

@@ -167,7 +167,7 @@ def tell_origins(opened: Opened, console: Terminal) -> None:
 
 def tell_other_text(opened: Opened, console: Terminal) -> None:
     """What is missing only because a plug-in's text has changed."""
-    if line := other_text(opened.study, opened.store):
+    if line := other_text(opened):
         console.print(line, style="yellow")
 
 

@@ -16,12 +16,12 @@ from sweepstake.base.events import OnEvent
 from sweepstake.engine.images import Images, prepare
 from sweepstake.engine.rounds import OfATrainer, State, masks_of
 from sweepstake.engine.train import Trainer, Watch
-from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.run import provenance
 from sweepstake.run.claims import is_held
 from sweepstake.run.data import decoded_cache, load_data, read_decoded
 from sweepstake.run.journal import Journal, whole
+from sweepstake.run.names import id_in
 from sweepstake.run.settings import Task
 from sweepstake.run.stopping import unstopped
 from sweepstake.run.store import Store
@@ -160,5 +160,5 @@ def _donor_masks(task: Task, bench: Bench) -> dict[int, Tensor] | None:
         return None
     donor = donor_of(task.cell)
     return bench.store.donor_masks(
-        task.id, cell_id(donor), bench.trainer.net.size, lambda: masks_of(bench.trainer_of(donor), donor),
+        task.id, id_in(bench.store, donor), bench.trainer.net.size, lambda: masks_of(bench.trainer_of(donor), donor),
         lambda damage: bench.on_event(events.Damaged(str(damage), "the donor's masks are not taken from it", task.id)))
