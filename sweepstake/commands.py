@@ -100,6 +100,7 @@ def status(study: str, overrides: Sequence[str] = (), quick: bool = False, store
     terminal.tell_begun(opened, console)
     terminal.tell_held(opened, console)
     terminal.tell_search(opened.study, console)
+    terminal.tell_changed(opened, console)
     terminal.tell_other_text(opened, console)
     terminal.tell_damaged(opened, console)
     terminal.tell_failed(opened, console)
@@ -118,6 +119,7 @@ def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
     terminal.tell_damaged(opened, console)
     terminal.tell_origins(opened, console)
+    terminal.tell_changed(opened, console)
     terminal.tell_other_text(opened, console)
     rows = tidy(opened.results, timing=timing)
     if not rows:
@@ -165,6 +167,7 @@ def analyse(study: str, overrides: Sequence[str] = (), quick: bool = False, *, w
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
     terminal.tell_damaged(opened, console)
     terminal.tell_origins(opened, console)
+    terminal.tell_changed(opened, console)
     terminal.tell_other_text(opened, console)
     if not any(result["rounds"] for result in opened.results):
         console.print(nothing(opened))
@@ -189,6 +192,7 @@ def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
     folder = Path(out or "results") / folder_name(opened.study)
     folder = write_publication(opened.study, opened.results, folder, partial=partial)
     terminal.tell_origins(opened, console)
+    terminal.tell_changed(opened, console)
     print(folder)
     return 0
 
@@ -297,6 +301,7 @@ def _computed(study: Study, settings: Settings, console: Terminal) -> Opened | i
     """What the store lacks of a study, computed; or the exit code, where Ctrl-C or a signal stopped it."""
     terminal.tell_changes(study, console)
     if there := open_if_there(study, settings.store):
+        terminal.tell_changed(there, console)
         terminal.tell_other_text(there, console)
     progress = display(console)
 

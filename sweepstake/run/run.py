@@ -9,6 +9,7 @@ from sweepstake.base.events import OnEvent, ignore
 from sweepstake.base.records import Outlook, Result
 from sweepstake.base.text import hidden_in, visible
 from sweepstake.pieces import check_not_loading, loaded_text
+from sweepstake.run.data import data_hashes
 from sweepstake.run.executors import executor_for
 from sweepstake.run.opened import Opened, open_study
 from sweepstake.run.queue import Queue
@@ -107,6 +108,8 @@ def _longest_first(wanted: Sequence[Planned], foreseen: Mapping[str, Outlook]) -
 
 def _tasks(study: Study, settings: Settings, wanted: Sequence[Planned]) -> list[Task]:
     text = f"{study.text}\n# run with: {' '.join(study.changes)}\n" if study.changes else study.text
+    datasets = {str(each.cell.dataset): each.cell.dataset for each in wanted}
+    files = {said: data_hashes(ref, study.folder) for said, ref in datasets.items()}
     return [Task(
         id=each.id,
         cell=each.cell,
@@ -117,4 +120,6 @@ def _tasks(study: Study, settings: Settings, wanted: Sequence[Planned]) -> list[
         text=text,
         engine=settings.engine,
         save_weights=settings.save_weights,
+        folder=str(study.folder),
+        files=files[str(each.cell.dataset)],
     ) for each in wanted]
