@@ -83,8 +83,15 @@ of sweepstake renames no result.
 
 A plug-in is a Python file, and every command that reads the study runs it: `show`, `status`, `results`, `report`, `publish` and `run`. So does
 `load_study`. Its code can do whatever you can. Before any command, read the plug-ins of somebody else's study, or know who wrote them. Each
-command first names the files that it runs, with the hash (SHA-256, 16 digits) that is kept beside every result and is part of the ids. A
-study without `plugins` runs no code of its own.
+command first names the files that it runs, with the hash of each (SHA-256, 16 digits), which is kept beside every result. A study without
+`plugins` runs no code of its own.
+
+A cell's id holds what a plug-in's code says. Comments, blank lines, quotes, indents and docstrings may change, and every result stays. Any other
+change makes other cells, whether or not it changes their numbers. A docstring counts, too, where the file says `__doc__` or `getdoc`, since its
+code may read it. `run` keeps the text of each plug-in as `STORE/plugins/NAME-HASH.py`, so a version that has results can be put back.
+
+In an older store an id holds the text of the file, comments too. Its results are found while the file is as it was. Call `sweepstake run` once
+before you change a comment; it trains nothing. The store then knows which code that text says, and finds the results under any layout of it.
 
 A plug-in may import what is installed, but nothing from its own folder or the current one. A file that is also a script puts its commands
 under `if __name__ == "__main__":`. How to write one: [CONTRIBUTING.md](../CONTRIBUTING.md).

@@ -100,6 +100,7 @@ def status(study: str, overrides: Sequence[str] = (), quick: bool = False, store
     terminal.tell_begun(opened, console)
     terminal.tell_held(opened, console)
     terminal.tell_search(opened.study, console)
+    terminal.tell_changed(opened, console)
     terminal.tell_other_text(opened, console)
     terminal.tell_damaged(opened, console)
     terminal.tell_failed(opened, console)
@@ -118,10 +119,11 @@ def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
     terminal.tell_damaged(opened, console)
     terminal.tell_origins(opened, console)
+    terminal.tell_changed(opened, console)
     terminal.tell_other_text(opened, console)
     rows = tidy(opened.results, timing=timing)
     if not rows:
-        print(nothing(opened.study, opened.store), file=sys.stderr)
+        print(nothing(opened), file=sys.stderr)
         return 3
     if form == "parquet":
         if not out:
@@ -142,7 +144,7 @@ def ticket(study: str, overrides: Sequence[str] = (), quick: bool = False, *, ou
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
     if not any(result["rounds"] for result in opened.results):
         terminal.tell_damaged(opened, console)
-        print(nothing(opened.study, opened.store), file=sys.stderr)
+        print(nothing(opened), file=sys.stderr)
         return 3
     from sweepstake.tickets.of_study.choose import choose, said
     from sweepstake.tickets.of_study.finished import ticket_of, write  # With PyTorch.
@@ -165,9 +167,10 @@ def analyse(study: str, overrides: Sequence[str] = (), quick: bool = False, *, w
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
     terminal.tell_damaged(opened, console)
     terminal.tell_origins(opened, console)
+    terminal.tell_changed(opened, console)
     terminal.tell_other_text(opened, console)
     if not any(result["rounds"] for result in opened.results):
-        console.print(nothing(opened.study, opened.store))
+        console.print(nothing(opened))
         return 3
     with warnings.catch_warnings(action="ignore"):  # What it would warn of has been told.
         results = Results(opened.study, opened.results, opened.store)
@@ -189,6 +192,7 @@ def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
     folder = Path(out or "results") / folder_name(opened.study)
     folder = write_publication(opened.study, opened.results, folder, partial=partial)
     terminal.tell_origins(opened, console)
+    terminal.tell_changed(opened, console)
     print(folder)
     return 0
 
@@ -297,6 +301,7 @@ def _computed(study: Study, settings: Settings, console: Terminal) -> Opened | i
     """What the store lacks of a study, computed; or the exit code, where Ctrl-C or a signal stopped it."""
     terminal.tell_changes(study, console)
     if there := open_if_there(study, settings.store):
+        terminal.tell_changed(there, console)
         terminal.tell_other_text(there, console)
     progress = display(console)
 
@@ -329,7 +334,7 @@ def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = F
         return 0
     if not whole:
         console.print("Nothing is finished yet, so there is no report." if ran or bad
-                      else nothing(opened.study, opened.store))
+                      else nothing(opened))
         return 1 if ran or bad else 3
     page = write_report(opened.study, opened.results, out)
     console.print("report:", end=" ")

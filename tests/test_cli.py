@@ -228,38 +228,73 @@ def test_the_terminal_never_tells_a_contradicted_claim_without_what_was_found(ca
 @pytest.mark.parametrize("command", ["results", "report"])
 def test_nothing_to_read_is_exit_3_with_what_is_there_instead(call, elsewhere: Path, finished: tuple[Path, Path, object], command: str):
     path, store, _ = finished
-    said = f"{store} holds no finished cell of small; 4 are missing. It was run into this store with other values or under other settings " \
-           f"(see {store / 'studies'}). 4 cells of others are there, from: small.\n"
-    assert call(command, path, "--store", store, "--set", "lr=0.5") == (3, "", said)
+    nothing = f"{store} holds no finished cell of small (4 missing). 4 cells of others are there, from: small. A study of the same name was " \
+              f"run there as another (see {store / 'studies'}). The nearest finished cell differs in"
+    assert call(command, path, "--store", store, "--set", "lr=0.5") == (3, "", f"{nothing} lr (0.0012 there, 0.5 here).\n")
+    code, out, err = call(command, path, "--store", store, "--set", 'init=["zeros", "normal"]', "--set", "model.hidden=[9]")
+    assert (code, out) == (3, "") and nothing in err
+    assert "model (mlp(hidden=[12]" in err and " there, mlp(hidden=[9]" in err and "init (kaiming_normal" in err and "zeros, normal)" in err
     other = path.with_name("other.toml")
     other.write_text(SMALL_TOML.replace("steps = 10", "steps = 11"))
     assert call(command, other, "--store", store) == (
-        3, "", f"{store} holds no finished cell of other; 4 are missing. 4 cells of others are there, from: small.\n")
+        3, "", f"{store} holds no finished cell of other (4 missing). 4 cells of others are there, from: small.\n")
     (elsewhere / "empty").mkdir()
     (elsewhere / "empty" / "sweepstake-store.json").write_text('{"layout": 1}')
     assert call(command, path, "--store", "empty") == (
-        3, "", "empty holds no finished cell of small; 4 are missing. No cell of any study is finished there.\n")
+        3, "", "empty holds no finished cell of small (4 missing). No cell of any study is finished there.\n")
 
 
-def test_results_under_another_text_of_the_plug_in_are_told(call, elsewhere: Path):
-    text = 'import sweepstake as ss\n\n@ss.criterion\ndef cli_commented(w_final):\n    """Mine (Me 2026)."""\n    return w_final.abs()\n'
-    (elsewhere / "mine.py").write_text(text)
-    path = write_small(elsewhere, 'plugins = ["mine.py"]\ncriterion = "cli_commented"\n' + SMALL_TOML.replace("seeds = 2", "seeds = 1"))
+def test_what_is_begun_or_failed_is_not_told_as_missing(call, elsewhere: Path):
+    from sweepstake.run.store import Store
+
+    path = write_small(elsewhere)
+    for planned in load_study(path).planned[:3]:
+        Store("runs").fail(planned.id, "Out of luck", "", {})
+    assert call("results", path) == (3, "", "runs holds no finished cell of small (3 failed, 1 missing). "
+                                            "No cell of any study is finished there.\n")
+
+
+PLUGIN = 'import sweepstake as ss\n\n@ss.criterion\ndef {name}(w_final):\n    """Mine (Me 2026)."""\n    return w_final.abs()\n'
+
+
+def write_with_plugin(folder: Path, name: str, code: str = PLUGIN) -> Path:
+    """The small study of one seed with a criterion of a plug-in beside it."""
+    (folder / "mine.py").write_text(code.replace("{name}", name))
+    return write_small(folder, f'plugins = ["mine.py"]\ncriterion = "{name}"\n' + SMALL_TOML.replace("seeds = 2", "seeds = 1"))
+
+
+def test_a_comment_a_blank_line_and_a_docstring_of_a_plug_in_lose_no_result(call, elsewhere: Path):
+    path = write_with_plugin(elsewhere, "cli_commented")
     assert call("run", path, "--workers", 1)[0] == 0
-    assert "another text" not in call("status", path)[2]
-    (elsewhere / "mine.py").write_text(text + "# a comment\n")
-    said = f"2 of 2 missing cells are in runs under another text of {elsewhere / 'mine.py'}: a plug-in's text, comments too, is part of what a " \
-           "cell is. Put the old text back, or let `sweepstake run` compute them anew.\n"
+    table = call("results", path)[1]
+    write_with_plugin(elsewhere, "cli_commented", "# What I tried.\n\n" + PLUGIN.replace("Mine", "My own").replace("    ", "  ") + "# The end\n")
+    assert call("status", path)[:2] == (0, "done\t2\n")
+    assert call("results", path)[:2] == (0, table)
+    code, out, err = call("run", path, "--workers", 1)
+    assert (code, out, "cells" in err) == (0, "reports/small/report.html\n", False)
+
+
+def test_results_under_another_version_of_the_plug_in_are_told(call, elsewhere: Path):
+    path = write_with_plugin(elsewhere, "cli_versioned")
+    assert call("run", path, "--workers", 1)[0] == 0
+    kept = Path("runs", "plugins", f"mine-{hashlib.sha256((elsewhere / 'mine.py').read_bytes()).hexdigest()[:16]}.py")
+    assert "version" not in call("status", path)[2]
+    write_with_plugin(elsewhere, "cli_versioned", PLUGIN.replace("abs()", "square()"))
+    said = f"2 of 2 missing cells are in runs under another version of {elsewhere / 'mine.py'}: what a plug-in's code says is part of what a " \
+           f"cell is. Put that version back (kept: {kept}), or let `sweepstake run` compute them anew.\n"
     code, out, err = call("status", path)
     assert (code, out) == (0, "missing\t2\n") and err.endswith(said)
-    code, out, err = call("results", path)
-    assert (code, out) == (3, "") and said in err
-    assert said in call("report", path)[2]
-    assert "another text" not in call("status", path, "--set", "lr=0.5")[2]
+    for command in ("results", "report"):
+        code, out, err = call(command, path)
+        assert (code, out) == (3, "")
+        assert err.endswith(f"{said}runs holds no finished cell of small (2 missing). 2 cells of others are there, from: small.\n"), command
+    assert "version" not in call("status", path, "--set", "lr=0.5")[2]
     code, _, err = call("run", path, "--workers", 1)
     assert code == 0 and said in err
     code, out, err = call("status", path)
-    assert (code, out) == (0, "done\t2\n") and "another text" not in err
+    assert (code, out) == (0, "done\t2\n") and "version" not in err
+    shutil.copy(kept, elsewhere / "mine.py")
+    assert call("status", path)[:2] == (0, "done\t2\n")
 
 
 def test_a_failed_cell_is_told_and_exit_1(call, elsewhere: Path):

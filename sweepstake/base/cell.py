@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 class Ref(Struct, frozen=True, forbid_unknown_fields=True):
     """A piece as a cell holds it: its name, every option, and the version of its numbers.
 
-    `source` is the hash of the plug-in file that the piece comes from; empty for ours.
+    `source` is the hash of what the plug-in that the piece comes from says (`pieces.source.code_hash`); empty for ours.
     """
 
     name: str

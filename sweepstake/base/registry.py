@@ -58,7 +58,7 @@ class Piece:
     aliases: tuple[str, ...] = ()
     """Other names that a study may say; a cell holds `name`, so no alias reaches an id."""
     source: str = ""
-    """The hash of the plug-in file that a piece comes from: another text is another piece. Empty for ours."""
+    """The hash of the code of the plug-in that a piece comes from: other code is another piece. Empty for ours."""
 
     @property
     def claim(self) -> str:

@@ -1,6 +1,5 @@
 """Floor 1, open sets: plain functions about one network. Adding a piece is adding a function."""
 
-import hashlib
 import sys
 import types
 from dataclasses import replace
@@ -18,6 +17,7 @@ from sweepstake.pieces.inits import init
 from sweepstake.pieces.lr_schedules import lr_schedule
 from sweepstake.pieces.models import model
 from sweepstake.pieces.resets import reset
+from sweepstake.pieces.source import code_hash, hash_of
 
 REGISTRIES: dict[str, Registry] = {
     r.set: r for r in (dataset, model, init, lr_schedule, criterion, allocation, reset)}
@@ -40,11 +40,6 @@ def told(set_: str, ref: Ref) -> str:
     """A piece as text: its name, and the options that are not neutral."""
     neutral = neutral_options(set_, ref.name)
     return str(Ref(ref.name, {k: v for k, v in ref.options.items() if k not in neutral or neutral[k] != v}))
-
-
-def hash_of(text: bytes) -> str:
-    """A plug-in's file in 16 hex digits, as its pieces' cells, its results and people are told it."""
-    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def load_plugin(path: Path) -> None:
@@ -76,12 +71,22 @@ def load_plugin(path: Path) -> None:
                         "Mend the file, or take it out of plugins.") from error
     finally:
         _loading.pop()
-    digest = hash_of(text)
+    code = code_hash(text)
     for registry in REGISTRIES.values():
         registry.pieces.update(
-            {name: replace(piece, source=digest) for name, piece in registry.pieces.items() if _is_from(piece, path)}
+            {name: replace(piece, source=code) for name, piece in registry.pieces.items() if _is_from(piece, path)}
         )
     _loaded[path] = text
+
+
+def loaded_text(path: str | Path) -> bytes:
+    """The text of a plug-in as it was run."""
+    return _loaded[Path(path).resolve()]
+
+
+def loaded_with(code: str) -> list[str]:
+    """The hashes of the texts of the plug-ins that were run and say this code."""
+    return [hash_of(text) for text in _loaded.values() if code_hash(text) == code]
 
 
 def check_not_loading(caller: str) -> None:

@@ -7,16 +7,20 @@ Traits, which the decorator takes:
 - `shape`, `classes`, `train`, `test`; or `spec`, a function of the options that returns the four.
 - `here`: it needs no file. `folder`: where its published files lie.
 - `sources(files, options)`: the files that it reads. With it, decoded images are cached and shared among processes.
+
+An option of the type `DataFile` is a file of the user's. A study says its path from the study's own folder, and a
+result keeps the hash of what it held.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args
 
 from msgspec import Meta
+from msgspec.structs import replace
 
-from sweepstake.base.cell import Ref
+from sweepstake.base.cell import Cell, Ref
 from sweepstake.base.errors import UserError
 from sweepstake.base.registry import Registry
 from sweepstake.pieces.readers import labels_are_below, read_cifar, read_idx, read_npz
@@ -33,6 +37,9 @@ dataset = Registry(
 )
 
 Files = Callable[..., dict[str, Path]]
+
+DataFile = Annotated[str, Meta(min_length=1, extra={"data_file": True})]
+"""The type of an option that names a file of images. An id holds the path as the study says it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,45 @@ def too_few(name: str, train: int, validation: int, subset: int) -> str:
     if validation + max(subset, 1) <= train:
         return ""
     return f"validation = {validation} and subset = {subset}: {name} has {train:,} training images. Ask for less."
+
+
+def data_files(ref: Ref) -> dict[str, str]:
+    """The options of a data set that name files, with the paths that are said."""
+    options = dataset.get(ref.name).options
+    files = (name for name, option in options.items() if _is_a_file(option.type))
+    return {name: said for name in files if (said := ref.options[name])}
+
+
+def _is_a_file(type_: Any) -> bool:
+    """Whether a type is `DataFile`, or that or none."""
+    marks = (mark.extra or {} for mark in getattr(type_, "__metadata__", ()) if isinstance(mark, Meta))
+    return any("data_file" in each for each in marks) or any(map(_is_a_file, get_args(type_)))
+
+
+def located(ref: Ref, folder: Path) -> Ref:
+    """A data set with the places of its files, whose paths are said from a folder."""
+    places = {name: str(folder / said) for name, said in data_files(ref).items()}
+    return replace(ref, options={**ref.options, **places}) if places else ref
+
+
+def with_places(cell: Cell, folder: Path) -> Cell:
+    """The cell with the places of its files: for reading them, never for an id."""
+    return replace(cell, dataset=located(cell.dataset, folder))
+
+
+def check_files(ref: Ref, folder: Path) -> None:
+    """Refuse a data set whose files are not there."""
+    for name, said in data_files(ref).items():
+        if not (folder / said).is_file():
+            raise UserError(f'data set "{ref.name}": {name} = "{said}": no file "{folder / said}". '
+                            f"A path is relative to the study file{_there_is_one_here(said)}.")
+
+
+def _there_is_one_here(said: str) -> str:
+    if not Path(said).is_file():
+        return ""
+    return (". There is one in the current folder, which does not count. Move it, or put a link to it there (`ln -s`): "
+            "results keep their ids")
 
 
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -311,8 +357,8 @@ def synthetic(*, train: Size = 512, test: Size = 128, channels: Size = 1, size: 
     return Data(*some(train), *some(test), classes)
 
 
-@dataset(sources=lambda _, options: [Path(options["path"])])
-def npz(*, path: str):
+@dataset()
+def npz(*, path: DataFile):
     """Your own images, from an npz file: train_x, train_y, test_x, test_y (your own).
 
     They are uint8, or floats in [0, 1], which are rounded to 256 levels.

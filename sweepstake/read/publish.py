@@ -112,6 +112,7 @@ def provenance(study: StudyLike, results: Results, drawn: Sequence[Mapping[str, 
     records = [record for result in results for record in result["rounds"]]
     made = Counter(json.dumps(_made(result["provenance"]), sort_keys=True) for result in results if result["rounds"])
     by_count = sorted(made.items(), key=lambda item: (-item[1], item[0]))
+    searched, files = getattr(study, "searched", None), _data_files(results)
     return {
         "study": study.name, "title": study.title + said, "about": study.about.strip(),
         "study_sha256": text_hash(study.text),
@@ -125,8 +126,18 @@ def provenance(study: StudyLike, results: Results, drawn: Sequence[Mapping[str, 
                     "all": round(sum(map(analysis.spent, results)), 1)},
         "finished": finished[:1] + finished[-1:],
         "made_by": [{**json.loads(one), "cells": count} for one, count in by_count],
-        "figures": list(drawn), **({"searched": searched} if (searched := getattr(study, "searched", None)) else {}),
+        **({"data_files": files} if files else {}),
+        "figures": list(drawn), **({"searched": searched} if searched else {}),
     }
+
+
+def _data_files(results: Results) -> dict[str, list[str]]:
+    """Each file of images that results are from, with the hashes of what it held."""
+    found = dict[str, set[str]]()
+    for result in results:
+        for said, hash_ in result["provenance"].get("data_files", {}).items():
+            found.setdefault(said, set()).add(hash_)
+    return {said: sorted(hashes) for said, hashes in sorted(found.items())}
 
 
 def text_hash(text: str) -> str:

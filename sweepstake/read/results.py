@@ -12,6 +12,7 @@ from sweepstake.base.events import Event, Foreseen
 from sweepstake.base.records import Result
 from sweepstake.base.specs import Where
 from sweepstake.read import ahead, analysis, claims, origins, report, summary
+from sweepstake.run.changed import changed
 from sweepstake.run.opened import damaged, open_study
 from sweepstake.run.progress import Quiet, display
 from sweepstake.run.run import compute
@@ -34,7 +35,7 @@ class Results:
     """Where they were read from."""
 
     def __post_init__(self):
-        for line in origins.warnings(self.cells):
+        for line in (*origins.warnings(self.cells), *changed(self.study.folder, self.cells)):
             warnings.warn(line, stacklevel=4)
 
     def numerics(self) -> dict[str, int]:

@@ -15,6 +15,7 @@ from sweepstake.read.analysis import tidy
 from sweepstake.read.claims import sentence, verdicts
 from sweepstake.read.origins import warnings
 from sweepstake.read.report import terminal_table
+from sweepstake.run.changed import changed
 from sweepstake.run.kin import other_text
 from sweepstake.run.opened import Opened, damaged
 from sweepstake.run.progress import Terminal, clock
@@ -105,6 +106,7 @@ def tell_results(opened: Opened, console: Terminal, *, ran: bool) -> None:
             console.print(f"{sentence(verdict)}  ({verdict.reason})")
     tell_search(study, console)
     tell_origins(opened, console)
+    tell_changed(opened, console)
     tell_damaged(opened, console)
     tell_failed(opened, console)
     missing = sum(result["status"] == "missing" for result in results)
@@ -165,9 +167,15 @@ def tell_origins(opened: Opened, console: Terminal) -> None:
         console.print(line, style="yellow", soft_wrap=True)
 
 
+def tell_changed(opened: Opened, console: Terminal) -> None:
+    """What files of images are not what the results were made from."""
+    for line in changed(opened.study.folder, opened.results):
+        console.print(line, style="yellow", soft_wrap=True)
+
+
 def tell_other_text(opened: Opened, console: Terminal) -> None:
     """What is missing only because a plug-in's text has changed."""
-    if line := other_text(opened.study, opened.store):
+    if line := other_text(opened):
         console.print(line, style="yellow")
 
 

@@ -20,7 +20,7 @@ from sweepstake.engine.prune import check_pruning
 from sweepstake.engine.rehearsal import rehearse
 from sweepstake.engine.train import steps_in_round
 from sweepstake.pieces import told
-from sweepstake.pieces.datasets import spec_of
+from sweepstake.pieces.datasets import check_files, located, spec_of
 from sweepstake.run.data import decoded_cache, load_data
 from sweepstake.study.study import Planned, Study
 
@@ -46,7 +46,7 @@ def check_study(study: Study, wanted: list[Planned], directories: list[Path] | N
             continue
         known[program] = None
         try:
-            images = _spec(cell) if directories is None else _images(cell, directories, known)
+            images = _spec(cell) if directories is None else _images(cell, directories, study.folder, known)
             if images is not None:
                 foreseen[planned.id] = known[program] = _check_cell(cell, *images)
         except UserError as error:
@@ -63,12 +63,15 @@ def _spec(cell: Cell) -> tuple[tuple[int, ...], int, int] | None:
     return (spec.shape, spec.classes, min(spec.train - cell.validation, cell.subset or spec.train)) if spec else None
 
 
-def _images(cell: Cell, directories: list[Path], known: dict[bytes, Any]) -> tuple[tuple[int, ...], int, int] | None:
+def _images(cell: Cell, directories: list[Path], folder: Path,
+            known: dict[bytes, Any]) -> tuple[tuple[int, ...], int, int] | None:
     """The shape of an image, the classes, and how many are trained on; None where that has failed before."""
     dataset, split = msgspec.json.encode(cell.dataset), msgspec.json.encode([getattr(cell, name) for name in IMAGES])
     if dataset not in known:
         known[dataset] = None
-        known[dataset] = load_data(cell.dataset, directories, decoded_cache())  # Decoded here once; workers map it.
+        check_files(cell.dataset, folder)
+        # Decoded here once; workers map it.
+        known[dataset] = load_data(located(cell.dataset, folder), directories, decoded_cache())
     if split not in known:
         known[split] = None
         if known[dataset] is not None:

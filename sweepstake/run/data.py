@@ -21,7 +21,7 @@ from sweepstake.base.cell import Ref
 from sweepstake.base.errors import UserError
 from sweepstake.base.registry import Piece
 from sweepstake.base.text import hidden_in, visible
-from sweepstake.pieces.datasets import PARTS, Data, Files, check_data, dataset, find_files, spec_of
+from sweepstake.pieces.datasets import PARTS, Data, Files, check_data, data_files, dataset, find_files, spec_of
 from sweepstake.run.fetch import PUBLISHED
 
 CACHE_FORMAT = 1
@@ -109,17 +109,31 @@ def _file_of(piece: Piece) -> str:
 
 def _key(piece: Piece, ref: Ref, files: Files) -> str | None:
     """What the decoded images depend on: the data set and its options, the code that reads it, the files it reads."""
-    if "sources" not in piece.traits:
+    said = [Path(path) for path in data_files(ref).values()]
+    if "sources" not in piece.traits and not said:
         return None
     with _blamed(piece):
-        sources = list(piece.traits["sources"](files, ref.options))
+        sources = [*said, *(piece.traits["sources"](files, ref.options) if "sources" in piece.traits else [])]
     try:
         code = hashlib.sha256(Path(_file_of(piece)).read_bytes()).hexdigest()
         stamps = [(str(path.resolve()), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in sources]
+        content = [file_hash(path) for path in said]
     except OSError:
         return None  # A function from a notebook, or a file that is not there: decoding says what is wrong.
-    said = [CACHE_FORMAT, ref.name, ref.version, ref.options, code, stamps]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+    depends = [CACHE_FORMAT, ref.name, ref.version, ref.options, code, stamps, *content]
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of what a file holds."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def data_hashes(ref: Ref, folder: Path) -> dict[str, str]:
+    """What each file of a data set holds: the path that is said -> its hash. Files that are not there are left out."""
+    places = {said: folder / said for said in data_files(ref).values()}
+    return {said: file_hash(place) for said, place in places.items() if place.is_file()}
 
 
 def read_decoded(folder: Path) -> Data | None:

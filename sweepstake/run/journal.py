@@ -1,7 +1,7 @@
 """One cell on its way into the store: what is finished of it, and where its next round begins."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
@@ -36,19 +36,24 @@ class Journal:
     """Of a transplant: its donor's mask a round as it lies in the store, a bit a parameter."""
     saves: Saves = "none"
     """Whose trained weights are kept."""
+    data: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the files of its images hold: path -> hash."""
 
     @classmethod
-    def open(cls, store: Store, id_: str, cell: Cell, trainer: OfATrainer,
-             donor: Mapping[int, Tensor] | None = None, saves: Saves = "none") -> Self:
-        """From the last finished round, or from the beginning."""
-        saved, net = store.load_state(id_), trainer.net
+    def open(cls, store: Store, id_: str, cell: Cell, trainer: OfATrainer, donor: Mapping[int, Tensor] | None = None,
+             saves: Saves = "none", data: Mapping[str, str] | None = None) -> Self:
+        """From the last finished round, or from the beginning: also where the rounds saw other images than these."""
+        saved, net, data = store.load_state(id_), trainer.net, data or {}
+        if saved is not None and saved[2].get("data_files", data) != data:
+            store.weights(id_).drop_unfinished(0)
+            saved = None
         if saved is None:
             first = first_state(trainer, cell, whole(donor, net.size))
-            return cls(store, id_, cell, net, first, [], {}, 0.0, donor, saves)
+            return cls(store, id_, cell, net, first, [], {}, 0.0, donor, saves, data)
         records, tensors, meta = saved
         masks = {name.removeprefix("mask."): value for name, value in tensors.items() if name.startswith("mask.")}
         state, spent = _state_in(tensors, meta), float(meta["seconds"])
-        return cls(store, id_, cell, net, state, records, masks, spent, donor, saves)
+        return cls(store, id_, cell, net, state, records, masks, spent, donor, saves, data)
 
     def add(self, record: dict[str, Any], following: State, seconds: float) -> None:
         """A finished round, `seconds` into this sitting."""
@@ -60,6 +65,7 @@ class Journal:
         self.records.append(record)
         tensors, meta = _state_out(following)
         masks = {f"mask.{name}": mask for name, mask in self.masks.items()}
+        meta |= {"data_files": dict(self.data)} if self.data else {}
         self.store.save_state(self.id, self.records, {**tensors, **masks}, {**meta, "seconds": self.spent + seconds})
         self._drop_older()
 

@@ -13,9 +13,9 @@ import msgspec
 from sweepstake.base import events
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import OnEvent
-from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.run.claims import Claim, Claims, Held
+from sweepstake.run.names import id_in
 from sweepstake.run.settings import Task
 from sweepstake.run.store import Store
 
@@ -35,7 +35,7 @@ class Queue:
         self._failed_before = {task.id: store.failure(task.id) for task in tasks if store.has_end(task.id)}
         self._looks = dict[str, tuple[float, float]]()
         self._busy = set[str]()
-        self._donors = {task.id: _donor_id(task) for task in tasks}
+        self._donors = {task.id: _donor_id(task, store) for task in tasks}
 
     def __enter__(self) -> Self:
         return self
@@ -149,11 +149,11 @@ class Queue:
         return all(self._donors[id_] in held for id_ in rest)
 
 
-def _donor_id(task: Task) -> str:
+def _donor_id(task: Task, store: Store) -> str:
     """The cell that a task takes its masks from; empty where it takes none, or its donor cannot be made."""
     if task.cell.control != "transplant":
         return ""
     try:
-        return cell_id(donor_of(task.cell))
+        return id_in(store, donor_of(task.cell))
     except UserError:
         return ""

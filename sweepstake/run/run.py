@@ -8,9 +8,10 @@ from sweepstake.base.errors import UserError
 from sweepstake.base.events import OnEvent, ignore
 from sweepstake.base.records import Outlook, Result
 from sweepstake.base.text import hidden_in, visible
-from sweepstake.pieces import check_not_loading
+from sweepstake.pieces import check_not_loading, loaded_text
 from sweepstake.run import provenance
 from sweepstake.run.claims import Claims, Holder
+from sweepstake.run.data import data_hashes
 from sweepstake.run.executors import executor_for
 from sweepstake.run.opened import Opened, open_study
 from sweepstake.run.queue import Queue
@@ -69,12 +70,14 @@ def compute(study: Study, settings: Settings, on_event: OnEvent = ignore) -> Ope
 
 
 def _store_of(study: Study, settings: Settings, on_event: OnEvent) -> Store:
-    """The store, made if it is not there, with the study's text in it and nothing half-written."""
+    """The store, made if it is not there, with the texts of the study and its plug-ins and nothing half-written."""
     store = Store(settings.store)
     if problem := hidden_in(str(store.folder.absolute())):
         raise UserError(f"{visible(store.folder.absolute())} (the store): {problem}.")
     store.clear_abandoned()
-    if damage := store.keep_study(study.name, study.text):
+    plugins = [(Path(plugin).stem, loaded_text(plugin)) for plugin in study.plugins]
+    damages = [store.keep_study(study.name, study.text), *(store.keep_plugin(*each) for each in plugins)]
+    for damage in filter(None, damages):
         on_event(events.Damaged(str(damage), "it is written again"))
     return store
 
@@ -126,6 +129,8 @@ def _longest_first(wanted: Sequence[Planned], foreseen: Mapping[str, Outlook]) -
 
 def _tasks(study: Study, settings: Settings, wanted: Sequence[Planned]) -> list[Task]:
     text = f"{study.text}\n# run with: {' '.join(study.changes)}\n" if study.changes else study.text
+    datasets = {str(each.cell.dataset): each.cell.dataset for each in wanted}
+    files = {said: data_hashes(ref, study.folder) for said, ref in datasets.items()}
     return [Task(
         id=each.id,
         cell=each.cell,
@@ -136,4 +141,6 @@ def _tasks(study: Study, settings: Settings, wanted: Sequence[Planned]) -> list[
         text=text,
         engine=settings.engine,
         save_weights=settings.save_weights,
+        folder=str(study.folder),
+        files=files[str(each.cell.dataset)],
     ) for each in wanted]

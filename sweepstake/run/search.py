@@ -10,9 +10,10 @@ from math import log
 from typing import Any
 
 from sweepstake.base import events
+from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import OnEvent
-from sweepstake.pieces import cell_id
+from sweepstake.run.names import id_in, search_id_in, sources_of
 from sweepstake.run.sealed import Damaged
 from sweepstake.run.store import Store
 from sweepstake.study.search import SAME, Params, Range, Search, filled, levels, sign, with_found
@@ -25,7 +26,7 @@ Trial = dict[str, Any]
 def trials_of(search: Search, home: Store) -> tuple[list[Trial], str]:
     """The trials that have ended, in their order; and what is damaged, where they were found again from their cells."""
     try:
-        return (home.search(search.id) or {"trials": []})["trials"], ""
+        return (home.search(search_id_in(home, search)) or {"trials": []})["trials"], ""
     except Damaged as error:
         return found_again(search, home), str(error)
 
@@ -39,7 +40,7 @@ def found_again(search: Search, home: Store) -> list[Trial]:
     with suppress(UserError):
         while len(trials) < search.spec.trials:
             points = next_points(search, trials)
-            planned = planned_trials(search, trials, points)
+            planned = planned_trials(search, trials, points, home)
             statuses = (home.look(each.id).status for cells in planned for each in cells)
             if any(status not in ("done", "diverged", "failed") for status in statuses):
                 break
@@ -51,8 +52,9 @@ def next_points(search: Search, trials: Sequence[Trial]) -> list[Params]:
     return propose(search, trials, min(search.spec.batch, search.spec.trials - len(trials)))
 
 
-def planned_trials(search: Search, trials: Sequence[Trial], points: Sequence[Params]) -> list[list[Planned]]:
-    return [planned_trial(search, number, point) for number, point in enumerate(points, len(trials) + 1)]
+def planned_trials(search: Search, trials: Sequence[Trial], points: Sequence[Params],
+                   home: Store) -> list[list[Planned]]:
+    return [planned_trial(search, number, point, home) for number, point in enumerate(points, len(trials) + 1)]
 
 
 def ended(search: Search, points: Sequence[Params], planned: Sequence[Sequence[Planned]], home: Store) -> list[Trial]:
@@ -69,20 +71,24 @@ def found_in(search: Search, trials: Sequence[Trial]) -> Params | None:
 
 
 def settled(study: Study, home: Store) -> Study:
-    """The study with the account of its search.
+    """The study as a store has it: each cell under its id there, with the account of its search.
 
     Once the search has ended, also with the found value where it was waited for.
     """
-    search, planned = study.search, list[Planned]()
+    search = study.search
     if search is None:
-        return study
+        named = (_named(each, each.cell, home) if sources_of(each.cell) else each for each in study.planned)
+        return dataclasses.replace(study, planned=tuple(named))
     trials, damage = trials_of(search, home)
     found = found_in(search, trials)
-    for each in study.planned:
-        cell = with_found(each.cell, search.ref(found)) if found else each.cell
-        planned.append(Planned(cell_id(cell), cell, each.labels))
+    planned = [_named(each, with_found(each.cell, search.ref(found)) if found else each.cell, home)
+               for each in study.planned]
     searched = {**account(search, trials), **({"damaged": damage} if damage else {})}
     return dataclasses.replace(study, planned=tuple(planned), searched=searched)
+
+
+def _named(planned: Planned, cell: Cell, home: Store) -> Planned:
+    return Planned(id_in(home, cell), cell, planned.labels)
 
 
 def search_first(study: Study, home: Store, compute: Callable[[list[Planned], str], None], again: bool,
@@ -94,7 +100,7 @@ def search_first(study: Study, home: Store, compute: Callable[[list[Planned], st
     """
     search = study.search
     if search is None:
-        return study
+        return settled(study, home)
     trials, damage = trials_of(search, home)
     if damage:
         on_event(events.Damaged(damage, "its trials are found again from their cells"))
@@ -104,7 +110,7 @@ def search_first(study: Study, home: Store, compute: Callable[[list[Planned], st
         trials = []
     while len(trials) < search.spec.trials:
         points = next_points(search, trials)
-        planned = planned_trials(search, trials, points)
+        planned = planned_trials(search, trials, points, home)
         stage = f"search: {len(trials)} of {search.spec.trials} trials ended"
         compute(list({each.id: each for cells in planned for each in cells}.values()), stage)
         trials += ended(search, points, planned, home)
@@ -117,12 +123,12 @@ def search_first(study: Study, home: Store, compute: Callable[[list[Planned], st
 
 
 def _put(study: Study, search: Search, trials: list[Trial], home: Store) -> None:
-    home.put_search(search.id, {"study": study.name, "metric": search.spec.metric, "trials": trials})
+    home.put_search(search_id_in(home, search), {"study": study.name, "metric": search.spec.metric, "trials": trials})
 
 
-def planned_trial(search: Search, number: int, point: Params) -> list[Planned]:
+def planned_trial(search: Search, number: int, point: Params, home: Store) -> list[Planned]:
     labels = {"search": f"trial {number} of {search.spec.trials}"}
-    return [Planned(id_, cell, dict(labels)) for id_, cell in search.trial(point)]
+    return [Planned(id_in(home, cell), cell, dict(labels)) for _, cell in search.trial(point)]
 
 
 def with_search(study: Study) -> Study:

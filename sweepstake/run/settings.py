@@ -131,6 +131,10 @@ class Task(Struct, frozen=True):
     """The folder of its images, decoded already; else they are looked for in `data`."""
     claim: str = ""
     """The file that says that the cell is ours to compute; without one it is."""
+    folder: str = ""
+    """From which the files of its images are said."""
+    files: dict[str, str] = {}
+    """Those files as they were when the run began: what is said -> the hash of what it held."""
 
 
 def _cannot_be_on(on: str, device: str | None, stack: int | None) -> str:

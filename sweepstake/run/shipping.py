@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from sweepstake.base.cell import Cell
-from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.run.files import write_whole, writing
+from sweepstake.run.names import id_in
 from sweepstake.run.sealed import Damaged, File, prove
 from sweepstake.run.store import FILES, Store
 
@@ -27,7 +27,7 @@ def files_for(store: Store, id_: str, cell: Cell) -> dict[str, dict[str, bytes]]
     """What a node needs to go on with a cell: its last finished round, and the masks of its donor."""
     files = {id_: _read(store, id_, ("state", "donor"))}
     if cell.control == "transplant":
-        donor = cell_id(donor_of(cell))
+        donor = id_in(store, donor_of(cell))
         if store.get(donor) is not None:
             files[donor] = _read(store, donor, OF_A_DONOR)
     return files

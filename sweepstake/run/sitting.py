@@ -16,12 +16,13 @@ from sweepstake.base.events import OnEvent
 from sweepstake.engine.images import Images, prepare
 from sweepstake.engine.rounds import OfATrainer, State, masks_of
 from sweepstake.engine.train import Trainer, Watch
-from sweepstake.pieces import cell_id
 from sweepstake.pieces.donors import donor_of
 from sweepstake.run import provenance
+from sweepstake.run.changed import data_of
 from sweepstake.run.claims import is_held
-from sweepstake.run.data import decoded_cache, load_data, read_decoded
+from sweepstake.run.data import read_decoded
 from sweepstake.run.journal import Journal, whole
+from sweepstake.run.names import id_in
 from sweepstake.run.settings import Task
 from sweepstake.run.stopping import unstopped
 from sweepstake.run.store import Store
@@ -74,7 +75,7 @@ class Sitting:
         check_held(task)
         bench.store.begin(task.id, task.cell)
         packed = _donor_masks(task, bench)
-        journal = Journal.open(bench.store, task.id, task.cell, trainer, packed, task.save_weights)
+        journal = Journal.open(bench.store, task.id, task.cell, trainer, packed, task.save_weights, task.files)
         sitting = cls(task, bench, journal, whole(packed, size))
         bench.on_event(events.Resumed(task.id, sitting.state.round))
         return sitting
@@ -130,8 +131,7 @@ def said_of(error: Exception) -> str:
 
 def images_of(task: Task) -> Images:
     data = read_decoded(Path(task.images)) if task.images else None
-    data = data or load_data(task.cell.dataset, [Path(folder) for folder in task.data], decoded_cache())
-    return prepare(task.cell, data)
+    return prepare(task.cell, data or data_of(task))
 
 
 def watch_with(on_event: OnEvent) -> Watch:
@@ -151,6 +151,7 @@ def provenance_of(task: Task, seconds: float, images: Images | None = None) -> d
         "machine": provenance.machine(),
         "plugins": provenance.file_hashes(task.plugins),
         "images": scaling,
+        **({"data_files": task.files} if task.files else {}),
     }
 
 
@@ -160,5 +161,5 @@ def _donor_masks(task: Task, bench: Bench) -> dict[int, Tensor] | None:
         return None
     donor = donor_of(task.cell)
     return bench.store.donor_masks(
-        task.id, cell_id(donor), bench.trainer.net.size, lambda: masks_of(bench.trainer_of(donor), donor),
+        task.id, id_in(bench.store, donor), bench.trainer.net.size, lambda: masks_of(bench.trainer_of(donor), donor),
         lambda damage: bench.on_event(events.Damaged(str(damage), "the donor's masks are not taken from it", task.id)))

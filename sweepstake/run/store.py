@@ -11,6 +11,7 @@
     STORE/cells/ID/failure.json          the traceback of a cell that failed
     STORE/searches/ID.json               the trials of a search that have ended, each with its value
     STORE/studies/NAME-HASH.toml         the text of every study that ran here
+    STORE/plugins/NAME-HASH.py           the text of every plug-in that ran here; it is never run from here
     STORE/claims/ID.N                    who computes the cell now (claims.py); advisory
 
 Merging two stores is copying their files. Nothing is ever unpickled. What is not as it was written is never read.
@@ -21,6 +22,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ import msgspec
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
+from sweepstake.pieces import code_hash, hash_of
 from sweepstake.run.claims import Claims, Held, claimed
 from sweepstake.run.files import CannotWrite, clear_abandoned, write_whole, writing
 from sweepstake.run.sealed import Damaged, File, read, seal_json, seal_of, seal_tensors
@@ -105,6 +108,9 @@ class Store:
     def _of(self, id_: str) -> Path:
         return self.folder / "cells" / id_
 
+    def _of_search(self, id_: str) -> Path:
+        return self.folder / "searches" / f"{id_}.json"
+
     # What is there
 
     def look(self, id_: str) -> Kept:
@@ -152,6 +158,25 @@ class Store:
         """The names of the studies that were run into this store."""
         return sorted({path.stem.rpartition("-")[0] for path in (self.folder / "studies").glob("*.toml")})
 
+    def holds(self, id_: str) -> bool:
+        """Whether there is anything of a cell but what was asked; cheap, for nothing is proven."""
+        with suppress(FileNotFoundError):
+            return any(each.name != FILES["cell"] for each in self._of(id_).iterdir())
+        return False
+
+    def holds_search(self, id_: str) -> bool:
+        return self._of_search(id_).exists()
+
+    @cached_property
+    def plugin_texts(self) -> dict[str, dict[str, Path]]:
+        """The plug-ins that ran here: the hash of the code, and of each text that said it, with its file."""
+        found = dict[str, dict[str, Path]]()
+        for path in sorted((self.folder / "plugins").glob("*.py")):
+            text = path.read_bytes()
+            with suppress(SyntaxError, ValueError, RecursionError, MemoryError):  # Of a file that was changed here.
+                found.setdefault(code_hash(text), {})[hash_of(text)] = path
+        return found
+
     def failure(self, id_: str) -> dict[str, Any] | None:
         return self.look(id_).failure
 
@@ -195,7 +220,9 @@ class Store:
         self._make(self._of(id_))
         self._remove(id_, [FILES["result"], FILES["masks"], FILES["failure"], *damaged])
         self.weights(id_).drop_unfinished(there.rounds_done)
-        self._put(id_, "cell", seal_json("cell", id_, msgspec.to_builtins(cell, order="deterministic"), lines=True))
+        if self.asked(id_) is None:  # What was asked under an id never changes.
+            said = msgspec.to_builtins(cell, order="deterministic")
+            self._put(id_, "cell", seal_json("cell", id_, said, lines=True))
 
     def save_state(self, id_: str, records: list[dict[str, Any]], tensors: "Mapping[str, Tensor]",
                    meta: Mapping[str, Any]) -> None:
@@ -269,26 +296,34 @@ class Store:
 
     def search(self, id_: str) -> dict[str, Any] | None:
         """The trials of a search, as far as it has come; None if it has not begun; Damaged where its file is."""
-        file = read(self.folder / "searches" / f"{id_}.json", "search", id_)
+        file = read(self._of_search(id_), "search", id_)
         return file.said if file else None
 
     def put_search(self, id_: str, said: Mapping[str, Any]) -> None:
         self._make(self.folder / "searches")
-        write_whole(self.folder / "searches" / f"{id_}.json", seal_json("search", id_, said, lines=True))
+        write_whole(self._of_search(id_), seal_json("search", id_, said, lines=True))
 
     def keep_study(self, name: str, text: str) -> Damaged | None:
         """The study's text, under the hash of it; what it replaces, where another text was there."""
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        path = self.folder / "studies" / f"{name}-{digest}.toml"
+        return self._keep(self.folder / "studies" / f"{name}-{digest}.toml", text.encode()) if text else None
+
+    def keep_plugin(self, name: str, text: bytes) -> Damaged | None:
+        """The text of a plug-in, in the same way."""
+        self._make(self.folder / "plugins")
+        return self._keep(self.folder / "plugins" / f"{name}-{hash_of(text)}.py", text)
+
+    def _keep(self, path: Path, text: bytes) -> Damaged | None:
         there = path.exists()
-        if not text or (there and path.read_bytes() == text.encode()):
+        if there and path.read_bytes() == text:
             return None
-        write_whole(path, text.encode())
+        write_whole(path, text)
         return Damaged(path, "its content is not what the hash in its name says") if there else None
 
     def clear_abandoned(self) -> None:
         """Remove what killed writers left half-written."""
-        for folder in (self.folder, self.folder / "searches", self.folder / "studies", *self._of("").iterdir()):
+        parts = (self.folder / part for part in ("searches", "studies", "plugins"))
+        for folder in (self.folder, *parts, *self._of("").iterdir()):
             clear_abandoned(folder)
 
     def has_end(self, id_: str) -> bool:

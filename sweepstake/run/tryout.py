@@ -12,7 +12,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.engine.choose import trainer_for
 from sweepstake.engine.images import prepare
 from sweepstake.engine.rounds import Setting, finish_round, first_state
-from sweepstake.pieces.datasets import Data
+from sweepstake.pieces.datasets import Data, located
 from sweepstake.run.data import decoded_cache, load_data
 
 STEPS = 20
@@ -20,10 +20,10 @@ TESTED = 100
 """Test images, which the curve is measured on; no pruning sees them."""
 
 
-def try_out(cell: Cell, directories: Sequence[Path]) -> None:
+def try_out(cell: Cell, directories: Sequence[Path], folder: Path = Path()) -> None:
     """Train a few steps and prune; a UserError where the criterion's scores cannot be used."""
     short: Cell = msgspec.structs.replace(cell, steps=STEPS, epochs=None, eval_every=STEPS, validation=0)
-    data = load_data(cell.dataset, list(directories), decoded_cache())
+    data = load_data(located(cell.dataset, folder), list(directories), decoded_cache())
     few = Data(data.train_x, data.train_y, data.test_x[:TESTED], data.test_y[:TESTED], data.classes)
     trainer = trainer_for(short, prepare(short, few))
     begun = first_state(trainer, short)  # Prunes here, where it prunes before training.

@@ -23,6 +23,7 @@ from sweepstake.engine.choose import trainer_for
 from sweepstake.engine.rounds import run_rounds
 from sweepstake.engine.train import keep_freed_memory
 from sweepstake.pieces import load_plugin
+from sweepstake.run.changed import Changed
 from sweepstake.run.files import CannotWrite
 from sweepstake.run.settings import Task
 from sweepstake.run.sitting import Bench, Lost, Sitting, fail, images_of, watch_with
@@ -59,7 +60,7 @@ def _compute_or_fail(task: Task, store: Store, tell: OnEvent) -> None:
     began = time.perf_counter()
     try:
         compute(task, store, tell)
-    except (CannotWrite, Lost):
+    except (CannotWrite, Changed, Lost):
         raise
     except Exception as error:
         fail(task, error, store, time.perf_counter() - began, tell)

@@ -5,7 +5,7 @@ the study's cells that wait for its value hold a stand-in, and no result has the
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import log
@@ -84,8 +84,12 @@ class Search:
     @property
     def id(self) -> str:
         """The hash of all that can change what is found."""
+        return self.id_by(cell_id)
+
+    def id_by(self, id_of: Callable[[Cell], str]) -> str:
+        """That hash, where cells have these ids."""
         spec = msgspec.structs.replace(self.spec, cell={}, name="")
-        hashed = {"spec": spec, "cells": [cell_id(cell) for cell in self.cells]}
+        hashed = {"spec": spec, "cells": [id_of(cell) for cell in self.cells]}
         return hashlib.sha256(msgspec.json.encode(hashed, order="deterministic")).hexdigest()[:16]
 
     @property

@@ -99,6 +99,8 @@ class Study:
     search: Search | None = None
     searched: dict[str, Any] | None = None
     """The search as a store holds it, where a store was read."""
+    folder: Path = Path()
+    """From which its files of images are said."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -154,7 +156,8 @@ def load_study(source: str | Path, *, overrides: Sequence[str] = (), quick: bool
         raise UserError(
             f"{source}: not TOML: {error}. Text wants quotes, a list wants commas, a key stands once."
         ) from error
-    return read_study(table, name=path.stem, path=str(source), text=text, folder=path.parent,
+    folder = Path() if path.parent == SHIPPED else path.parent  # Beside a shipped study nobody has files.
+    return read_study(table, name=path.stem, path=str(source), text=text, folder=folder,
                       overrides=overrides, quick=quick, before_plugins=before_plugins)
 
 
@@ -216,7 +219,7 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
     if problems:
         raise UserError(*problems)
     return Study(name, path, text, title or name, about, labels, tuple(planned), tuple(figures), tuple(claims),
-                 machine, quick, tuple(overrides), plugins, search)
+                 machine, quick, tuple(overrides), plugins, search, folder=folder.absolute())
 
 
 def _changed(table: Mapping[str, Any], overrides: Sequence[str], quick: bool, place: str,

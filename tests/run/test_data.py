@@ -13,7 +13,7 @@ import torch
 
 from sweepstake.base.cell import Ref
 from sweepstake.base.errors import UserError
-from sweepstake.pieces.datasets import dataset
+from sweepstake.pieces.datasets import dataset, located
 from sweepstake.run import data as data_module
 from sweepstake.run.data import data_directories, data_status, decoded_cache, fetched_data, load_data
 
@@ -233,6 +233,8 @@ def test_the_documented_examples_work_as_they_stand(plugin, tmp_path, monkeypatc
         exec(compile(snippet, "data.md", "exec"), {"__name__": "data_md"})
     assert load_data(Ref("npz", {"path": "mine.npz"}), [], None).train_x.shape == (80, 3, 16, 16)
     assert load_data(Ref("stripes", {"contrast": 9}), [], None).train_x.max() == 9
+    np.save("images.npy", np.arange(5 * 4, dtype=np.uint8).reshape(5, 2, 2))
+    assert load_data(located(Ref("halves", {"path": "images.npy"}), tmp_path), [], None).test_x[:, 0, 0, 0].tolist() == [4, 12]
 
 
 # The list.

@@ -186,7 +186,7 @@ def test_the_value_of_several_levels_is_their_mean(whole: tuple[Path, str]):
     trial = (home.search(searching()[1].id) or {})["trials"][0]["params"]
     from sweepstake.run.search import planned_trial
 
-    assert worth(search, planned_trial(search, 1, trial), home) == pytest.approx(sum(ends) / 4)
+    assert worth(search, planned_trial(search, 1, trial, home), home) == pytest.approx(sum(ends) / 4)
 
 
 def test_reading_needs_no_optuna_and_running_says_how_to_get_it(whole: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,7 +1,7 @@
 """A ticket's file gives back every bit of the ticket, or says in one line why not."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import sweepstake as ss
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.engine.build import build_net, draw_init
-from sweepstake.pieces import hash_of
+from sweepstake.pieces import code_hash, hash_of
 from sweepstake.run.sealed import seal_tensors
 from sweepstake.tickets.names import tensors_by_name
 from sweepstake.tickets.ticket import Ticket, load_ticket
@@ -145,24 +145,27 @@ def test_a_recipe_that_draws_other_weights_here_is_refused(tmp_path: Path):
     assert "it has a recipe and no cell" in refused(path, draw=draw)
 
 
-def test_a_plugin_of_a_recipe_is_run_only_when_given_and_only_with_its_text(tmp_path: Path):
-    plugin, ran = tmp_path / "mine.py", tmp_path / "ran"
+@pytest.mark.parametrize(("named", "hash_"), [("its code", code_hash), ("its text", hash_of)])
+def test_a_plugin_of_a_recipe_is_run_only_when_given_and_only_with_its_code(tmp_path: Path, named: str, hash_: Callable[[bytes], str]):
+    """Tickets from before name the text of the file."""
+    plugin, ran, mine = tmp_path / "mine.py", tmp_path / "ran", f"mine_alone_{named[4:]}"
     text = ("from pathlib import Path\nfrom sweepstake import init\n"
-            f"Path({str(ran)!r}).touch()\n@init\ndef mine_alone(normal):\n    '''N(0, 1) (nobody, never).'''\n    return normal\n")
+            f"Path({str(ran)!r}).touch()\n@init\ndef {mine}(normal):\n    '''N(0, 1) (nobody, never).'''\n    return normal\n")
     plugin.write_text(text)
     fields = of_cell().made["cell"]
-    fields = {**fields, "init": {"name": "mine_alone", "options": {}, "version": 1, "source": hash_of(plugin.read_bytes())}}
+    fields = {**fields, "init": {"name": mine, "options": {}, "version": 1, "source": hash_(plugin.read_bytes())}}
     values = dict(of_cell().initial)
     path = replace(of_cell(), made={"cell": fields}, initial=values).save(tmp_path / "t.safetensors")
     assert load_ticket(path, draw=draw).initial.keys() == values.keys()  # Values need no plug-in.
     loaded = load_ticket(path, draw=draw)
-    with pytest.raises(UserError, match='init = "mine_alone" is from a plug-in'):
+    with pytest.raises(UserError, match=f'init = "{mine}" is from a plug-in'):
         loaded.module()
-    plugin.write_text(text + "# changed\n")
-    with pytest.raises(UserError, match="Given, but of another text: "):
-        load_ticket(path, plugins=[plugin], draw=draw).module()
+    for other, said in [("more = 1\n", "Given, but not that: "), ("def\n", "is no Python: ")]:
+        plugin.write_text(text + other)
+        with pytest.raises(UserError, match=said):
+            load_ticket(path, plugins=[plugin], draw=draw).module()
     assert not ran.exists()
-    plugin.write_text(text)
+    plugin.write_text(text + "# Not to the byte, and the same code.\n" * (named == "its code"))
     assert isinstance(load_ticket(path, plugins=[plugin], draw=draw).module(), nn.Module)
     assert ran.exists()
 

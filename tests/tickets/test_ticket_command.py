@@ -88,4 +88,4 @@ def test_a_mistake_is_one_line_and_exit_2_and_writes_nothing(call: Any, written:
 def test_nothing_finished_is_exit_3(call: Any, written: list[Any]):
     code, out, err = call(*ONE, "--set", "lr=0.5", "--out", "a.safetensors")
     assert (code, out) == (3, "")
-    assert err.startswith("runs holds no finished cell of small; 4 are missing.")
+    assert err.startswith("runs holds no finished cell of small (4 missing).")

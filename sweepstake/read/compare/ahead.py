@@ -29,7 +29,7 @@ def foresee(asked: Comparison, studies: Mapping[str, Study], settings: Mapping[s
     for name, lacking in todo.items():
         for cell in _tried(asked, lacking):
             with _told_of(name, studies[name]):
-                try_out(cell, settings[name].directories)
+                try_out(cell, settings[name].directories, studies[name].folder)
     there = {name: open_if_there(studies[name], settings[name].store) for name in todo}
     return {name: estimate(studies[name], settings[name].workers, opened and opened.store)
             for name, opened in there.items()}

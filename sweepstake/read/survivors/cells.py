@@ -15,7 +15,7 @@ from sweepstake.base.records import Result
 from sweepstake.base.specs import Where, label, labels_of
 from sweepstake.engine.build import build_net
 from sweepstake.engine.network import Net
-from sweepstake.pieces.datasets import spec_of
+from sweepstake.pieces.datasets import spec_of, with_places
 from sweepstake.run.data import data_directories, decoded_cache, load_data
 from sweepstake.run.store import Store, pack, unpack
 from sweepstake.study.study import Study
@@ -139,7 +139,7 @@ def masks_of(name: str, results: Results, cells: Sequence[One], data: str | Path
     nets: dict[str, Net] = {}
     for one in cells:
         if one.network not in nets:
-            nets[one.network] = net_of(one.cell, data)
+            nets[one.network] = net_of(with_places(one.cell, results.study.folder), data)
     return {one.id: Masks(results.store, one.id, nets[one.network]) for one in cells}
 
 

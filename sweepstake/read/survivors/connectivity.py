@@ -10,6 +10,7 @@ import msgspec
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import Where
 from sweepstake.engine.train import order_seed
+from sweepstake.pieces.datasets import with_places
 from sweepstake.read.analysis import Row
 from sweepstake.read.statistics import mean
 from sweepstake.read.survivors.analysis import Analysis
@@ -47,7 +48,8 @@ def connectivity(results: Results, *, where: Where | None = None, round: int | N
     for round_, tickets in trained_tickets("connectivity", results, wanted, round):
         for pair in pairs:
             if pair.a.id in tickets and pair.b.id in tickets:
-                rows += _line(pair, round_, tickets, measured.errors_of(pair.a.cell, splits, norms))
+                cell = with_places(pair.a.cell, results.study.folder)
+                rows += _line(pair, round_, tickets, measured.errors_of(cell, splits, norms))
     summary = _summarise(rows)
     return Analysis("connectivity", rows, summary, drawn(summary), TOLD)
 

@@ -15,10 +15,9 @@ from queue import Empty, SimpleQueue
 from sweepstake.base import events
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import OnEvent
-from sweepstake.pieces.datasets import Data
 from sweepstake.run import provenance
+from sweepstake.run.changed import data_of
 from sweepstake.run.claims import is_held
-from sweepstake.run.data import decoded_cache, load_data
 from sweepstake.run.executors.cluster import Came, Cluster, Lost, Open, Outcome
 from sweepstake.run.files import CannotWrite
 from sweepstake.run.parcel import Back, Files, Greeting, Hello, Parcel, Taken, answered, encode
@@ -304,18 +303,15 @@ class Supplies:
             return ""
         key = repr(ref)
         if key not in self.hashes:
-            self.hashes[key] = hash_of_images(self._images(task))
+            self.hashes[key] = hash_of_images(data_of(task))
         return self.hashes[key]
-
-    def _images(self, task: Task) -> Data:
-        return load_data(task.cell.dataset, [Path(folder) for folder in task.data], decoded_cache())
 
     def send(self, node: str, host: str, task: Task, since: float) -> None:
         """To this node, unless its host was sent them after it asked."""
         digest = self.hash_of(task)
         if self.sent.get((host, digest), 0.0) > since:
             return
-        for piece in pieces_of(self._images(task), digest):
+        for piece in pieces_of(data_of(task), digest):
             for content in self.cluster.ask([node], encode(piece)).values():
                 taken = answered(content)
                 if isinstance(taken, Taken) and taken.error:

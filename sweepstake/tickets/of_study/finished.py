@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.base.records import Result
 from sweepstake.engine.network import Slot
+from sweepstake.pieces.datasets import with_places
 from sweepstake.run.layout import by_name, flat_of, net_of, slots_of
 from sweepstake.run.sealed import Damaged
 from sweepstake.run.store import Store
@@ -41,6 +42,11 @@ class Finished:
         return next(planned.cell for planned in self.study.planned if planned.id == self.id)
 
     @property
+    def placed(self) -> Cell:
+        """The cell, its files found from here."""
+        return with_places(self.cell, self.study.folder)
+
+    @property
     def named(self) -> str:
         """`init = xavier_normal, seed = 0`."""
         labels = {**self.result["labels"], "seed": self.result["seed"]}
@@ -49,7 +55,7 @@ class Finished:
     @cached_property
     def slots(self) -> list[Slot]:
         """Where each parameter lies in the masks."""
-        return slots_of(self.store, self.id, self.cell, self.study.machine.data)
+        return slots_of(self.store, self.id, self.placed, self.study.machine.data)
 
     @cached_property
     def masks(self) -> list[Tensor]:
@@ -78,7 +84,7 @@ def ticket_of(study: Study, store: Store, result: Result, round_: int | None = N
     """The ticket of a round of a finished cell; of its last round, where none is said."""
     done = Finished(study, store, result)
     round_ = _round_of(done, round_)
-    cell, data, mask = done.cell, study.machine.data, done.masks[round_]
+    cell, data, mask = done.placed, study.machine.data, done.masks[round_]
     w = recipe.begun(net_of(cell, data), cell, round_, mask, _left(done, round_))
     slots, masks, trained = done.slots, by_name(done.slots, mask), done.weights(round_)
     return Ticket(
@@ -102,7 +108,8 @@ def write(study: Study, store: Store, ticket: Ticket, path: Path, weights: str |
         raise UserError(_cannot(study, f"the trained weights of round {round_} were not kept", kept, saves))
     forms: dict[str, Form] = {"initial": "values", "recipe": "recipe"}
     form = forms.get(weights or "", "auto")
-    return save(ticket, path, weights=form, trained=weights in ("trained", None), draw=recipe.draw)
+    draw = partial(recipe.draw, data=study.machine.data, folder=study.folder)
+    return save(ticket, path, weights=form, trained=weights in ("trained", None), draw=draw)
 
 
 def _round_of(done: Finished, round_: int | None) -> int:

@@ -18,17 +18,19 @@ from sweepstake.engine.network import Net
 from sweepstake.engine.rounds import reset, rewinds
 from sweepstake.engine.train import Trained
 from sweepstake.pieces import reset as resets
+from sweepstake.pieces.datasets import with_places
 from sweepstake.run.layout import by_name, images_shape, net_of
 from sweepstake.tickets.names import tensors_by_name
 
 
-def draw(cell: Cell | Mapping[str, Any], data: str | Path | None = None) -> tuple[nn.Module, dict[str, Tensor]]:
+def draw(cell: Cell | Mapping[str, Any], data: str | Path | None = None,
+         folder: Path = Path()) -> tuple[nn.Module, dict[str, Tensor]]:
     """A cell's module at its initial weights, and those: every parameter and floating-point buffer by name.
 
     The cell may be given by its fields. Its images are read, from `data` first, only where nothing else tells their
-    shape.
+    shape; the paths of its own files are from `folder`.
     """
-    cell = cell if isinstance(cell, Cell) else _cell_of(cell)
+    cell = with_places(cell if isinstance(cell, Cell) else _cell_of(cell), folder)
     net = net_of(cell, data)
     tensors = by_name(net.slots, draw_init(net, cell, "init"))
     module = module_of(cell, net.inputs, net.classes)

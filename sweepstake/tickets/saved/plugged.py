@@ -1,4 +1,7 @@
-"""The plug-ins that a ticket's cell names: run only when they are given, and only with the text that made it."""
+"""The plug-ins that a ticket's cell names: run only when they are given, and only with the code that made it.
+
+A ticket from before names a plug-in by the hash of its text.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +9,7 @@ from typing import Any
 
 from sweepstake.base.cell import SETS
 from sweepstake.base.errors import UserError
-from sweepstake.pieces import REGISTRIES, hash_of, load_plugin
+from sweepstake.pieces import REGISTRIES, code_hash, hash_of, load_plugin, loaded_with
 
 
 def load_plugins(ticket: Path, cell: Mapping[str, Any], plugins: Sequence[str | Path]) -> None:
@@ -15,12 +18,14 @@ def load_plugins(ticket: Path, cell: Mapping[str, Any], plugins: Sequence[str | 
               and not _is_loaded(SETS[key], cell[key])}
     if not needed:
         return
-    given = {hash_of(_text(ticket, Path(plugin))): Path(plugin) for plugin in plugins}
+    texts = {Path(plugin): _text(ticket, Path(plugin)) for plugin in plugins}
+    given = {hash_: path for path, text in texts.items() for hash_ in (hash_of(text), _code(ticket, path, text))}
     missing = [f"{piece} is from a plug-in with the hash {source}" for source, piece in needed.items()
                if source not in given]
     if missing:
-        others = ", ".join(f"{path} ({hash_})" for hash_, path in given.items() if hash_ not in needed)
-        none = f"Given, but of another text: {others}. " if others else ""
+        others = ", ".join(f"{path} ({code_hash(text)})" for path, text in texts.items()
+                           if path not in [given.get(source) for source in needed])
+        none = f"Given, but not that: {others}. " if others else ""
         raise UserError(f'{ticket}: its {" and its ".join(missing)}. {none}'
                         'Read that file, then give it: load_ticket(path, plugins=["mine.py"]).')
     for source in needed:
@@ -33,7 +38,14 @@ def _source(piece: Any) -> str:
 
 def _is_loaded(set_: str, piece: Mapping[str, Any]) -> bool:
     known = REGISTRIES[set_].pieces.get(piece["name"])
-    return known is not None and known.source == piece["source"]
+    return known is not None and piece["source"] in (known.source, *loaded_with(known.source))
+
+
+def _code(ticket: Path, plugin: Path, text: bytes) -> str:
+    try:
+        return code_hash(text)
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{ticket}: the plug-in {plugin} is no Python: {error}.") from error
 
 
 def _text(ticket: Path, plugin: Path) -> bytes:

@@ -16,6 +16,7 @@ from sweepstake.engine.rounds import Record, State, first_state
 from sweepstake.run import provenance
 from sweepstake.run.journal import Journal
 from sweepstake.run.layout import by_name, flat_of
+from sweepstake.run.names import id_in
 from sweepstake.run.sealed import Damaged
 from sweepstake.run.store import Store, unpack
 from sweepstake.run.weights import Which
@@ -38,7 +39,7 @@ class Kept:
     """A search in a store: a cell of rounds, with the weights of each."""
 
     def __init__(self, store: Store, cell: Cell):
-        self.store, self.cell, self.id = store, cell, id_of(cell)
+        self.store, self.cell, self.id = store, cell, id_in(store, cell, id_of)
         self._journal: Journal | None = None
         self.records: list[Record] = []
 
