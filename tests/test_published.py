@@ -366,6 +366,25 @@ def test_the_numbers_in_prune_ready_convs_notes_are_its_rows():
     assert f"{units[0]} of the 64 hidden units are alive after half the width, {units[1]} after double" in notes
 
 
+def test_the_numbers_in_prune_ready_conv_fulls_notes_are_its_rows():
+    rows, notes = kept("prune-ready-conv-full")
+    four = {"xavier-normal", "xavier-uniform", "kaiming-normal", "kaiming-uniform"}
+
+    def mean(round_: int, inits: set[str]) -> float:
+        found = [100 * row["test_accuracy"] for row in rows if row["round"] == round_ and row["init"] in inits]
+        return sum(found) / len(found)
+
+    gains = [mean(round_, four) - mean(0, four) for round_ in range(20)]
+    assert all(gain > 0 for gain in gains[1:17])
+    assert f"by {max(gains):.1f} points at their best (26.2 %)" in notes and gains.index(max(gains)) == 6
+    assert f"by {gains[12]:.1f} at 6.9 %" in notes and f"by {-gains[17]:.1f}" in notes
+    assert f"a dense Conv-2 at {mean(0, four):.1f} %" in notes
+    half, double = ({f"xavier-normal-{width}", f"xavier-uniform-{width}"} for width in ("half", "double"))
+    assert f"width is {mean(17, double) - mean(17, half):.1f} points below double" in notes
+    assert mean(0, four) - mean(0, double) > 4
+    assert "5.8 points below" in kept("prune-ready-conv")[1]
+
+
 def test_the_gaps_in_the_second_look_at_reduced_parameters_are_the_verdicts():
     def effect(study: str, claim: str) -> str:
         verdicts = json.loads((ROOT / f"results/{study}/verdicts.json").read_text(encoding="utf-8"))
