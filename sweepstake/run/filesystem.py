@@ -126,15 +126,23 @@ def _makes(path: Path) -> bool:
 
 
 def _renames(place: Path) -> Tried:
-    """A reader sees one version of a file or the next, never a part of one, and never none."""
+    """A reader sees one version of a file or the next, never a part of one.
+
+    Some file systems have no file at all for a moment: then whoever looks finds an older state, and looks again.
+    """
     path, size = place / f"whole.{_me()}", 20_000
     write_whole(path, b"0" * size)
-    over, parts, reads = False, list[int](), 0
+    over, parts, gaps, reads = False, list[int](), 0, 0
 
     def read() -> int:
+        nonlocal gaps
         count = 0
         while not over:
-            content = path.read_bytes()
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:
+                gaps += 1
+                continue
             count += 1
             if len(content) != size or len(set(content)) != 1:
                 parts.append(len(content))
@@ -151,6 +159,7 @@ def _renames(place: Path) -> Tried:
             over = True
         reads = reading.result()
     but = f"; {len(parts)} reads saw a part" if parts else ""
+    but += f"; {gaps} found no file for a moment, which does no harm" if gaps else ""
     seen = f"{VERSIONS} versions, {reads} reads, {1000 * each:.1f} ms to put one on the disk{but}"
     return Tried("a rename replaces a file whole", not parts, seen)
 
