@@ -73,7 +73,7 @@ def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, stor
 def script(study: str, overrides: Sequence[str] = (), quick: bool = False, *, scheduler: str,
            copies: int | None = None, hours: float | None = None, memory: str | None = None, cores: int | None = None,
            image: str | None = None, volume: str | None = None, out: str | None = None,
-           **asked: Unpack[Asked]) -> int:
+           **asked: Unpack[AskedHere]) -> int:
     """Print a script that runs many copies of one command on a cluster."""
     check_scheduler(scheduler)
     wanted = Wanted(copies=copies, hours=hours, memory=memory, cores=cores, image=image, volume=volume)

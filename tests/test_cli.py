@@ -265,18 +265,18 @@ def write_with_plugin(folder: Path, name: str, code: str = PLUGIN) -> Path:
 
 def test_a_comment_a_blank_line_and_a_docstring_of_a_plug_in_lose_no_result(call, elsewhere: Path):
     path = write_with_plugin(elsewhere, "cli_commented")
-    assert call("run", path, "--workers", 1)[0] == 0
+    assert call("run", path, "--stack", 1)[0] == 0
     table = call("results", path)[1]
     write_with_plugin(elsewhere, "cli_commented", "# What I tried.\n\n" + PLUGIN.replace("Mine", "My own").replace("    ", "  ") + "# The end\n")
     assert call("status", path)[:2] == (0, "done\t2\n")
     assert call("results", path)[:2] == (0, table)
-    code, out, err = call("run", path, "--workers", 1)
+    code, out, err = call("run", path, "--stack", 1)
     assert (code, out, "cells" in err) == (0, "reports/small/report.html\n", False)
 
 
 def test_results_under_another_version_of_the_plug_in_are_told(call, elsewhere: Path):
     path = write_with_plugin(elsewhere, "cli_versioned")
-    assert call("run", path, "--workers", 1)[0] == 0
+    assert call("run", path, "--stack", 1)[0] == 0
     kept = Path("runs", "plugins", f"mine-{hashlib.sha256((elsewhere / 'mine.py').read_bytes()).hexdigest()[:16]}.py")
     assert "version" not in call("status", path)[2]
     write_with_plugin(elsewhere, "cli_versioned", PLUGIN.replace("abs()", "square()"))
@@ -289,7 +289,7 @@ def test_results_under_another_version_of_the_plug_in_are_told(call, elsewhere: 
         assert (code, out) == (3, "")
         assert err.endswith(f"{said}runs holds no finished cell of small (2 missing). 2 cells of others are there, from: small.\n"), command
     assert "version" not in call("status", path, "--set", "lr=0.5")[2]
-    code, _, err = call("run", path, "--workers", 1)
+    code, _, err = call("run", path, "--stack", 1)
     assert code == 0 and said in err
     code, out, err = call("status", path)
     assert (code, out) == (0, "done\t2\n") and "version" not in err

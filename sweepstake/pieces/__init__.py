@@ -59,6 +59,7 @@ def load_plugin(path: Path) -> None:
     _loading.append(path)
     try:
         exec(compile(text, str(path), "exec"), module.__dict__)
+        code = code_hash(text)
     except UserError as error:
         _forget(path)
         raise UserError(
@@ -71,7 +72,6 @@ def load_plugin(path: Path) -> None:
                         "Mend the file, or take it out of plugins.") from error
     finally:
         _loading.pop()
-    code = code_hash(text)
     for registry in REGISTRIES.values():
         registry.pieces.update(
             {name: replace(piece, source=code) for name, piece in registry.pieces.items() if _is_from(piece, path)}

@@ -47,11 +47,13 @@ def compute(study: Study, settings: Settings, on_event: OnEvent = ignore) -> Ope
     execute = executor_for(settings)
     store = _store_of(study, settings, on_event)
     _check_others(store)
-    foreseen = dict[str, Outlook]()
-    if any(store.status(each.id) in settings.lacking for each in settled(study, store).planned):
+    foreseen, named = dict[str, Outlook](), settled(study, store).planned
+    if any(store.status(each.id) in settings.lacking for each in named):
         # A cell that waits for a search is checked by what stands in for the found value.
-        foreseen |= check_study(study, list(study.planned), settings.directories)
-        on_event(events.Foreseen(foreseen))
+        found = check_study(study, list(study.planned), settings.directories)
+        on_event(events.Foreseen(found))
+        pairs = zip(study.planned, named, strict=True)
+        foreseen |= {here.id: found[each.id] for each, here in pairs if each.id in found}
 
     def train(planned: Sequence[Planned], stage: str = "") -> None:
         """What the store lacks of these cells."""

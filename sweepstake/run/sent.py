@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import re
 import secrets
 import time
@@ -14,7 +15,7 @@ import numpy as np
 
 from sweepstake.base.cell import Ref
 from sweepstake.base.errors import UserError
-from sweepstake.pieces.datasets import PARTS, Data, dataset
+from sweepstake.pieces.datasets import PARTS, Data, data_files, dataset
 from sweepstake.run.data import (
     close_decoded,
     data_directories,
@@ -105,8 +106,9 @@ def find_images(ref: Ref, digest: str) -> Path | None:
 
 
 def _own(ref: Ref) -> Data | None:
-    """The data set as this node finds it: under SWEEPSTAKE_DATA, or where `data fetch` puts it."""
-    if "sources" not in dataset.get(ref.name).traits:
+    """The data set as this node finds it: where its path says, under SWEEPSTAKE_DATA, or where `data fetch` puts it."""
+    places = data_files(ref).values()
+    if "sources" not in dataset.get(ref.name).traits and not (places and all(map(os.path.isabs, places))):
         return None
     try:
         return load_data(ref, data_directories(None), None)

@@ -19,6 +19,7 @@ Merging two stores is copying their files. Nothing is ever unpickled. What is no
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ class Store:
 
     def _check_layout(self, marker: Path) -> None:
         try:
-            found = read(marker, "store", MARKER)
+            found = _read_soon(marker)
         except Damaged as error:
             raise UserError(f'store "{self.folder}": {error}. '
                             f'If its cells are of this version, which reads layout {LAYOUT}, '
@@ -337,6 +338,15 @@ class Store:
     def claim(self, id_: str) -> AbstractContextManager[bool]:
         """Whether the cell is ours while a block runs. Advisory: losing it costs time twice, never a result."""
         return claimed(self.folder / "claims", id_)
+
+
+def _read_soon(marker: Path) -> File | None:
+    """A store's marker; on some file systems there is none for a moment, while another run puts it there too."""
+    for _ in range(10):
+        if (found := read(marker, "store", MARKER)) is not None:
+            return found
+        time.sleep(0.1)
+    return None
 
 
 def _belong(result: File | None, masks: File | None) -> bool:

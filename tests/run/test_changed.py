@@ -69,7 +69,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_npz(folder / "mine.npz")
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(tmp_path_factory.mktemp("elsewhere"))
-        assert main(["run", str(path), "--store", str(folder / "runs"), "--out", str(folder / "report"), "--workers", "1"]) == 0
+        assert main(["run", str(path), "--store", str(folder / "runs"), "--out", str(folder / "report"), "--stack", "1"]) == 0
     return folder
 
 
@@ -88,7 +88,7 @@ def test_a_study_finds_its_file_from_any_folder_and_its_ids_are_as_before(own: P
     assert [each.id for each in load_study(own / "own.toml").planned] == IDS
     assert sorted(path.name for path in (own / "runs" / "cells").iterdir()) == IDS
     monkeypatch.chdir(own)
-    code, _, err = call("run", "own.toml", "--store", tmp_path / "new", "--workers", "1")
+    code, _, err = call("run", "own.toml", "--store", tmp_path / "new", "--stack", "1")
     assert code == 0, err
     tables = [call("results", "own.toml", "--store", store)[1] for store in ("runs", tmp_path / "new")]
     assert tables[0] == tables[1] != ""
@@ -98,7 +98,8 @@ def test_an_absolute_path_and_one_that_set_says_are_found(own: Path, tmp_path: P
     (own / "sub").mkdir()
     write_npz(own / "sub" / "other.npz")
     for said in ("sub/other.npz", own / "sub" / "other.npz"):
-        code, _, err = call("run", own / "own.toml", "--store", tmp_path / "runs", "--set", f"dataset.path={said}", "--set", "seeds=1")
+        code, _, err = call("run", own / "own.toml", "--store", tmp_path / "runs", "--set", f"dataset.path={said}", "--set", "seeds=1",
+                            "--stack", "1")
         assert code == 0, err
 
 
@@ -122,8 +123,9 @@ def test_of_a_shipped_study_and_of_a_table_a_path_is_relative_to_the_current_fol
     assert load_study("studies/own.toml").folder == tmp_path / "studies"
 
 
-def test_python_and_stacks_find_it_too_and_keep_its_hash(own: Path, tmp_path: Path):
-    results = ss.run_study(own / "own.toml", tmp_path / "runs", stack=2, progress=False)
+@pytest.mark.parametrize("how", [{"stack": 2}, {"workers": 1, "engine": "reference"}], ids=["a stack", "a worker"])
+def test_python_finds_it_too_and_a_result_keeps_its_hash(own: Path, tmp_path: Path, how: Any):
+    results = ss.run_study(own / "own.toml", tmp_path / "runs", progress=False, **how)
     hash_ = hashlib.sha256((own / "mine.npz").read_bytes()).hexdigest()
     assert [(each["status"], each["provenance"]["data_files"]) for each in results.cells] == [("done", {"mine.npz": hash_})] * 2
 
@@ -140,7 +142,8 @@ def test_a_ticket_of_it_is_taken_out_from_any_folder_as_a_recipe(own: Path, call
 def test_a_file_that_changed_is_told_by_every_command_that_shows_its_results(own: Path, call: Any):
     pytest.importorskip("pyarrow")
     path, store = own / "own.toml", own / "runs"
-    commands = {"status": (), "results": (), "report": ("--out", "report"), "publish": ("--out", "published"), "run": ("--out", "report")}
+    commands = {"status": (), "results": (), "report": ("--out", "report"), "publish": ("--out", "published"),
+                "run": ("--out", "report", "--stack", "1")}
     before = hashlib.sha256((own / "mine.npz").read_bytes()).hexdigest()[:16]
     for command, more in commands.items():
         assert "has changed" not in call(command, path, "--store", store, *more)[2]
@@ -159,7 +162,7 @@ def test_results_of_two_contents_are_told_even_where_the_file_is_gone(own: Path,
     path, store = own / "own.toml", own / "runs"
     before = hashlib.sha256((own / "mine.npz").read_bytes()).hexdigest()[:16]
     now = write_npz(own / "mine.npz", 1)
-    code, _, err = call("run", path, "--store", store, "--set", "seeds=3", "--workers", "1")
+    code, _, err = call("run", path, "--store", store, "--set", "seeds=3", "--stack", "1")
     assert code == 0
     assert f"mine.npz has changed since 2 of 2 results were made from it (sha256 {before} then, {now} now)." in err
     assert f"mine.npz has changed since 2 of 3 results were made from it (sha256 {before} then, {now} now)." in err
@@ -197,7 +200,8 @@ def test_a_cell_begun_on_other_images_begins_again(own: Path, tmp_path: Path):
     planned = load_study(own / "own.toml").planned[0]
     def task(store: str) -> Task:
         files = data_hashes(planned.cell.dataset, own)
-        return Task(planned.id, planned.cell, str(tmp_path / store), [], [], "own", "", save_weights="all", folder=str(own), files=files)
+        return Task(planned.id, planned.cell, str(tmp_path / store), [], [], "own", "", engine="reference", save_weights="all", folder=str(own),
+                    files=files)
 
     store, begun = Store(tmp_path / "runs"), task("runs")
     for _ in range(2):
@@ -230,7 +234,7 @@ def changed_halves(*, images: DataFile, other: DataFile | None = None):
         return held["train_x"], held["train_y"], held["test_x"], held["test_y"]
 """)
     before = write_npz(path.parent / "mine.npz")
-    assert call("run", path, "--set", "seeds=1", "--workers", "1")[0] == 0
+    assert call("run", path, "--set", "seeds=1", "--stack", "1")[0] == 0
     now = write_npz(path.parent / "mine.npz", 1)
     assert f"mine.npz has changed since 1 of 1 results were made from it (sha256 {before} then, {now} now)." in \
         call("status", path, "--set", "seeds=1")[2]

@@ -52,7 +52,7 @@ def ids(study: Study) -> list[str]:
 def trained(study: Study, store: Path) -> list[str]:
     """What a run computed."""
     told: list[str] = []
-    run_study(study, store, workers=1, on_event=lambda event: told.append(event.id) if event.kind == "done" and event.computed else None)
+    run_study(study, store, stack=1, on_event=lambda event: told.append(event.id) if event.kind == "done" and event.computed else None)
     return told
 
 
@@ -71,7 +71,7 @@ def test_the_ids_of_before_and_of_now_are_pinned(tmp_path: Path):
 
 def test_results_of_before_are_read_and_never_trained_again(read: Callable[..., Study], tmp_path: Path):
     before = read(before=True)
-    old = run_study(before, tmp_path / "runs", workers=1)
+    old = run_study(before, tmp_path / "runs", stack=1)
     study = read()
     assert set(ids(study)).isdisjoint(ids(before))
     assert open_study(study, tmp_path / "runs").results == [
@@ -82,7 +82,7 @@ def test_results_of_before_are_read_and_never_trained_again(read: Callable[..., 
 
 def test_results_of_before_are_found_when_a_comment_changes_after_a_run(read: Callable[..., Study], tmp_path: Path):
     before = read(before=True)
-    run_study(before, tmp_path / "runs", workers=1)
+    run_study(before, tmp_path / "runs", stack=1)
     (tmp_path / "runs" / "plugins" / f"mine-{hash_of((tmp_path / 'mine.py').read_bytes())}.py").unlink()  # As a store of before.
     commented = CODE.replace("# what is large", "# what is large, whatever its sign")
     assert open_study(read(code=commented), tmp_path / "runs").results[0]["status"] == "missing"  # Nothing says that it is the same code.
@@ -101,12 +101,12 @@ def test_a_cell_begun_before_goes_on_under_its_id_and_says_what_was_asked(read: 
             raise Killed
 
     before = read(before=True)
-    task = Task(ids(before)[0], before.cells[0], str(tmp_path / "runs"), [], list(before.plugins), "mine", "")
+    task = Task(ids(before)[0], before.cells[0], str(tmp_path / "runs"), [], list(before.plugins), "mine", "", engine="reference")
     with pytest.raises(Killed):
         compute(task, Store(tmp_path / "runs"), tell)
     asked = (tmp_path / "runs" / "cells" / task.id / "cell.json").read_bytes()
     resumed: list[int] = []
-    results = run_study(read(), tmp_path / "runs", workers=1,
+    results = run_study(read(), tmp_path / "runs", stack=1,
                         on_event=lambda event: resumed.append(event.round) if event.kind == "resumed" else None)
     assert (resumed, [(each["id"], each["status"], each["error"]) for each in results]) == ([2], [(task.id, "done", None)])
     assert (tmp_path / "runs" / "cells" / task.id / "cell.json").read_bytes() == asked
@@ -114,10 +114,10 @@ def test_a_cell_begun_before_goes_on_under_its_id_and_says_what_was_asked(read: 
 
 def test_a_transplant_takes_the_masks_of_a_donor_of_before(read: Callable[..., Study], tmp_path: Path):
     before = read(before=True)
-    run_study(before, tmp_path / "runs", workers=1)
+    run_study(before, tmp_path / "runs", stack=1)
     study = read(control="transplant", donor={"criterion": before.cells[0].criterion.name, "seed": 0}, seeds=[5])
     assert study.cells[0].donor and study.cells[0].donor["criterion"]["source"]
-    done = run_study(study, tmp_path / "runs", workers=1)
+    done = run_study(study, tmp_path / "runs", stack=1)
     assert done[0]["status"] == "done"
     assert Store(tmp_path / "runs").masks(done[0]["id"])[2].equal(Store(tmp_path / "runs").masks(ids(before)[0])[2])
 
@@ -127,7 +127,7 @@ def test_a_search_of_before_is_read_and_goes_on(read: Callable[..., Study], tmp_
     search = {"options": {"name": "xavier_normal", "scale": {"low": 0.5, "high": 2.0}}, "trials": 2, "batch": 1, "random": 1, "seeds": [7]}
     said = {"validation": 100, "init": ["zeros", "found"], "search": search}
     before = read(before=True, **said)
-    done = run_study(before, tmp_path / "runs", workers=1)
+    done = run_study(before, tmp_path / "runs", stack=1)
     study = read(**said)
     assert before.search and study.search and study.search.id != before.search.id
     assert search_id_in(Store(tmp_path / "runs"), study.search) == before.search.id
@@ -142,7 +142,7 @@ def test_a_search_of_before_is_read_and_goes_on(read: Callable[..., Study], tmp_
 
 def test_the_text_of_each_plug_in_is_kept_and_never_run(read: Callable[..., Study], tmp_path: Path):
     ran = tmp_path / "ran"
-    run_study(read(), tmp_path / "runs", workers=1)
+    run_study(read(), tmp_path / "runs", stack=1)
     kept = tmp_path / "runs" / "plugins" / f"mine-{hash_of((tmp_path / 'mine.py').read_bytes())}.py"
     assert kept.read_bytes() == (tmp_path / "mine.py").read_bytes()
     (kept.parent / "evil.py").write_text(f"open({str(ran)!r}, 'w')\n")
@@ -152,7 +152,7 @@ def test_the_text_of_each_plug_in_is_kept_and_never_run(read: Callable[..., Stud
     assert not ran.exists()
     kept.write_text("changed\n")
     told: list[str] = []
-    run_study(read(), tmp_path / "runs", workers=1, on_event=lambda event: told.append(event.error) if event.kind == "damaged" else None)
+    run_study(read(), tmp_path / "runs", stack=1, on_event=lambda event: told.append(event.error) if event.kind == "damaged" else None)
     assert told == [f"{kept}: damaged (its content is not what the hash in its name says)"]
     assert kept.read_bytes() == (tmp_path / "mine.py").read_bytes()
 

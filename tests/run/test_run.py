@@ -192,7 +192,7 @@ def test_a_worker_that_always_dies_is_a_recorded_failure_and_the_rest_is_done(tm
     _, events = run(study, tmp_path, on_event=kill_always)
     store = Store(tmp_path)
     assert (store.status(bad), store.status(good), kinds(events)["died"]) == ("failed", "done", 3)
-    assert (store.failure(bad) or {})["error"] == "its worker died three times (exit code -9): killed, or out of memory"
+    assert (store.failure(bad) or {})["error"].startswith("begun 3 times at round ")
     assert [result["status"] for result in load_results(study, store)] == ["failed", "done"]
     assert kinds(run(study, tmp_path)[1]) == {"plan": 1}  # A failure is a result.
     assert [result["status"] for result in run_study(study, tmp_path, retry=True)] == ["done", "done"]

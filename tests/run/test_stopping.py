@@ -2,12 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from sweepstake.run.stopping import Stopping, stoppable, unstopped
 
+ROOT = Path(__file__).parents[2]
 HANDLERS = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
 
 
@@ -30,3 +35,17 @@ def test_a_second_signal_stops_no_stopping(first: int, second: int, writing: boo
             done.append("given back")
     assert done == [*(["written"] if writing else []), "given back"]
     assert {number: signal.getsignal(number) for number in HANDLERS} == HANDLERS
+
+
+def test_importing_dasks_queue_leaves_ctrl_c_alone():
+    if find_spec("dask_jobqueue") is None:  # Not importorskip: importing it takes Ctrl-C away.
+        pytest.skip("dask-jobqueue is not installed")
+    code = """
+import signal
+import subprocess
+import sys
+before = signal.getsignal(signal.SIGINT)
+import sweepstake.run.executors.slurm
+print(signal.getsignal(signal.SIGINT) is before)
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT).stdout == "True\n"

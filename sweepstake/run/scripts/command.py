@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Unpack
 
 from sweepstake.base.errors import UserError
-from sweepstake.run.settings import Asked, Settings
+from sweepstake.run.settings import AskedHere, Settings
 from sweepstake.study.study import Study, shipped_studies
 
 PATHS = ("store", "data", "out")
 
 
-def command_of(study: Study, settings: Settings, in_pods: bool, out: str | None, **asked: Unpack[Asked]
+def command_of(study: Study, settings: Settings, in_pods: bool, out: str | None, **asked: Unpack[AskedHere]
                ) -> tuple[list[list[str]], list[Path]]:
     """The program and the study, then each option with its value; and the folders that it reads and writes.
 
