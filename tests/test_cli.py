@@ -19,7 +19,7 @@ from sweepstake.engine.numerics import VERSIONS
 from sweepstake.study.study import load_study
 from tests.small import SMALL_TOML, write_small
 
-COMMANDS = ["run", "show", "status", "report", "results", "ticket", "analyse", "publish", "compare", "pieces", "demo", "data"]
+COMMANDS = ["run", "show", "status", "report", "results", "ticket", "analyse", "publish", "merge", "compare", "pieces", "demo", "data"]
 
 
 @pytest.fixture(autouse=True)
