@@ -27,7 +27,7 @@ first steps:
 
 EXITS = """exit codes:
   0    what was asked is done
-  1    there are no results, or not all: cells failed, are missing or damaged at the end of a run, or all diverged
+  1    not all is there: cells failed, are missing or damaged after a run, or all diverged; a merge left something out
   2    a mistake in what was given, or a file that cannot be written (a full disk); what is finished is kept
   3    nothing is there to read: no cell of the study is finished
   130  stopped by Ctrl-C; every finished round is kept
@@ -224,6 +224,21 @@ docs/cluster.md explains each script line by line, and what the shared folder mu
     made.add_argument("--out", metavar="DIR", help="where the study's folder goes (default: results)")
     made.add_argument("--partial", action="store_true",
                       help="publish even with cells missing or failed, --quick or --set: every title will say so")
+
+    made = add("merge", "join stores made apart into one; nothing is lost, and real conflicts are told",
+               """  sweepstake merge /mnt/laptop/runs /mnt/lab/runs --into runs --dry-run    say what would be done
+  sweepstake merge /mnt/laptop/runs /mnt/lab/runs --into runs              again after Ctrl-C: goes on
+
+Each cell ends as far as it has come in any of the stores, with its masks and kept weights, and so does each search. A
+finished cell that both hold is compared: all of it but what made it, and how long it took. Equal, the one in --into
+stays. Different, that one stays too, and the conflict is told with the rounds and fields that differ and with what made
+both, since another processor or version of torch rounds differently. Everything else is merged all the same.
+A damaged file is told and not copied. A cell that is computed now is left out: merge again when it ends.
+The stores that are joined are only read. The counts go to stdout, a word and a number a line; the exit code is 1 where
+anything was left out, so keep the stores then.""", study=False)
+    made.add_argument("sources", metavar="STORE", nargs="+", help="a store to join, as it was given to --store")
+    made.add_argument("--into", metavar="STORE", required=True, help="the store that has it all then; made if need be")
+    made.add_argument("--dry-run", dest="dry", action="store_true", help="compare and tell, and write nothing")
 
     made = add("compare", "compare a criterion of yours with known ones, by the checklist of ShrinkBench",
                """  sweepstake compare --criterion mine.py:my_score --quick    on digits, in two to four minutes

@@ -20,15 +20,17 @@ from sweepstake.read.compare.ahead import foresee, tell_ahead
 from sweepstake.read.compare.numbers import Outcome
 from sweepstake.read.compare.terminal import lacking, lost, tell_outcome
 from sweepstake.read.compare.write import write_comparison, write_studies
+from sweepstake.read.merged import tell_merged
 from sweepstake.read.publish import publish as write_publication
 from sweepstake.read.report import folder_name, write_report
 from sweepstake.run.data import data_directories, data_status, fetched_data, lacking_data
 from sweepstake.run.fetch import fetch
-from sweepstake.run.files import write_text
+from sweepstake.run.files import CannotWrite, write_text
 from sweepstake.run.filesystem import tell, try_folder
 from sweepstake.run.kin import nothing
+from sweepstake.run.merge import Merge
 from sweepstake.run.opened import Opened, open_if_there, open_study
-from sweepstake.run.progress import Downloads, Terminal, display
+from sweepstake.run.progress import Counted, Downloads, Terminal, display
 from sweepstake.run.run import compute
 from sweepstake.run.scripts import SCHEDULERS, check_scheduler
 from sweepstake.run.scripts.command import command_of
@@ -195,6 +197,25 @@ def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
     terminal.tell_changed(opened, console)
     print(folder)
     return 0
+
+
+def merge(sources: Sequence[str], into: str, dry: bool = False) -> int:
+    """Join stores made apart into one."""
+    merging, console = Merge.of(sources, into, dry), Terminal()
+    stopped = False
+    try:
+        with Counted("cells", console) as bar:
+            for done, total in merging.each():
+                bar(done, total)
+    except KeyboardInterrupt:
+        stopped = True
+    except CannotWrite as error:
+        raise CannotWrite(error.path, error.error, "--into") from error
+    tell_merged(merging, console)
+    if stopped:
+        console.print("stopped. What is merged is kept; the same command goes on.")
+        return 130
+    return int(not merging.is_whole)
 
 
 def compare(criteria: Sequence[str], on: Sequence[str] = (), quick: bool = False, *, seeds: int = 5,

@@ -23,12 +23,12 @@ TEMPORARY = re.compile(r"\..+\.(?:json|safetensors|toml|csv|html|md|parquet|pdf|
 class CannotWrite(UserError):
     """The machine's fault (a full disk, no permission), never that of what was to be written."""
 
-    def __init__(self, path: Path | str, error: OSError):
+    def __init__(self, path: Path | str, error: OSError, named: str = "--store or --out"):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         free = "free some space and run the same command again, or " if full else ""
         super().__init__(f"{path}: {error.strerror or error}. "
-                         f"What is finished is kept; {free}name another place with --store or --out.")
-        self.strerror = error.strerror
+                         f"What is finished is kept; {free}name another place with {named}.")
+        self.path, self.error, self.strerror = path, error, error.strerror
 
 
 @contextmanager

@@ -7,7 +7,16 @@ from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -271,6 +280,30 @@ class Downloads:
         if file not in self.of_file:
             self.of_file[file] = self.bars.add_task(file, total=total)
         self.bars.update(self.of_file[file], completed=done)
+
+
+class Counted:
+    """A bar over many things that are done one after another; in a log a line at most every `seconds`."""
+
+    def __init__(self, what: str, console: Console, seconds: float = 5.0):
+        self.what, self.console, self.seconds, self.last = what, console, seconds, time.monotonic()
+        columns = BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn()
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.bar.add_task(what, total=None)
+
+    def __enter__(self) -> "Counted":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=done, total=total)
+        elif time.monotonic() - self.last > self.seconds:
+            self.last = time.monotonic()
+            self.console.print(f"{done:,} of {total:,} {self.what}")
 
 
 def display(console: Console | None = None) -> Any:

@@ -53,6 +53,13 @@ class File:
 
         return load(self.content)
 
+    @property
+    def parts(self) -> dict[str, dict[str, Any]]:
+        """The same without PyTorch: of each tensor its dtype, its shape and its bytes."""
+        from safetensors import deserialize
+
+        return dict(deserialize(self.content))
+
 
 def seal_json(kind: str, id_: str, said: Mapping[str, Any], *, lines: bool = False, masks: str = "") -> bytes:
     """A JSON file with its seal; with `lines` for people, too. NaN becomes null: JSON has no word for it."""

@@ -14,11 +14,12 @@
     STORE/plugins/NAME-HASH.py           the text of every plug-in that ran here; it is never run from here
     STORE/claims/ID.N                    who computes the cell now (claims.py); advisory
 
-Merging two stores is copying their files. Nothing is ever unpickled. What is not as it was written is never read.
+`merge.py` makes one of two stores. Nothing is ever unpickled. What is not as it was written is never read.
 """
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -42,10 +43,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MARKER, LAYOUT = "sweepstake-store.json", 1
+ID = re.compile("[0-9a-f]{16}")
 
 FILES = {"result": "result.json", "masks": "masks.safetensors", "failure": "failure.json", "state": "state.safetensors",
          "donor": "donor.safetensors", "cell": "cell.json"}
 """Of a cell, by the kind that each is sealed as. The result first: it is written after its masks."""
+
+ORDER = ("cell", "donor", "failure", "masks", "state", "result")
+"""In which the files of a cell are taken from another store."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,13 @@ class Store:
 
     # What is there
 
-    def look(self, id_: str) -> Kept:
-        """All there is of a cell, each of its files read and proven once. Where one is damaged, there is no result."""
+    def ids(self) -> list[str]:
+        """The ids of all cells of which anything is there."""
+        cells = self._of("")
+        return sorted(path.name for path in cells.iterdir() if ID.fullmatch(path.name)) if cells.is_dir() else []
+
+    def files(self, id_: str) -> tuple[dict[str, File], list[Damaged]]:
+        """Every file of a cell by its kind, read and proven once; and what is damaged."""
         found, damage = dict[str, File](), list[Damaged]()
         for kind, name in FILES.items():
             try:
@@ -123,8 +133,13 @@ class Store:
                     found[kind] = file
             except Damaged as error:
                 damage.append(error)
-        if not _belong(found.get("result"), found.get("masks")):
+        if not belong(found.get("result"), found.get("masks")):
             damage.append(Damaged(self._of(id_) / FILES["masks"], "not the masks of the result beside it"))
+        return found, damage
+
+    def look(self, id_: str) -> Kept:
+        """All there is of a cell. Where a file of it is damaged, there is no result."""
+        found, damage = self.files(id_)
         result, failure = (None if kind not in found or damage else found[kind].said for kind in ("result", "failure"))
         rounds = len(json.loads(found["state"].said["records"])) if "state" in found else 0
         status = ("damaged" if damage
@@ -250,6 +265,20 @@ class Store:
         self._put(id_, "result", seal_json("result", id_, said, masks=seal_of(packed).sha256))
         self._remove(id_, [FILES[kind] for kind in ("state", "donor", "failure")])
 
+    def take(self, id_: str, files: Mapping[str, bytes]) -> None:
+        """Proven files of the cell from another store, by their kind, in the place of all that is here.
+
+        A failure that is no more goes first, and what says that all else is there comes last: whenever this is stopped,
+        the cell is as far as it was, or as far as it is there.
+        """
+        self._make(self._of(id_))
+        if "failure" not in files:
+            self._remove(id_, [FILES["failure"]])
+        for kind in ORDER:
+            if kind in files:
+                self._put(id_, kind, files[kind])
+        self._remove(id_, [name for kind, name in FILES.items() if kind not in files])
+
     def fail(self, id_: str, error: str, trace: str, provenance: Mapping[str, Any]) -> None:
         self._make(self._of(id_))
         said = {"error": error, "traceback": trace, "provenance": provenance}
@@ -349,7 +378,7 @@ def _read_soon(marker: Path) -> File | None:
     return None
 
 
-def _belong(result: File | None, masks: File | None) -> bool:
+def belong(result: File | None, masks: File | None) -> bool:
     """Whether the masks are those that the result names; one from before results were sealed names none."""
     if result is None or masks is None or result.seal is None:
         return True

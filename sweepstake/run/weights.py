@@ -32,6 +32,11 @@ class Weights:
         names = (path.name.split(".")[1] for path in self.folder.glob("weights.*.safetensors"))
         return sorted(int(name) for name in names if name.isdecimal())
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """Every file of them, by the kind that it is sealed as."""
+        return {path.stem: path for path in sorted(self.folder.glob("weights.*.safetensors"))}
+
     def path(self, which: Which) -> Path:
         return self.folder / f"weights.{which}.safetensors"
 
