@@ -93,7 +93,9 @@ def _nearest(planned: Sequence[Planned], home: Store) -> str:
 
 
 def _told(key: str, value: Any) -> str:
-    return str(Ref(**value)) if key in SETS else shown(value)
+    if key not in SETS:
+        return shown(value)
+    return str(Ref(**{**value, "options": dict(sorted(value["options"].items()))}))  # A cell's file has them sorted.
 
 
 def _listed(words: Sequence[str]) -> str:

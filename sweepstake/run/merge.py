@@ -7,7 +7,6 @@ the same cell, or where it is damaged.
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,8 +20,6 @@ from sweepstake.run.alike import Difference, agree, difference, trials_that_diff
 from sweepstake.run.files import write_whole, writing
 from sweepstake.run.sealed import Damaged, File, read
 from sweepstake.run.store import MARKER, Store, belong
-
-CLAIM = re.compile(r"(?P<id>[0-9a-f]{16})\.\d+")
 
 Rank = tuple[bool, int, bool, bool]
 NOTHING: Rank = (False, 0, False, False)
@@ -291,21 +288,9 @@ class Merge:
 
 
 def holder(store: Store, id_: str) -> str:
-    """Who computes a cell in a store now; nothing where nobody does."""
-    with suppress(FileNotFoundError):
-        for path in (store.folder / "claims").iterdir():
-            named = CLAIM.fullmatch(path.name)
-            if named and named["id"] == id_:
-                return _said_in(path)
-    return ""
-
-
-def _said_in(claim: Path) -> str:
-    """The holder that a claim names in its first line."""
-    with suppress(OSError, ValueError, AttributeError):
-        said = json.loads(claim.read_bytes().partition(b"\n")[0])
-        return f"{said['host']}, process {said['pid']}" if {"host", "pid"} <= said.keys() else f"who wrote {claim}"
-    return f"who wrote {claim}"
+    """Who computes a cell in a store now; nothing where nobody does, or who did has ended."""
+    held = store.holders().get(id_)
+    return "" if held is None or held.holder.has_ended() else held.holder.told
 
 
 def _trials(home: Store, id_: str) -> list[dict[str, Any]]:
