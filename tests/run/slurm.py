@@ -46,7 +46,7 @@ AccountingStorageType=accounting_storage/none
 MpiDefault=none
 SwitchType=switch/none
 
-# Four tasks at once, however many cores there are.
+# So many tasks at once, however many cores there are.
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
@@ -103,11 +103,11 @@ class Slurm:
         """A requeued job waits two minutes for its node to be clean; this one need not."""
         self.said("scontrol", "update", f"JobId={job}", "StartTime=now")
 
-    def end_now(self, job: str) -> None:
-        """Its time limit is over: Slurm looks every 30 seconds, sends the warning that was asked for, and ends it."""
-        self.said("scontrol", "update", f"JobId={job}", "EndTime=now")
+    def end_in(self, job: str, seconds: int) -> None:
+        """Its time is over then. Slurm looks every 30 seconds: it sends the warning that was asked for, or ends the job."""
+        self.said("scontrol", "update", f"JobId={job}", f"EndTime=now+{seconds}")
 
-    def wait(self, true: Callable[[], bool], seconds: float = 60.0) -> None:
+    def wait(self, true: Callable[[], bool], seconds: float = 240.0) -> None:
         """Until something is true."""
         wait_for(true, seconds, lambda: f"{self.said('squeue', '--states=all')}\n{_tail(self.folder / 'slurmctld.log')}")
 
