@@ -41,6 +41,22 @@ steps = 1
 rounds = 0
 """
 
+FULL = """
+dataset = "mnist"
+model = {name = "mlp", hidden = [300, 100]}
+init = "xavier_normal"
+seeds = 2
+optimiser = "adam"
+lr = 0.0012
+batch_size = 60
+epochs = 5
+rounds = 20
+keep = 0.8
+eval_every = 100
+validation = 5000
+"""
+"""Two cells like prune-ready's."""
+
 
 def in_a_copy(work: Callable[[], dict[str, Any]], log: Path) -> int:
     """Do something in a forked process, which writes what it found."""
@@ -123,23 +139,22 @@ def _table(study: Study, store: Path) -> str:
 
 
 def scaling(data: str, repeats: int) -> dict[str, Any]:
-    """Two seeds of one init of prune-ready, in full: by one worker, two workers, and two copies of one worker each."""
-    change = ['init=["xavier_normal"]', "seeds=2"]
+    """Two of prune-ready's cells, in full: by one worker, two workers, and two copies of one worker each."""
     walls: dict[str, list[float]] = {"one worker": [], "two workers": [], "two copies": []}
     for _ in range(repeats):
         for name, kept in walls.items():
             with tempfile.TemporaryDirectory() as folder:
-                kept.append(_wall(name, data, change, Path(folder)))
+                kept.append(_wall(name, data, Path(folder)))
                 print(name, f"{kept[-1]:.1f} s", file=sys.stderr, flush=True)
     one, two, copies = (statistics.median(kept) for kept in walls.values())
     return {"walls": walls, "workers_2": one / two / 2, "copies_2": one / copies / 2, "copies_to_workers": two / copies}
 
 
-def _wall(how: str, data: str, change: list[str], folder: Path) -> float:
+def _wall(how: str, data: str, folder: Path) -> float:
     """Seconds of training: from the first cell's first round to the end, so that loading libraries counts nowhere."""
-    sets = [word for each in change for word in ("--set", each)]
     workers = "2" if how == "two workers" else "1"
-    command = [sys.executable, "-m", "sweepstake", "run", "prune-ready", *sets, "--data", data, "--store", str(folder / "runs"),
+    (folder / "full.toml").write_text(FULL)
+    command = [sys.executable, "-m", "sweepstake", "run", str(folder / "full.toml"), "--data", data, "--store", str(folder / "runs"),
                "--out", str(folder / "report"), "--workers", workers]
     began = time.time()
     copies = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2 if how == "two copies" else 1)]
