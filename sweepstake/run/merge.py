@@ -36,8 +36,12 @@ WORDS = {
     "weights": "files of kept weights",
     "searches": "searches that STORE had less of",
     "studies": "texts of studies",
+    "plugins": "texts of plug-ins",
 }
 """What is counted, in the order in which it is told."""
+
+TEXTS = {"studies": ("*.toml", 8), "plugins": ("*.py", 16)}
+"""Folders of texts, each under its name and the first digits of its hash: which files, and how many digits."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class Merge:
             yield done, len(ids)
         for source in self.sources:
             self._searches(source)
-            self._studies(source)
+            self._texts(source)
 
     # A cell
 
@@ -259,23 +263,24 @@ class Merge:
             self._standing[key] = source
             self._write(f"{key}.json", theirs.content)
 
-    def _studies(self, source: Store) -> None:
-        for path in sorted((source.folder / "studies").glob("*.toml")):
-            with suppress(FileNotFoundError):
-                self._study(source, path.name, path.read_bytes())
+    def _texts(self, source: Store) -> None:
+        for kind, (names, digits) in TEXTS.items():
+            for path in sorted((source.folder / kind).glob(names)):
+                with suppress(FileNotFoundError):
+                    self._text(source, kind, path, path.read_bytes(), digits)
 
-    def _study(self, source: Store, name: str, content: bytes) -> None:
-        digest = Path(name).stem.rpartition("-")[2]
-        if hashlib.sha256(content).hexdigest()[:8] != digest:
-            damage = Damaged(source.folder / "studies" / name, "its content is not what the hash in its name says")
+    def _text(self, source: Store, kind: str, path: Path, content: bytes, digits: int) -> None:
+        if hashlib.sha256(content).hexdigest()[:digits] != path.stem.rpartition("-")[2]:
+            damage = Damaged(path, "its content is not what the hash in its name says")
             self.left_out.append(f"{damage}. It is not copied.")
             return
-        home = self._standing.get(f"studies/{name}", self.into)
-        path = home.folder / "studies" / name if home else None
-        if path is None or not path.exists() or path.read_bytes() != content:
-            self.counts["studies"] += 1
-            self._standing[f"studies/{name}"] = source
-            self._write(f"studies/{name}", content)
+        name = f"{kind}/{path.name}"
+        home = self._standing.get(name, self.into)
+        ours = home.folder / name if home else None
+        if ours is None or not ours.exists() or ours.read_bytes() != content:
+            self.counts[kind] += 1
+            self._standing[name] = source
+            self._write(name, content)
 
     def _write(self, name: str, content: bytes) -> None:
         """A proven file, under its name in the store."""

@@ -56,7 +56,8 @@ def call(capsys: pytest.CaptureFixture[str]):
             code = main([str(argument) for argument in arguments])
         except SystemExit as stopped:
             code = int(stopped.code or 0)
-        return code, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        return code, out, err
 
     return called
 
@@ -228,7 +229,7 @@ def test_an_option_of_a_plug_in_may_be_such_a_file(tmp_path: Path, call: Any, mo
 from sweepstake.pieces.datasets import DataFile, dataset
 
 @dataset
-def changed_halves(*, images: DataFile, other: DataFile | None = None):
+def changed_halves(*, images: DataFile):
     '''Half of a file to train on (nobody, never).'''
     with np.load(images) as held:
         return held["train_x"], held["train_y"], held["test_x"], held["test_y"]

@@ -90,9 +90,10 @@ def test_everything_of_a_store_comes_into_an_empty_one_byte_for_byte(tmp_path: P
     there.fail(C, "ValueError: no", "Traceback", {"study": "small"})
     there.put_search("0" * 16, {"study": "small", "metric": "test_accuracy", "trials": [{"params": {}, "cells": [A], "value": 0.9}]})
     there.keep_study("small", "seeds = 2\n")
+    there.keep_plugin("mine", b"def mine(): ...\n")
     merging = joined(Store(tmp_path / "new"), there)
     assert content(tmp_path / "new") == content(there.folder)
-    assert counts(merging) == {"new": 3, "weights": 2, "searches": 1, "studies": 1}
+    assert counts(merging) == {"new": 3, "weights": 2, "searches": 1, "studies": 1, "plugins": 1}
     assert merging.is_whole
 
 
@@ -238,13 +239,14 @@ def test_a_damaged_file_is_told_and_its_cell_is_not_taken(here: Store, there: St
     assert not merging.is_whole
 
 
-def test_damaged_weights_searches_and_studies_are_told_and_not_copied(here: Store, there: Store):
+def test_damaged_weights_searches_and_texts_are_told_and_not_copied(here: Store, there: Store):
     end(there, A)
     weights(there, A, 2)
     there.put_search("1" * 16, {"study": "small", "metric": "test_accuracy", "trials": []})
     there.keep_study("small", "seeds = 2\n")
+    there.keep_plugin("mine", b"def mine(): ...\n")
     paths = [there.folder / "cells" / A / "weights.2.safetensors", there.folder / "searches" / f"{'1' * 16}.json",
-             next((there.folder / "studies").iterdir())]
+             *(next((there.folder / kind).iterdir()) for kind in ("studies", "plugins"))]
     for path in paths:
         path.write_bytes(path.read_bytes() + b" ")
     merging = joined(here, there)

@@ -49,11 +49,17 @@ def ids(study: Study) -> list[str]:
     return [each.id for each in study.planned]
 
 
+def heard(study: Study, store: Path) -> list[Any]:
+    """What a run tells."""
+    told: list[Any] = []
+    run_study(study, store, stack=1, on_event=told.append)
+    return told
+
+
 def trained(study: Study, store: Path) -> list[str]:
     """What a run computed."""
-    told: list[str] = []
-    run_study(study, store, stack=1, on_event=lambda event: told.append(event.id) if event.kind == "done" and event.computed else None)
-    return told
+    told = heard(study, store)
+    return [event.id for event in told if event.kind == "done" and event.computed]
 
 
 def test_the_ids_of_before_and_of_now_are_pinned(tmp_path: Path):
@@ -105,10 +111,9 @@ def test_a_cell_begun_before_goes_on_under_its_id_and_says_what_was_asked(read: 
     with pytest.raises(Killed):
         compute(task, Store(tmp_path / "runs"), tell)
     asked = (tmp_path / "runs" / "cells" / task.id / "cell.json").read_bytes()
-    resumed: list[int] = []
-    results = run_study(read(), tmp_path / "runs", stack=1,
-                        on_event=lambda event: resumed.append(event.round) if event.kind == "resumed" else None)
-    assert (resumed, [(each["id"], each["status"], each["error"]) for each in results]) == ([2], [(task.id, "done", None)])
+    told = heard(read(), tmp_path / "runs")
+    assert [(event.id, event.round) for event in told if event.kind == "resumed"] == [(task.id, 2)]
+    assert [(event.id, event.status) for event in told if event.kind == "done"] == [(task.id, "done")]
     assert (tmp_path / "runs" / "cells" / task.id / "cell.json").read_bytes() == asked
 
 
@@ -151,9 +156,8 @@ def test_the_text_of_each_plug_in_is_kept_and_never_run(read: Callable[..., Stud
     assert trained(read(code=CODE + "# more\n"), tmp_path / "runs") == []
     assert not ran.exists()
     kept.write_text("changed\n")
-    told: list[str] = []
-    run_study(read(), tmp_path / "runs", stack=1, on_event=lambda event: told.append(event.error) if event.kind == "damaged" else None)
-    assert told == [f"{kept}: damaged (its content is not what the hash in its name says)"]
+    damages = [event.error for event in heard(read(), tmp_path / "runs") if event.kind == "damaged"]
+    assert damages == [f"{kept}: damaged (its content is not what the hash in its name says)"]
     assert kept.read_bytes() == (tmp_path / "mine.py").read_bytes()
 
 

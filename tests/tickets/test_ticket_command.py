@@ -53,7 +53,7 @@ def test_the_path_goes_to_stdout_and_a_table_of_layers_to_stderr(call: Any, writ
         ["init", "=", "xavier_normal,", "seed", "=", "0,", "round", "1"], ["layer", "kept", "of", "%"],
         ["fc1", "614", "768", "79.95"], ["fc2", "96", "120", "80.00"], ["all", "710", "888", "79.95"]]
     (ticket, path, how), = written
-    assert (ticket.made["round"], path, how["draw"]) == (1, Path("a.safetensors"), recipe.draw)
+    assert (ticket.made["round"], path, how["draw"].func) == (1, Path("a.safetensors"), recipe.draw)
     loaded = load_ticket(path)
     assert {name: mask.tolist() for name, mask in loaded.masks.items()} == {name: mask.tolist() for name, mask in ticket.masks.items()}
     assert all(value.equal(ticket.initial[name]) for name, value in loaded.initial.items())
