@@ -251,7 +251,8 @@ def test_a_bad_override_is_told(said, fragment):
     ({"quick": 3}, "quick = 3: expected a table"),
     ({"quick": {"runds": 3}}, 's.toml: [quick] runds: no study key of that name.\n  Did you mean "rounds"?'),
     ({"quick": {"quick": {}}}, "[quick] quick: no study key"),
-    ({"machine": []}, "s.toml: [machine] = []: expected a table of workers, store, data, timeout_minutes, device, stack, engine, save_weights, on, card or slurm."),
+    ({"machine": []}, "s.toml: [machine] = []: expected a table of workers, store, data, timeout_minutes, device, stack, engine, save_weights, on, "
+                      "card or slurm."),
     ({"machine": {"wokers": 2}}, '[machine]: wokers: no key of that name.\n  Did you mean "workers"?'),
     ({"machine": {"workers": 0}}, "[machine]: workers = 0: expected a whole number at least 1."),
     ({"case": "x"}, "s.toml: [[case]]: write the brackets twice"),
