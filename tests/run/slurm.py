@@ -100,8 +100,12 @@ class Slurm:
         self.said("scontrol", "requeue", job)
 
     def begin_now(self, job: str) -> None:
-        """A requeued job waits two minutes for its node to be clean; this one need not."""
-        self.said("scontrol", "update", f"JobId={job}", "StartTime=now")
+        """A requeued job waits two minutes, once it has left its node; of them two seconds are enough.
+
+        In the second in which it was ended its node takes it for that end.
+        """
+        self.wait(lambda: self.said("squeue", "--noheader", f"--jobs={job}", "--format=%r") == "BeginTime")
+        self.said("scontrol", "update", f"JobId={job}", "StartTime=now+2")
 
     def end_in(self, job: str, seconds: int) -> None:
         """Its time is over then. Slurm looks every 30 seconds: it sends the warning that was asked for, or ends the job."""
