@@ -11,7 +11,7 @@ STORE ?= runs
 DATASETS := mnist fashion_mnist cifar10
 FROM = $(if $(DATA),--data "$(DATA)")
 
-.PHONY: demo test lint docs foreign bench studies publish data clean
+.PHONY: demo test lint docs foreign slurm bench studies publish data clean
 
 demo: $(STAMP)
 	$(BIN)/sweepstake demo
@@ -31,6 +31,10 @@ docs: $(STAMP)
 foreign: $(STAMP)
 	SWEEPSTAKE_FOREIGN=1 $(BIN)/python -m pytest tests/tickets/test_networks.py
 	$(BIN)/python bench/foreign.py --write
+
+# Copies of one command under a real Slurm of one node, which Debian's slurm-wlm brings. A minute.
+slurm: $(STAMP)
+	SWEEPSTAKE_SLURM=1 $(BIN)/python -m pytest -n 0 tests/run/test_slurm.py
 
 bench: $(STAMP)
 	$(BIN)/python bench/run.py

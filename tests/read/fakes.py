@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ class FakeStudy:
     title: str = "Do inits differ in how well they survive pruning?"
     about: str = "LeNet-300-100 on digits: train, prune 20 %, rewind, again."
     text: str = 'title = "Do inits differ?"\ninit = ["xavier_normal", "kaiming_normal"]\nseeds = 5\n# </script><b>not markup</b>\n'
+    folder: Path = Path()
     quick: bool = False
     overrides: list[str] = field(default_factory=list)
     axes: dict[str, list[Any]] = field(default_factory=lambda: {"init": ["xavier_normal", "kaiming_normal"]})

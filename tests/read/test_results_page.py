@@ -23,7 +23,7 @@ def test_every_column_of_the_tidy_table_is_described_in_its_order_and_no_other()
 
 def test_every_file_of_the_store_is_described():
     files = re.findall(r"^    (STORE/\S+)", store.__doc__, re.MULTILINE)
-    assert len(files) == 11 and [file for file in files if f"`{file}`" not in PAGE] == []
+    assert len(files) == 12 and [file for file in files if f"`{file}`" not in PAGE] == []
 
 
 def test_the_example_runs_on_the_table_as_printed(tmp_path, monkeypatch, capsys):
