@@ -144,7 +144,7 @@ def disturbed(slurm: Slurm, study: Study, scripted: Array, array: Array, environ
     except AssertionError as error:
         error.add_note(array.logs + scripted.logs)
         raise
-    slurm.end_in(f"{array.number}_3", 0)
+    slurm.end_in(f"{array.number}_3", 2)
     slurm.end_in(f"{scripted.number}_1", 60)
     slurm.cancel(f"{array.number}_1")
     slurm.requeue(f"{array.number}_2")
