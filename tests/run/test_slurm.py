@@ -14,6 +14,7 @@ from sweepstake.run.store import Store
 from sweepstake.study.study import Study, load_study
 from tests.run.slurm import CannotStart, Slurm, of_folder, running
 
+pytestmark = pytest.mark.timeout(900)  # Slurm looks at time limits every 30 seconds; the rest hangs on how busy the machine is.
 ROOT = Path(__file__).parents[2]
 SWEEPSTAKE = (sys.executable, "-m", "sweepstake")
 STUDY = """title = "Waits, while it is held"
