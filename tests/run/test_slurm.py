@@ -14,6 +14,7 @@ from sweepstake.run.store import Store
 from sweepstake.study.study import Study, load_study
 from tests.run.slurm import CannotStart, Slurm, of_folder, running
 
+pytestmark = pytest.mark.timeout(900)  # Slurm looks at time limits every 30 seconds; the rest hangs on how busy the machine is.
 ROOT = Path(__file__).parents[2]
 SWEEPSTAKE = (sys.executable, "-m", "sweepstake")
 STUDY = """title = "Waits, while it is held"
@@ -146,7 +147,7 @@ def disturbed(slurm: Slurm, study: Study, scripted: Array, array: Array, environ
     except AssertionError as error:
         error.add_note(array.logs + scripted.logs)
         raise
-    slurm.end_in(f"{array.number}_3", 0)
+    slurm.end_in(f"{array.number}_3", 2)
     slurm.end_in(f"{scripted.number}_1", 60)
     slurm.cancel(f"{array.number}_1")
     slurm.requeue(f"{array.number}_2")
