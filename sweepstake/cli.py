@@ -4,6 +4,7 @@ What a machine reads goes to stdout, the rest to stderr.
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ EXITS = """exit codes:
 
 def command() -> None:
     """The command itself: main, and after Ctrl-C an end at once, for Python takes a second or two to put torch away."""
+    gc.set_threshold(100_000, 20, 100)  # It keeps most of what it makes: why look through it often?
     code = main()
     if code == 130:
         sys.stdout.flush()
@@ -135,7 +137,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_store(made)
 
     made = add("status", "say which cells of a study are done, begun, failed or missing", """  sweepstake status demo
-  sweepstake status prune-ready --store /data/runs""")
+  sweepstake status prune-ready --store /data/runs
+  sweepstake status prune-ready --prove   reads every byte""")
+    made.add_argument("--prove", action="store_true",
+                      help="prove every file by its seal, as `results` and `report` do (default: of a finished cell "
+                           "only that its result is there, is its own and was not cut short)")
     add_store(made)
 
     made = add("report", "write the report of what is there; trains nothing", """  sweepstake report demo

@@ -15,7 +15,8 @@ def other_text(study: Study, home: Store) -> str:
 
     Nothing else is said.
     """
-    missing = [planned for planned in study.planned if home.status(planned.id) == "missing"] if study.plugins else []
+    kept = home.glance(planned.id for planned in study.planned) if study.plugins else {}
+    missing = [planned for planned in study.planned if planned.id in kept and kept[planned.id].status == "missing"]
     held = _held_otherwise(missing, home) if missing else 0
     if not held:
         return ""
