@@ -4,6 +4,7 @@ What a machine reads goes to stdout, the rest to stderr.
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ EXITS = """exit codes:
 
 def command() -> None:
     """The command itself: main, and once stopped an end at once, for Python takes a second or two to put torch away."""
+    gc.set_threshold(100_000, 20, 100)  # It keeps most of what it makes: why look through it often?
     code = main()
     if code in (130, 143):
         sys.stdout.flush()
@@ -167,7 +169,11 @@ docs/cluster.md explains each script line by line, and what the shared folder mu
     add_running(made, workers="processes at a time in each copy (default: 1)", clusters=False)
 
     made = add("status", "say which cells of a study are done, begun, failed or missing", """  sweepstake status demo
-  sweepstake status prune-ready --store /data/runs""")
+  sweepstake status prune-ready --store /data/runs
+  sweepstake status prune-ready --prove   reads every byte""")
+    made.add_argument("--prove", action="store_true",
+                      help="prove every file by its seal, as `results` and `report` do (default: of a finished cell "
+                           "only that its result is there, is its own and was not cut short)")
     add_store(made)
 
     made = add("report", "write the report of what is there; trains nothing", """  sweepstake report demo

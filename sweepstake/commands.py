@@ -10,26 +10,29 @@ from typing import Unpack
 
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.events import Event, Foreseen
+from sweepstake.base.records import Result
 from sweepstake.base.text import visible
 from sweepstake.base.values import shown
 from sweepstake.pieces import REGISTRIES, hash_of, load_plugin
 from sweepstake.read import terminal
 from sweepstake.read.ahead import heed
-from sweepstake.read.analysis import tidy, to_csv, to_json, to_parquet
+from sweepstake.read.analysis import Table, to_csv, to_json, to_parquet
 from sweepstake.read.compare.ahead import foresee, tell_ahead
 from sweepstake.read.compare.numbers import Outcome
 from sweepstake.read.compare.terminal import lacking, lost, tell_outcome
 from sweepstake.read.compare.write import write_comparison, write_studies
 from sweepstake.read.merged import tell_merged
+from sweepstake.read.origins import Origins
 from sweepstake.read.publish import publish as write_publication
 from sweepstake.read.report import folder_name, write_report
+from sweepstake.run.changed import changed, without_rounds
 from sweepstake.run.data import data_directories, data_status, fetched_data, lacking_data
 from sweepstake.run.fetch import fetch
 from sweepstake.run.files import CannotWrite, write_text
 from sweepstake.run.filesystem import tell, try_folder
 from sweepstake.run.kin import nothing
 from sweepstake.run.merge import Merge
-from sweepstake.run.opened import Opened, open_if_there, open_study
+from sweepstake.run.opened import Opened, damage_in, damaged, open_if_there, open_study
 from sweepstake.run.progress import Counted, Downloads, Terminal, display
 from sweepstake.run.run import compute
 from sweepstake.run.scripts import SCHEDULERS, check_scheduler
@@ -92,20 +95,22 @@ def script(study: str, overrides: Sequence[str] = (), quick: bool = False, *, sc
     return 0
 
 
-def status(study: str, overrides: Sequence[str] = (), quick: bool = False, store: str | None = None) -> int:
+def status(study: str, overrides: Sequence[str] = (), quick: bool = False, store: str | None = None,
+           prove: bool = False) -> int:
     """Say which cells of a study are done, begun, failed or missing."""
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
-    counts = Counter(each.status for each in opened.kept.values())
+    kept = opened.kept if prove else opened.glanced
+    counts = Counter(each.status for each in kept.values())
     for word in ("done", "diverged", "damaged", "begun", "failed", "missing"):
         if counts[word]:
             print(f"{word}\t{counts[word]}")
-    terminal.tell_begun(opened, console)
+    terminal.tell_begun(opened, kept, console)
     terminal.tell_held(opened, console)
     terminal.tell_search(opened.study, console)
     terminal.tell_changed(opened, console)
     terminal.tell_other_text(opened, console)
-    terminal.tell_damaged(opened, console)
-    terminal.tell_failed(opened, console)
+    terminal.tell_lines(damage_in(opened.study, kept), console)
+    terminal.tell_failed(opened, kept, console)
     return 0
 
 
@@ -119,20 +124,27 @@ def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
             form: str = "csv", out: str | None = None, timing: bool = False) -> int:
     """Print the tidy table."""
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
-    terminal.tell_damaged(opened, console)
-    terminal.tell_origins(opened, console)
-    terminal.tell_changed(opened, console)
+    table, origins, bad, of_files = Table(timing), Origins(), list[Result](), list[Result]()
+    for result in opened.each():
+        table.add(result)
+        origins.add(result)
+        if result["status"] == "damaged":
+            bad.append(result)
+        if result["provenance"].get("data_files"):
+            of_files.append(without_rounds(result))
+    terminal.tell_lines(damaged(opened.study, bad), console)
+    terminal.tell_lines(origins.warnings, console)
+    terminal.tell_lines(changed(opened.study.folder, of_files), console)
     terminal.tell_other_text(opened, console)
-    rows = tidy(opened.results, timing=timing)
-    if not rows:
+    if not len(table):
         print(nothing(opened), file=sys.stderr)
         return 3
     if form == "parquet":
         if not out:
             raise UserError("--format parquet: is not text. Say where with --out FILE.")
-        to_parquet(rows, Path(out))
+        to_parquet(table.rows, Path(out))
         return 0
-    text = to_csv(rows) if form == "csv" else to_json(rows)
+    text = to_csv(table) if form == "csv" else to_json(table)
     if out:
         write_text(Path(out), text)
     else:

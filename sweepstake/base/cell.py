@@ -159,6 +159,32 @@ def hash_cell(cell: Cell, neutral_options: Callable[[str, str], Mapping[str, Any
     `neutral_options(set, name)` gives the neutral option values that a piece's decorator declares.
     `pieces.cell_id` knows them: call that one.
     """
+    return hash_by_seed(cell, neutral_options)(cell.seed)
+
+
+def hash_by_seed(cell: Cell, neutral_options: Callable[[str, str], Mapping[str, Any]]) -> Callable[[int], str]:
+    """The hash of the same cell under any seed: a study has many, and only their digits differ in what is hashed."""
+    hashed = _hashed(cell, neutral_options)
+    before, after = ({key: value for key, value in hashed.items() if (key < "seed") is first and key != "seed"}
+                     for first in (True, False))
+    head = _encoded(before)[:-1] + (b"," if before else b"") + b'"seed":'
+    tail = (b"," if after else b"") + _encoded(after)[1:]
+    begun = hashlib.sha256(head)
+
+    def of(seed: int) -> str:
+        whole = begun.copy()
+        whole.update(b"%d%b" % (seed, tail))
+        return whole.hexdigest()[:16]
+
+    return of
+
+
+def _encoded(hashed: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(hashed, order="deterministic")
+
+
+def _hashed(cell: Cell, neutral_options: Callable[[str, str], Mapping[str, Any]]) -> dict[str, Any]:
+    """What can change the numbers: every field, less what is neutral."""
     hashed: dict[str, Any] = {}
     for key, value in msgspec.to_builtins(cell).items():
         if key in SETS:
@@ -170,7 +196,7 @@ def hash_cell(cell: Cell, neutral_options: Callable[[str, str], Mapping[str, Any
         if key in NEUTRAL and _is_neutral(NEUTRAL[key], value):
             continue
         hashed[key] = value
-    return hashlib.sha256(msgspec.json.encode(hashed, order="deterministic")).hexdigest()[:16]
+    return hashed
 
 
 def _is_neutral(neutral: Any, value: Any) -> bool:

@@ -2,10 +2,11 @@
 
 import sys
 import types
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from sweepstake.base.cell import Cell, Ref, hash_cell
+from sweepstake.base.cell import Cell, Ref, hash_by_seed, hash_cell
 from sweepstake.base.errors import UserError
 from sweepstake.base.registry import Piece, Registry
 from sweepstake.base.specs import claim_test, figure_kind
@@ -34,6 +35,11 @@ def neutral_options(set_: str, name: str) -> dict[str, object]:
 def cell_id(cell: Cell) -> str:
     """The name of a cell's result for ever."""
     return hash_cell(cell, neutral_options)
+
+
+def cell_id_by_seed(cell: Cell) -> Callable[[int], str]:
+    """The same of the cell under any other seed."""
+    return hash_by_seed(cell, neutral_options)
 
 
 def told(set_: str, ref: Ref) -> str:

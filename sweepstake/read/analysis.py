@@ -3,9 +3,10 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -19,6 +20,9 @@ from sweepstake.run.files import write_whole
 Row = dict[str, Any]
 
 SPLITS, MEASURES = ("train", "validation", "test"), ("loss", "accuracy")
+ROUND = ("seed", "status", "round", "kept_fraction", "kept")
+_MEASURES = tuple(f"{split}_{measure}" for split in SPLITS for measure in MEASURES)
+MEASURED = ("steps", *_MEASURES, "early_step", *(f"early_{name}" for name in _MEASURES), "test_top5", "diverged")
 SAME_LEVEL = 0.02
 """Kept fractions that differ by no more than this, relatively, are one level."""
 
@@ -64,27 +68,95 @@ def tidy(results: Iterable[Mapping[str, Any]], timing: bool = False) -> list[Row
 
     Seconds only with `timing`: without them the table is the same bytes however the run went.
     """
-    rows = [_row(result, record, timing) for result in results for record in result["rounds"]]
-    return _even(rows)
+    return Table.of(results, timing).rows
 
 
-def _row(result: Mapping[str, Any], record: Mapping[str, Any], timing: bool) -> Row:
-    row = {**_who(result), "round": record["round"], "kept_fraction": record["kept_fraction"], "kept": record["kept"]}
-    row |= {f"kept.{layer}": count for layer, count in record["kept_by_layer"].items()}
-    row |= {f"size.{layer}": count for layer, count in record["size_by_layer"].items()}
+class Table:
+    """Tidy rows as they come, each kept as its values alone: a dict a row would take several times the room."""
+
+    def __init__(self, timing: bool = False):
+        self.timing = timing
+        self._kinds: dict[tuple[str, ...], tuple[str, ...]] = {}
+        """The columns of each kind of row, by the names that stand for them."""
+        self._rows: list[tuple[tuple[str, ...], tuple[Any, ...]]] = []
+
+    @classmethod
+    def of(cls, results: Iterable[Mapping[str, Any]], timing: bool = False) -> Self:
+        table = cls(timing)
+        for result in results:
+            table.add(result)
+        return table
+
+    def add(self, result: Mapping[str, Any]) -> None:
+        """A row for every round of a cell."""
+        for record in result["rounds"]:
+            names, values = _named_values(result, record, self.timing)
+            columns = self._kinds.get(names) or self._kinds.setdefault(names, tuple(dict.fromkeys(names)))
+            if len(columns) != len(names):  # An axis that is called as a column is: the later one stands, in its place.
+                values = dict(zip(names, values, strict=True)).values()
+            self._rows.append((columns, tuple(values)))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def columns(self) -> list[str]:
+        """Every row's; a layer that only some cells have stands where theirs has it."""
+        return _all_of(self._kinds.values())
+
+    def values(self) -> Iterator[Sequence[Any]]:
+        """Each row's values, one a column."""
+        columns = tuple(self.columns)
+        for names, values in self._rows:
+            yield values if names == columns else [*map(dict(zip(names, values, strict=True)).get, columns)]
+
+    def dicts(self) -> Iterator[Row]:
+        """Each row by its columns; in its own order, where every row has them all."""
+        columns = self.columns
+        if all(len(names) == len(columns) for names in self._kinds.values()):
+            return (dict(zip(names, values, strict=True)) for names, values in self._rows)
+        return (dict(zip(columns, values, strict=True)) for values in self.values())
+
+    @property
+    def rows(self) -> list[Row]:
+        return list(self.dicts())
+
+
+def _named_values(result: Mapping[str, Any], record: Mapping[str, Any],
+                  timing: bool) -> tuple[tuple[str, ...], Iterable[Any]]:
+    """The columns of a round, and what stands in each."""
     units, alive = record.get("units_by_layer", {}), record["alive_units"]
-    row |= {"alive_units": _alive_share(units, alive), **{f"units.{layer}": count for layer, count in units.items()}}
-    row |= {f"alive_units.{layer}": count for layer, count in alive.items()}
-    row |= {f"{way}_degree.{layer}.{what}": number for layer, ways in record.get("degrees", {}).items()
-            for way, spread in ways.items() for what, number in spread.items()}
     # A diverged network has an argmax, no accuracy.
     end, early = ({}, {}) if record["diverged"] else (record["end"], record["early"] or {})
-    row |= {"steps": record["steps"], **_measured("", end), "early_step": early.get("step")}
-    row |= {**_measured("early_", early), "test_top5": record.get("top5", {}).get("test")}
-    row |= {"diverged": record["diverged"]}
+    labels = result["labels"]
+    names, values = ["id", *labels, *ROUND], [result["id"], *map(label, labels.values())]
+    values += result["seed"], result["status"], record["round"], record["kept_fraction"], record["kept"]
+
+    def put(prefix: str, numbers: Mapping[str, Any]) -> None:
+        names.extend(_columns(prefix, tuple(numbers)))
+        values.extend(numbers.values())
+
+    put("kept.", record["kept_by_layer"])
+    put("size.", record["size_by_layer"])
+    names.append("alive_units")
+    values.append(_alive_share(units, alive))
+    put("units.", units)
+    put("alive_units.", alive)
+    for layer, ways in record.get("degrees", {}).items():
+        for way, spread in ways.items():
+            put(f"{way}_degree.{layer}.", spread)
+    names += MEASURED
+    values += record["steps"], *_measured(end), early.get("step"), *_measured(early)
+    values += record.get("top5", {}).get("test"), record["diverged"]
     if timing:
-        row |= {f"seconds.{part}": seconds for part, seconds in record["seconds"].items()}
-    return row
+        put("seconds.", record["seconds"])
+    return tuple(names), values
+
+
+@cache
+def _columns(prefix: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of a layer's many columns, in every row the same: made once."""
+    return tuple(prefix + name for name in names)
 
 
 def spent(result: Mapping[str, Any]) -> float:
@@ -107,9 +179,13 @@ def _who(result: Mapping[str, Any]) -> Row:
             "status": result["status"]}
 
 
-def _measured(prefix: str, splits: Mapping[str, Any]) -> Row:
-    return {f"{prefix}{split}_{measure}": _finite((splits.get(split) or {}).get(measure))
-            for split in SPLITS for measure in MEASURES}
+def _measured(splits: Mapping[str, Any]) -> list[float | None]:
+    """Loss and accuracy of each split, empty where there is none."""
+    found = list[float | None]()
+    for split in SPLITS:
+        measured = splits.get(split) or {}
+        found += [_finite(measured.get(measure)) for measure in MEASURES]
+    return found
 
 
 def _finite(value: float | None) -> float | None:
@@ -120,12 +196,18 @@ def _even(rows: list[Row]) -> list[Row]:
     """Every row has every column; a layer that only some cells have is empty in the others."""
     if all(row.keys() == rows[0].keys() for row in rows):
         return rows
+    columns = _all_of({tuple(row): None for row in rows})
+    return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def _all_of(kinds: Iterable[Sequence[str]]) -> list[str]:
+    """The columns of several kinds of rows, each after the one that it follows in its own kind."""
     columns: list[str] = []
-    for keys in {tuple(row): None for row in rows}:
+    for keys in kinds:
         for place, key in enumerate(keys):
             if key not in columns:
                 columns.insert(columns.index(keys[place - 1]) + 1 if place else 0, key)
-    return [{column: row.get(column) for column in columns} for row in rows]
+    return columns
 
 
 def curves(results: Iterable[Mapping[str, Any]]) -> list[Row]:
@@ -211,18 +293,24 @@ def levels(fractions: Iterable[float], most: int) -> list[float]:
     return sorted(set(spread), reverse=True)
 
 
-def to_csv(rows: Sequence[Row]) -> str:
+def to_csv(rows: Sequence[Row] | Table) -> str:
     """Comma-separated, floats to the last bit, an empty field where there is no number."""
+    if isinstance(rows, Table):
+        columns, values = rows.columns, rows.values()
+    else:
+        columns = list(rows[0]) if rows else []
+        values = ([row[column] for column in columns] for row in rows)
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["id", "seed", "status", "round"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns or ["id", "seed", "status", "round"])
+    writer.writerows(values)
     return visible(text.getvalue())
 
 
-def to_json(rows: Sequence[Row]) -> str:
+def to_json(rows: Sequence[Row] | Table) -> str:
     """A JSON list of rows, one a line."""
-    return visible("[\n" + ",\n".join(msgspec.json.encode(row).decode() for row in rows) + "\n]\n")
+    each = rows.dicts() if isinstance(rows, Table) else rows
+    return visible("[\n" + ",\n".join(msgspec.json.encode(row).decode() for row in each) + "\n]\n")
 
 
 def to_parquet(rows: Sequence[Row], path: Path | str) -> Path:

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Column, Table
@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from sweepstake.base.records import Outlook
 from sweepstake.base.text import visible
 from sweepstake.pieces import told
+from sweepstake.pieces.datasets import data_files
 from sweepstake.read import counted
 from sweepstake.read.analysis import tidy
 from sweepstake.read.claims import sentence, verdicts
@@ -20,9 +21,10 @@ from sweepstake.run.kin import other_text
 from sweepstake.run.opened import Opened, damaged
 from sweepstake.run.progress import Terminal, clock
 from sweepstake.run.settings import Settings
+from sweepstake.run.store import Kept
 from sweepstake.study.plan import stack_cells
 from sweepstake.study.search import in_words
-from sweepstake.study.study import Study
+from sweepstake.study.study import Planned, Study
 
 if TYPE_CHECKING:
     from sweepstake.run.estimate import Estimate
@@ -105,10 +107,10 @@ def tell_results(opened: Opened, console: Terminal, *, ran: bool) -> None:
             console.print(f"{verdict.verdict:>12}", style=colour, end="  ")
             console.print(f"{sentence(verdict)}  ({verdict.reason})")
     tell_search(study, console)
-    tell_origins(opened, console)
+    tell_lines(warnings(results), console)
     tell_changed(opened, console)
-    tell_damaged(opened, console)
-    tell_failed(opened, console)
+    tell_lines(damaged(study, results), console)
+    tell_failed(opened, opened.kept, console)
     missing = sum(result["status"] == "missing" for result in results)
     if missing and (rows or ran):
         then = "was it removed meanwhile? The same command computes them" if ran else "`sweepstake run` computes them"
@@ -123,7 +125,7 @@ def tell_results(opened: Opened, console: Terminal, *, ran: bool) -> None:
 def tell_stopped(opened: Opened, arguments: Sequence[str], console: Terminal) -> None:
     """What is kept after Ctrl-C, and how to go on."""
     tell_search(opened.study, console)
-    kept = opened.kept.values()
+    kept = opened.glanced.values()
     begun = [each.rounds_done for each in kept if each.status == "begun"]
     whole = sum(each.status in ("done", "diverged") for each in kept)
     more = f", and {sum(begun)} finished rounds of {len(begun)} more" if begun else ""
@@ -131,13 +133,12 @@ def tell_stopped(opened: Opened, arguments: Sequence[str], console: Terminal) ->
     console.print(f"Go on with: sweepstake {shlex.join(arguments)}", soft_wrap=True)
 
 
-def tell_begun(opened: Opened, console: Terminal) -> None:
+def tell_begun(opened: Opened, kept: Mapping[str, Kept], console: Terminal) -> None:
     """How far each begun cell is."""
     for planned in opened.study.planned:
-        kept = opened.kept[planned.id]
-        if kept.status == "begun":
-            console.print(f"begun: {', '.join([*planned.labels.values(), f'seed {planned.cell.seed}'])}: "
-                          f"{kept.rounds_done} of {planned.cell.rounds + 1} rounds")
+        if kept[planned.id].status == "begun":
+            console.print(f"begun: {_label(planned)}: "
+                          f"{kept[planned.id].rounds_done} of {planned.cell.rounds + 1} rounds")
 
 
 def tell_held(opened: Opened, console: Terminal) -> None:
@@ -146,13 +147,12 @@ def tell_held(opened: Opened, console: Terminal) -> None:
     for planned in opened.study.planned:
         if (claim := held.get(planned.id)) is None:
             continue
-        label = ", ".join([*planned.labels.values(), f"seed {planned.cell.seed}"])
         if claim.holder.has_ended():
             sign = "which has ended: the next run takes it over"
         else:
             seconds = max(0.0, time.time() - claim.written)
             sign = f"since {claim.holder.since or 'a moment ago'}, last sign {clock(seconds)} ago"
-        console.print(f"held: {label}: by {claim.holder.told}, {sign}", soft_wrap=True)
+        console.print(f"held: {_label(planned)}: by {claim.holder.told}, {sign}", soft_wrap=True)
 
 
 def tell_search(study: Study, console: Terminal) -> None:
@@ -163,14 +163,14 @@ def tell_search(study: Study, console: Terminal) -> None:
 
 def tell_origins(opened: Opened, console: Terminal) -> None:
     """That the numbers are of several numerics or builds, where they are."""
-    for line in warnings(opened.results):
-        console.print(line, style="yellow", soft_wrap=True)
+    tell_lines(warnings(opened.results), console)
 
 
 def tell_changed(opened: Opened, console: Terminal) -> None:
-    """What files of images are not what the results were made from."""
-    for line in changed(opened.study.folder, opened.results):
-        console.print(line, style="yellow", soft_wrap=True)
+    """What files of images are not what the results were made from; of a study that names none nothing is read."""
+    datasets = {id(each.cell.dataset): each.cell.dataset for each in opened.study.planned}
+    if any(map(data_files, datasets.values())):
+        tell_lines(changed(opened.study.folder, opened.results), console)
 
 
 def tell_other_text(opened: Opened, console: Terminal) -> None:
@@ -181,22 +181,31 @@ def tell_other_text(opened: Opened, console: Terminal) -> None:
 
 def tell_damaged(opened: Opened, console: Terminal) -> None:
     """Every damaged file."""
-    for line in damaged(opened.study, opened.results):
+    tell_lines(damaged(opened.study, opened.results), console)
+
+
+def tell_lines(lines: Iterable[str], console: Terminal) -> None:
+    """What is to be known before a number is trusted."""
+    for line in lines:
         console.print(line, style="yellow", soft_wrap=True)
 
 
-def tell_failed(opened: Opened, console: Terminal) -> None:
+def tell_failed(opened: Opened, kept: Mapping[str, Kept], console: Terminal) -> None:
     """The first failed cells, and where the rest of it is told."""
-    failed = [result for result in opened.results if result["status"] == "failed"]
+    failed = [each for each in opened.study.planned if kept[each.id].status == "failed"]
     for each in failed[:SHOWN]:
-        label = ", ".join([*each["labels"].values(), f"seed {each['seed']}"])
-        console.print(f"failed: {label} ({each['id']}): {(each['error'] or '').splitlines()[0]}", style="red")
+        error = (kept[each.id].failure or {}).get("error") or ""
+        console.print(f"failed: {_label(each)} ({each.id}): {error.splitlines()[0]}", style="red")
     if len(failed) > SHOWN:
         console.print(f"... and {len(failed) - SHOWN} more.", style="red")
     if failed:
-        where, several = opened.store.folder / "cells" / failed[0]["id"] / "failure.json", len(failed) > 1
+        where, several = opened.store.folder / "cells" / failed[0].id / "failure.json", len(failed) > 1
         console.print(f"The whole story: {where}{' and its neighbours' if several else ''}. "
                       f"`sweepstake run ... --retry` computes {'them' if several else 'it'} again.", soft_wrap=True)
+
+
+def _label(planned: Planned) -> str:
+    return ", ".join([*planned.labels.values(), f"seed {planned.cell.seed}"])
 
 
 def _count(number: int, what: str) -> str:

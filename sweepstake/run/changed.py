@@ -34,6 +34,12 @@ def changed(folder: Path, results: Sequence[Result]) -> list[str]:
     return [line for said in _files_of(results) if (line := _line(said, folder / said, _counted(said, results)))]
 
 
+def without_rounds(result: Result) -> Result:
+    """What is read here of a result, and no more."""
+    files = result["provenance"]["data_files"]
+    return {**result, "rounds": [{} for _ in result["rounds"][:1]], "provenance": {"data_files": files}}
+
+
 def _line(said: str, place: Path, made: Counter[str]) -> str:
     now, every = file_hash(place) if place.is_file() else None, made.total()
     then = "Its path is part of an id, what it holds is not. Give other images another name, or an empty --store."

@@ -73,7 +73,8 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
     masks, curves and kept weights.
     """
     study = with_search(study)
-    missing = [p for p in study.planned if store is None or store.status(p.id) not in ("done", "diverged")]
+    kept = store.glance(p.id for p in study.planned) if store else {}
+    missing = [p for p in study.planned if p.id not in kept or kept[p.id].status not in ("done", "diverged")]
     stacks = stack_cells(study.planned)
     todo = {p.id for p in missing}
     steps, seconds, size, memory, unknown = 0, 0.0, 0, 0, []

@@ -32,7 +32,7 @@ class CannotWrite(UserError):
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path | str) -> Iterator[None]:
     """What the machine refuses in here is CannotWrite, with the path."""
     try:
         yield
@@ -40,9 +40,10 @@ def writing(path: Path) -> Iterator[None]:
         raise CannotWrite(path, error) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path | str, content: bytes) -> None:
     """Write to a neighbour, flush to disk, rename over: a reader sees the old file or the new one, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}@{_host()}")
+    folder, name = os.path.split(path)
+    beside = os.path.join(folder, f".{name}.{os.getpid()}@{_host()}")
     try:
         with writing(path):
             with open(beside, "wb") as file:
@@ -50,9 +51,21 @@ def write_whole(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, path)
-    finally:
+    except BaseException:
         with suppress(OSError):
-            beside.unlink()
+            os.unlink(beside)
+        raise
+
+
+def ends_of(path: str, first: int, last: int) -> tuple[bytes, bytes]:
+    """So many of a file's first bytes and of its last. Without a file object, which takes longer than the reading."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        head, size = os.read(file, first), os.lseek(file, 0, os.SEEK_END)
+        os.lseek(file, max(0, size - last), os.SEEK_SET)
+        return head, os.read(file, last)
+    finally:
+        os.close(file)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -23,7 +23,7 @@ SHOWN = 3
 def other_text(opened: Opened) -> str:
     """A line where cells are missing whose results are there under another version of a plug-in; else nothing."""
     study, home = opened.study, opened.store
-    missing = [each for each in study.planned if opened.kept[each.id].status == "missing"] if study.plugins else []
+    missing = [each for each in study.planned if opened.glanced[each.id].status == "missing"] if study.plugins else []
     others = _of_other_code(missing, home) if missing else []
     if not others:
         return ""

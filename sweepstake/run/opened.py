@@ -1,6 +1,6 @@
 """A study opened in a store: with what its search has found there, and what is there of each cell. Computes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,15 @@ class Opened:
     def kept(self) -> dict[str, Kept]:
         """All there is of each cell, by id: every file read and proven once."""
         return {each.id: self.store.look(each.id) for each in self.study.planned}
+
+    @cached_property
+    def glanced(self) -> dict[str, Kept]:
+        """The status of each cell, by id, told without reading finished results: `Store.glance` says what it proves."""
+        return self.store.glance(each.id for each in self.study.planned)
+
+    def each(self) -> Iterator[Result]:
+        """The results one after another, each read and proven when it is asked for, and none kept."""
+        return (_result(planned, self.store.look(planned.id)) for planned in self.study.planned)
 
     @cached_property
     def results(self) -> list[Result]:
@@ -75,9 +84,17 @@ def _result(planned: Planned, kept: Kept) -> Result:
 
 def damaged(study: Study, results: Sequence[Result]) -> list[str]:
     """Every damaged file of a study, a line each: whose it is, and what to do."""
-    again = "It is not read; `sweepstake run` computes its cell again."
     errors = [each["error"] or "" for each in results if each["status"] == "damaged"]
-    lines = [f"{file}. {again}" for error in errors for file in error.splitlines()]
+    return damage_told(study, (file for error in errors for file in error.splitlines()))
+
+
+def damage_in(study: Study, kept: Mapping[str, Kept]) -> list[str]:
+    """The same of what was looked at."""
+    return damage_told(study, (str(file) for each in kept.values() for file in each.damage))
+
+
+def damage_told(study: Study, files: Iterable[str]) -> list[str]:
+    lines = [f"{file}. It is not read; `sweepstake run` computes its cell again." for file in files]
     if searched := (study.searched or {}).get("damaged"):
         lines.append(f"{searched}. Its trials are found again from their cells; `sweepstake run` writes it again.")
     return lines

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Damaged(Exception):
     """A file is there, and is not what was written: named with its path, and never read."""
 
-    def __init__(self, path: Path, why: str):
-        super().__init__(f"{path}: damaged ({why})")
-        self.path, self.why = path, why
+    def __init__(self, path: Path | str, why: str):
+        self.path, self.why = Path(path), why
+        super().__init__(f"{self.path}: damaged ({why})")
 
 
 class Seal(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,7 +72,10 @@ def seal_tensors(kind: str, id_: str, tensors: "Mapping[str, Tensor]", **texts: 
     from safetensors.torch import save
 
     seal = msgspec.json.encode(_open_seal(kind, id_)).decode()
-    return _close(_in_order(save(dict(tensors), metadata={"seal": seal, **texts})), kind, id_)
+    head, body = _in_order(save(dict(tensors), metadata={"seal": seal, **texts}))
+    hash_ = hashlib.sha256(head)
+    hash_.update(body)
+    return b"".join((head.replace(_blank(kind, id_), hash_.hexdigest().encode(), 1), body))
 
 
 def seal_of(content: bytes) -> Seal:
@@ -80,10 +83,19 @@ def seal_of(content: bytes) -> Seal:
     return msgspec.json.decode(_texts(content)["seal"], type=Seal)
 
 
-def read(path: Path, kind: str, id_: str | None = None) -> File | None:
+def parsed(content: bytes | str) -> Any:
+    """JSON by the fast reader, or by the patient one: files from before seals may say NaN."""
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json.loads(content)
+
+
+def read(path: Path | str, kind: str, id_: str | None = None) -> File | None:
     """The file, if it is whole and what it is asked for; None where there is none. Without an id any one will do."""
     try:
-        content = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -91,11 +103,11 @@ def read(path: Path, kind: str, id_: str | None = None) -> File | None:
     return prove(content, path, kind, id_)
 
 
-def prove(content: bytes, path: Path, kind: str, id_: str | None = None) -> File:
+def prove(content: bytes, path: Path | str, kind: str, id_: str | None = None) -> File:
     """What is or would be a file's content, if it is whole and what it is asked for."""
-    tensors = path.suffix == ".safetensors"
+    tensors = str(path).endswith(".safetensors")
     try:
-        said = _texts(content) if tensors else json.loads(content)
+        said = _texts(content) if tensors else parsed(content)
         if not isinstance(said, dict):
             raise ValueError
     except (ValueError, RecursionError):
@@ -116,18 +128,18 @@ def prove(content: bytes, path: Path, kind: str, id_: str | None = None) -> File
 
 def _texts(content: bytes) -> dict[str, str]:
     """The metadata of a safetensors file: a length of 8 bytes, and so much JSON."""
-    header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])
+    header = parsed(content[8:8 + int.from_bytes(content[:8], "little")])
     return header.get("__metadata__", {}) if isinstance(header, dict) else header
 
 
-def _in_order(content: bytes) -> bytes:
-    """The same file with its metadata sorted: the library writes them in an order of chance."""
+def _in_order(content: bytes) -> tuple[bytes, memoryview]:
+    """The same file with its metadata sorted, as head and rest: the library writes them in an order of chance."""
     start = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:start])
+    header = parsed(content[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = msgspec.json.encode(header)
     text += b" " * (-len(text) % 8)  # What the format asks for, so that tensors lie at multiples of 8.
-    return len(text).to_bytes(8, "little") + text + content[start:]
+    return len(text).to_bytes(8, "little") + text, memoryview(content)[start:]
 
 
 def _broken(seal: Seal, content: bytes, kind: str, id_: str | None) -> str:

@@ -19,9 +19,10 @@
 
 import hashlib
 import json
+import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +36,7 @@ from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
 from sweepstake.pieces import code_hash, hash_of
 from sweepstake.run.claims import Claims, Held, claimed
-from sweepstake.run.files import CannotWrite, clear_abandoned, write_whole, writing
+from sweepstake.run.files import CannotWrite, clear_abandoned, ends_of, write_whole, writing
 from sweepstake.run.sealed import Damaged, File, read, seal_json, seal_of, seal_tensors
 from sweepstake.run.weights import Weights
 
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
 
 MARKER, LAYOUT = "sweepstake-store.json", 1
 ID = re.compile("[0-9a-f]{16}")
+HEAD = re.compile(rb'\{"seal":\{"kind":"result","id":"(?P<id>[0-9a-f]+)","sha256":"[0-9a-f]{64}"'
+                  rb'(?:,"masks":"[0-9a-f]{64}")?\},"status":"(?P<status>done|diverged)","rounds":\[')
+"""How a sealed result begins."""
+HEAD_BYTES, TAIL_BYTES = 512, 16384
+"""What is read of its beginning, and of its end, where its provenance is with the study's text in it."""
 
 FILES = {"result": "result.json", "masks": "masks.safetensors", "failure": "failure.json", "state": "state.safetensors",
          "donor": "donor.safetensors", "cell": "cell.json"}
@@ -67,11 +73,17 @@ class Kept:
     damage: tuple[Damaged, ...]
 
 
+MISSING = Kept("missing", None, None, 0, ())
+FINISHED = {word.encode(): Kept(word, None, None, 0, ()) for word in ("done", "diverged")}
+"""Of a result that was only glanced at."""
+
+
 class Store:
     """A folder of results."""
 
     def __init__(self, folder: str | Path, *, create: bool = True):
         self.folder = Path(folder)
+        self._cells = str(self.folder / "cells")
         marker = self.folder / MARKER
         try:
             if self.folder.exists() and not self.folder.is_dir():
@@ -114,6 +126,10 @@ class Store:
     def _of(self, id_: str) -> Path:
         return self.folder / "cells" / id_
 
+    def _path(self, id_: str, kind: str) -> str:
+        """A file of a cell, as text: to build a Path costs more than to open the file."""
+        return f"{self._cells}/{id_}/{FILES[kind]}"
+
     def _of_search(self, id_: str) -> Path:
         return self.folder / "searches" / f"{id_}.json"
 
@@ -127,15 +143,25 @@ class Store:
     def files(self, id_: str) -> tuple[dict[str, File], list[Damaged]]:
         """Every file of a cell by its kind, read and proven once; and what is damaged."""
         found, damage = dict[str, File](), list[Damaged]()
-        for kind, name in FILES.items():
+        for kind in self._kinds(id_):
             try:
-                if (file := read(self._of(id_) / name, kind, id_)) is not None:
+                if (file := read(self._path(id_, kind), kind, id_)) is not None:
                     found[kind] = file
             except Damaged as error:
                 damage.append(error)
         if not belong(found.get("result"), found.get("masks")):
-            damage.append(Damaged(self._of(id_) / FILES["masks"], "not the masks of the result beside it"))
+            damage.append(Damaged(self._path(id_, "masks"), "not the masks of the result beside it"))
         return found, damage
+
+    def _kinds(self, id_: str) -> list[str]:
+        """Of which kinds there are files: one listing in the place of a failed opening for each that is not there."""
+        try:
+            names = os.listdir(f"{self._cells}/{id_}")
+        except FileNotFoundError:
+            return []
+        except OSError:
+            return list(FILES)  # Each is then named with what is wrong.
+        return [kind for kind, name in FILES.items() if name in names]
 
     def look(self, id_: str) -> Kept:
         """All there is of a cell. Where a file of it is damaged, there is no result."""
@@ -148,6 +174,25 @@ class Store:
                   else "begun" if rounds
                   else "missing")
         return Kept(status, result, failure, rounds, tuple(damage))
+
+    def glance(self, ids: Iterable[str]) -> dict[str, Kept]:
+        """The same of many cells, as `status` tells it, without the bytes of finished results.
+
+        Of a result only its first bytes and its last are read: that it is there, of this cell, done or diverged, and
+        not cut short. What changed inside is seen by `look` alone. It is asked of all other cells.
+        """
+        there = set(self.ids())
+        return {id_: (self._finished(id_) or self.look(id_)) if id_ in there else MISSING for id_ in ids}
+
+    def _finished(self, id_: str) -> Kept | None:
+        """What a sealed result says of itself at its beginning; None where there is none, or an odd one."""
+        try:
+            head, tail = ends_of(self._path(id_, "result"), HEAD_BYTES, TAIL_BYTES)
+        except OSError:
+            return None
+        found = HEAD.match(head)
+        ends = tail.endswith(b"}}") and not tail.endswith(b"}}}") and b'],"provenance":{' in tail
+        return FINISHED[found["status"]] if found and found["id"] == id_.encode() and ends else None
 
     def status(self, id_: str) -> str:
         return self.look(id_).status
@@ -162,7 +207,7 @@ class Store:
     def asked(self, id_: str) -> dict[str, Any] | None:
         """The fields of a cell that was begun; None where there is no such file, or a damaged one."""
         with suppress(Damaged):
-            if (file := read(self._of(id_) / FILES["cell"], "cell", id_)) is not None:
+            if (file := read(self._path(id_, "cell"), "cell", id_)) is not None:
                 return file.said
         return None
 
@@ -231,11 +276,11 @@ class Store:
 
     def begin(self, id_: str, cell: Cell) -> None:
         """The cell is computed from here on: an end that it had, and what is damaged of it, are no more."""
-        there = self.look(id_)
-        damaged = [each.path.name for each in there.damage]
-        self._make(self._of(id_))
-        self._remove(id_, [FILES["result"], FILES["masks"], FILES["failure"], *damaged])
-        self.weights(id_).drop_unfinished(there.rounds_done)
+        if not self._make(self._of(id_)):
+            there = self.look(id_)
+            damaged = [each.path.name for each in there.damage]
+            self._remove(id_, [FILES["result"], FILES["masks"], FILES["failure"], *damaged])
+            self.weights(id_).drop_unfinished(there.rounds_done)
         if self.asked(id_) is None:  # What was asked under an id never changes.
             said = msgspec.to_builtins(cell, order="deterministic")
             self._put(id_, "cell", seal_json("cell", id_, said, lines=True))
@@ -248,7 +293,7 @@ class Store:
     def load_state(self, id_: str) -> "tuple[list[dict[str, Any]], dict[str, Tensor], dict[str, Any]] | None":
         """Where a begun cell is; None if it has no finished round, or its file is not whole."""
         try:
-            file = read(self._of(id_) / FILES["state"], "state", id_)
+            file = read(self._path(id_, "state"), "state", id_)
         except Damaged:
             return None
         return (json.loads(file.said["records"]), file.tensors, json.loads(file.said["meta"])) if file else None
@@ -313,16 +358,24 @@ class Store:
         return packed
 
     def _put(self, id_: str, kind: str, content: bytes) -> None:
-        write_whole(self._of(id_) / FILES[kind], content)
+        write_whole(self._path(id_, kind), content)
 
     def _remove(self, id_: str, names: list[str]) -> None:
         for name in names:
-            with writing(self._of(id_) / name):
-                (self._of(id_) / name).unlink(missing_ok=True)
+            path = f"{self._cells}/{id_}/{name}"
+            with writing(path), suppress(FileNotFoundError):
+                os.unlink(path)
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: Path) -> bool:
+        """Whether it was not there before."""
         with writing(folder):
-            folder.mkdir(exist_ok=True)
+            try:
+                os.mkdir(folder)
+            except FileExistsError:
+                if not folder.is_dir():
+                    raise
+                return False
+        return True
 
     def search(self, id_: str) -> dict[str, Any] | None:
         """The trials of a search, as far as it has come; None if it has not begun; Damaged where its file is."""

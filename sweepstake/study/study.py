@@ -21,7 +21,7 @@ from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_name, check_specs
 from sweepstake.base.text import hidden_in, hidden_texts, label_problem, visible
 from sweepstake.base.values import LARGEST, convert, description, is_list, is_table, read_table, shown
-from sweepstake.pieces import REGISTRIES, cell_id, load_plugin
+from sweepstake.pieces import REGISTRIES, cell_id, cell_id_by_seed, load_plugin
 from sweepstake.pieces.criteria import unfit
 from sweepstake.pieces.datasets import spec_of, too_few
 from sweepstake.pieces.donors import donor_of
@@ -493,18 +493,31 @@ def _expand(fixed: dict[str, Any], axes: dict[str, list[Value]], cases: list[tup
             for key in sorted(set(case) & set(varied)):
                 problems.append(f"{place}: {key} is an axis and also in [[case]] {case_label}. Leave it in one place.")
             fields = {**fixed, **{axis: value for axis, (_, value) in varied.items()}, **case}
-            for seed in seeds:
-                cell = _cell(fields, seed, place, problems)
-                if cell is None:
-                    break
-                id_ = cell_id(cell)
+            for id_, cell in _over_seeds(fields, seeds, place, problems):
                 if id_ in made and not problems:
                     one, other = _in_words(made[id_].labels), _in_words(labels)
-                    problems.append(f"{place}: {one} and {other} are the same cell (seed {seed}). Take one out.")
+                    problems.append(f"{place}: {one} and {other} are the same cell (seed {cell.seed}). Take one out.")
                 made[id_] = Planned(id_, cell, labels)
     if problems:
         raise UserError(*dict.fromkeys(problems))
     yield from made.values()
+
+
+def _over_seeds(fields: dict[str, Any], seeds: list[int], place: str,
+                problems: list[str]) -> Iterator[tuple[str, Cell]]:
+    """A cell a seed, with its id; they are checked as one, unless they take the masks of others."""
+    first = _cell(fields, seeds[0], place, problems)
+    if first is None:
+        return
+    if first.donor is None:
+        id_of = cell_id_by_seed(first)
+        for seed in seeds:
+            yield id_of(seed), msgspec.structs.replace(first, seed=seed)
+        return
+    for seed in seeds:
+        if (cell := _cell(fields, seed, place, problems)) is None:
+            return
+        yield cell_id(cell), cell
 
 
 def _in_words(labels: dict[str, str]) -> str:

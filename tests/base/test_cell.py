@@ -1,12 +1,14 @@
 """A cell's id is the name of its result for ever."""
 
+import hashlib
 from typing import Any
 
 import msgspec
 import pytest
 
+import sweepstake.base.cell as module
 from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Scaling, hash_cell
-from sweepstake.pieces import cell_id
+from sweepstake.pieces import cell_id, cell_id_by_seed, neutral_options
 from tests.helpers import make_cell, ref, run_cell, tiny_images
 
 
@@ -43,6 +45,23 @@ def test_ids_are_pinned_by_value(id_: str, changes: dict[str, Any]):
     assert id_of(**changes) == id_
 
 
+@pytest.mark.parametrize("changes", [changes for _, changes in PINNED], ids=range(len(PINNED)))
+def test_the_id_under_another_seed_is_the_id_of_the_cell_with_that_seed(changes: dict[str, Any]):
+    cell = make_cell(**changes)
+    id_under = cell_id_by_seed(cell)
+    for seed in (0, 1, 10, 2**63 - 1):
+        assert id_under(seed) == cell_id(msgspec.structs.replace(cell, seed=seed)) == plainly_hashed(msgspec.structs.replace(cell, seed=seed))
+
+
+def plainly_hashed(cell: Cell) -> str:
+    """The hash over the whole of what is hashed, encoded at once."""
+    return hashlib.sha256(msgspec.json.encode(hashed_of(cell), order="deterministic")).hexdigest()[:16]
+
+
+def hashed_of(cell: Cell) -> dict[str, Any]:
+    return module._hashed(cell, neutral_options)
+
+
 def test_pinned_ids_are_all_different():
     assert len({id_ for id_, _ in PINNED}) == 20
 
@@ -52,40 +71,20 @@ def test_a_neutral_field_is_not_hashed(field: str):
     value = ref(SETS[field], NEUTRAL[field]) if field in SETS else NEUTRAL[field]
     said = make_cell(**{"epochs": 5.0 if field == "steps" else None, field: value})
     assert getattr(said, field) == value
-    hashed: list[dict[str, Any]] = []
-    _record_hashed(said, hashed)
-    assert field not in hashed[0]
-
-
-def _record_hashed(cell: Cell, into: list[dict[str, Any]]) -> None:
-    import sweepstake.base.cell as module
-
-    class Recorder:
-        def encode(self, value: dict[str, Any], order: str) -> bytes:
-            into.append(value)
-            return b""
-
-    json, module.msgspec.json = module.msgspec.json, Recorder()  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        cell_id(cell)
-    finally:
-        module.msgspec.json = json
+    assert field not in hashed_of(said)
 
 
 def test_exactly_the_fields_with_a_default_are_hashed():
-    hashed: list[dict[str, Any]] = []
-    _record_hashed(make_cell(), hashed)
-    assert sorted(hashed[0]) == sorted([
+    assert sorted(hashed_of(make_cell())) == sorted([
         "dataset", "normalise", "model", "init", "optimiser", "lr", "batch_size", "steps", "rounds", "keep", "criterion", "allocation",
         "reset", "seed"])
-    assert {field.name for field in msgspec.structs.fields(Cell)} == set(hashed[0]) | set(NEUTRAL)
+    assert {field.name for field in msgspec.structs.fields(Cell)} == set(hashed_of(make_cell())) | set(NEUTRAL)
 
 
 def test_an_option_at_its_neutral_is_not_hashed_and_any_other_is():
-    hashed: list[dict[str, Any]] = []
-    _record_hashed(make_cell(), hashed)
-    assert hashed[0]["model"] == {"name": "mlp", "options": {"hidden": [300, 100]}, "version": 1}
-    assert hashed[0]["reset"] == {"name": "rewind", "options": {}, "version": 1}
+    hashed = hashed_of(make_cell())
+    assert hashed["model"] == {"name": "mlp", "options": {"hidden": [300, 100]}, "version": 1}
+    assert hashed["reset"] == {"name": "rewind", "options": {}, "version": 1}
     assert id_of(model=("mlp", {"dropout": 0.0})) == id_of()
     assert id_of(model=("mlp", {"dropout": 0.1})) != id_of()
 

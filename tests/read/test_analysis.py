@@ -167,3 +167,17 @@ def test_a_cells_seconds_are_all_it_took_and_in_a_stack_those_of_its_rounds():
     rounds = [{"seconds": {"train": 2.0, "evaluate": 1.0}}, {"seconds": {"train": 1.0, "evaluate": 1.0}}]
     alone, stacked, old = {"engine": "fast", "seconds": 9.0}, {"engine": "stacked", "seconds": 9.0}, {}
     assert [analysis.spent({"rounds": rounds, "provenance": each}) for each in (alone, stacked, old)] == [9.0, 5.0, 5.0]
+
+
+def test_a_table_gives_the_bytes_of_its_rows_whatever_layers_and_axes_its_cells_have():
+    wide, other = fake_results({"steps": ["10", "20"]}, seeds=1, rounds=1), fake_results({"steps": ["30"]}, seeds=2, rounds=1)
+    for result in other:
+        for record in result["rounds"]:
+            record["kept_by_layer"] = {"conv1": 3, **record["kept_by_layer"]}
+    for results in (wide, [*wide, *other], [*other, *wide], []):
+        table, rows = analysis.Table.of(results), analysis.tidy(results)
+        assert analysis.to_csv(table) == analysis.to_csv(rows)
+        assert analysis.to_json(table) == analysis.to_json(rows)
+        assert len(table) == len(rows)
+    header, row = (line.split(",") for line in analysis.to_csv(analysis.Table.of(wide)).splitlines()[:2])
+    assert (header.count("steps"), row[header.index("steps")]) == (1, "400")  # Where a round ended, whatever its axis says.

@@ -170,6 +170,8 @@ def test_the_commands_name_a_damaged_file_and_leave_its_cell_out(tmp_path: Path,
     line = f"{broken}: damaged (its content is not what its hash says). It is not read; `sweepstake run` computes its cell again.\n"
 
     assert main(["status", path]) == 0
+    assert capsys.readouterr() == ("done\t4\n", "")  # It looks at the ends of a result alone.
+    assert main(["status", path, "--prove"]) == 0
     assert capsys.readouterr() == ("done\t3\ndamaged\t1\n", line)
     assert main(["results", path]) == 0
     said = capsys.readouterr()

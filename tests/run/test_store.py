@@ -173,6 +173,43 @@ def test_a_cell_is_claimed_by_one_at_a_time(tmp_path: Path):
         assert ours
 
 
+def test_a_glance_says_the_status_of_every_cell_as_a_look_does(tmp_path: Path):
+    ids = {word: f"{place:016x}" for place, word in enumerate(("done", "diverged", "begun", "failed", "missing", "damaged", "asked"))}
+    store = finished(tmp_path, ids["done"])
+    store.begin(ids["diverged"], make_cell())
+    store.finish(ids["diverged"], "diverged", RECORDS, {"size": torch.tensor(1)}, {})
+    store.begin(ids["begun"], make_cell())
+    store.save_state(ids["begun"], RECORDS, {"w": torch.ones(3)}, {})
+    store.fail(ids["failed"], "ValueError: no", "Traceback", {})
+    finished(tmp_path, ids["damaged"])
+    shutil.copy(tmp_path / "cells" / ids["done"] / "result.json", tmp_path / "cells" / ids["damaged"])
+    store.begin(ids["asked"], make_cell())
+    glanced = store.glance(ids.values())
+    assert [glanced[id_].status for id_ in ids.values()] == [store.status(id_) for id_ in ids.values()] == [*list(ids)[:-1], "missing"]
+    assert (glanced[ids["begun"]].rounds_done, (glanced[ids["failed"]].failure or {})["error"]) == (2, "ValueError: no")
+    assert [str(each) for each in glanced[ids["damaged"]].damage] == [str(each) for each in store.look(ids["damaged"]).damage]
+
+
+def test_a_glance_tells_a_result_that_was_cut_short_wherever_it_was_cut(tmp_path: Path):
+    store, path = finished(tmp_path), tmp_path / "cells" / ID / "result.json"
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert store.glance([ID])[ID].status == "damaged", length
+
+
+def test_a_glance_does_not_see_what_changed_inside_a_result_and_a_look_does(tmp_path: Path):
+    store, path = finished(tmp_path), tmp_path / "cells" / ID / "result.json"
+    path.write_bytes(path.read_bytes().replace(b'"kept":2', b'"kept":3'))
+    assert (store.glance([ID])[ID].status, store.look(ID).status) == ("done", "damaged")
+
+
+def test_a_glance_reads_a_result_from_before_seals_whole(tmp_path: Path):
+    store, path = finished(tmp_path), tmp_path / "cells" / ID / "result.json"
+    path.write_text(json.dumps({"status": "done", "rounds": RECORDS, "provenance": {}}))
+    assert store.glance([ID])[ID].status == store.look(ID).status == "damaged"  # These records never had the shape of any.
+
+
 def test_a_nan_is_stored_as_null(tmp_path: Path):
     store = Store(tmp_path)
     store.begin(ID, make_cell())

@@ -35,7 +35,7 @@ def tell_outcome(outcome: Outcome, opened: Opened, console: Terminal) -> None:
                 console.print(word, style=COLOURS[word], end=" ")
                 console.print(f"at {sizes}", end="\n" if number == len(said) - 1 else "; ")
     terminal.tell_origins(opened, console)
-    terminal.tell_failed(opened, console)
+    terminal.tell_failed(opened, opened.kept, console)
 
 
 def lacking(outcomes: Sequence[Outcome]) -> list[str]:
