@@ -214,19 +214,19 @@ def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
 def merge(sources: Sequence[str], into: str, dry: bool = False) -> int:
     """Join stores made apart into one."""
     merging, console = Merge.of(sources, into, dry), Terminal()
-    stopped = False
+    stopped: KeyboardInterrupt | None = None
     try:
         with Counted("cells", console) as bar:
             for done, total in merging.each():
                 bar(done, total)
-    except KeyboardInterrupt:
-        stopped = True
+    except KeyboardInterrupt as stop:
+        stopped = stop
     except CannotWrite as error:
         raise CannotWrite(error.path, error.error, "--into") from error
     tell_merged(merging, console)
     if stopped:
         console.print("stopped. What is merged is kept; the same command goes on.")
-        return 130
+        return exit_code(stopped)
     return int(not merging.is_whole)
 
 

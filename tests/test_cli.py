@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sweepstake.cli import build_parser, main
+from sweepstake.cli import build_parser
 from sweepstake.engine.numerics import VERSIONS
 from sweepstake.study.study import load_study
 from tests.small import SMALL_TOML, write_small
@@ -29,22 +29,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SWEEPSTAKE_DATA", raising=False)
     return tmp_path
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]):
-    def called(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        assert "\x1b" not in out + err
-        return code, out, err
-
-    return called
 
 
 @pytest.fixture(scope="module")

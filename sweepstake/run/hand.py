@@ -8,7 +8,6 @@ It ends when its input does: a node that was killed leaves nobody behind who tra
 import os
 import queue
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -31,7 +30,7 @@ from sweepstake.run.queue import Queue
 from sweepstake.run.sent import find_images, is_everywhere
 from sweepstake.run.settings import Settings, Task
 from sweepstake.run.sitting import fail
-from sweepstake.run.stopping import SIGNALS
+from sweepstake.run.stopping import SIGNALS, ignore_signals
 from sweepstake.run.store import Store
 from sweepstake.run.worker import compute
 
@@ -47,9 +46,7 @@ class Enough(BaseException):
 
 def main() -> None:
     """Compute one job after another."""
-    for name in ("SIGINT", *SIGNALS):  # They may reach the whole group; the driver decides.
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    ignore_signals("SIGINT", *SIGNALS)  # They may reach the whole group; the driver decides.
     jobs, said = queue.SimpleQueue[bytes](), _own_output()
     threading.Thread(target=_read, args=(sys.stdin.buffer, jobs, Path(sys.argv[1])), daemon=True).start()
     torch.set_num_threads(1)

@@ -84,9 +84,8 @@ def host() -> str:
 
 def unlike(versions: dict[str, str]) -> list[str]:
     """Each library that is another here than where the study was read."""
-    here = provenance.comparable()
-    return [f"{name} {here.get(name, 'is not installed')} there, {versions.get(name, 'not installed')} here"
-            for name in sorted({*versions, *here}) if here.get(name) != versions.get(name)]
+    return [f"{name} {ours or 'is not installed'} there, {driver or 'not installed'} here"
+            for name, ours, driver in provenance.differing(versions)]
 
 
 def _compute(parcel: Parcel, wanted: Wanted, on_step: OnStep) -> Back:

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -38,6 +39,14 @@ def comparable() -> dict[str, str]:
         text.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     found = {name: said for name, said in versions().items() if name != "commit"}
     return {**found, "sweepstake": f"{__version__} (text {text.hexdigest()[:8]})"}
+
+
+def differing(other: Mapping[str, str]) -> Iterator[tuple[str, str | None, str | None]]:
+    """What is comparable and not alike: its name, its version here, and its version there; None where it is not."""
+    here = comparable()
+    for name in sorted({*here, *other}):
+        if here.get(name) != other.get(name):
+            yield name, here.get(name), other.get(name)
 
 
 @cache

@@ -83,8 +83,7 @@ class Queue:
         if not claim.is_hopeless:
             return True
         self.running.pop(id_)
-        self.store.fail(id_, claim.story, "", {})
-        self.claims.release(id_)
+        self._fail(id_, claim.story)
         return False
 
     def lost(self, id_: str) -> None:
@@ -133,9 +132,12 @@ class Queue:
         self._looks[id_] = time.monotonic() + span, span
 
     def _give_up(self, id_: str, why: str) -> None:
-        self.store.fail(id_, why, "", {})
+        self._fail(id_, why)
         self.on_event(events.Failed(id_, why))
         self._forget(id_)
+
+    def _fail(self, id_: str, why: str) -> None:
+        self.store.fail(id_, why, "", {})
         self.claims.release(id_)
 
     def _forget(self, id_: str) -> None:

@@ -93,12 +93,9 @@ def _check_others(store: Store) -> None:
 
 def _unlike(other: Holder) -> Iterator[str]:
     """Each library that another run has in another version."""
-    ours = provenance.comparable()
-    for name in sorted({*ours, *other.versions}):
-        here, there = (versions.get(name, "not installed") for versions in (ours, other.versions))
-        if here != there:
-            yield (f"{other.told} computes there with {name} {there}, and here it is {here}. "
-                   "Install the same on both, or wait until it has ended.")
+    for name, here, there in provenance.differing(other.versions):
+        yield (f"{other.told} computes there with {name} {there or 'not installed'}, "
+               f"and here it is {here or 'not installed'}. Install the same on both, or wait until it has ended.")
 
 
 def _wanted(planned: Sequence[Planned], store: Store, settings: Settings, stage: str,

@@ -61,7 +61,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _stop_once() -> None:
     """A second signal stops no stopping: at a time limit Slurm sends its warning and the end in the same second."""
-    for name in SIGNALS:
+    ignore_signals(*SIGNALS)
+    raise Stopping
+
+
+def ignore_signals(*names: str) -> None:
+    """Those of them that the system has do nothing in this process: what it is a child of decides."""
+    for name in names:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    raise Stopping

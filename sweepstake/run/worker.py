@@ -5,7 +5,6 @@ the processes is JSON bytes.
 """
 
 import os
-import signal
 import threading
 import time
 from multiprocessing import parent_process
@@ -27,7 +26,7 @@ from sweepstake.run.changed import Changed
 from sweepstake.run.files import CannotWrite
 from sweepstake.run.settings import Task
 from sweepstake.run.sitting import Bench, Lost, Sitting, fail, images_of, watch_with
-from sweepstake.run.stopping import SIGNALS
+from sweepstake.run.stopping import SIGNALS, ignore_signals
 from sweepstake.run.store import Store
 
 
@@ -36,9 +35,7 @@ def work(task_json: bytes, pipe: Connection) -> None:
 
     It ends with done, failed, busy (it is another's by now), or stopped (the machine's fault).
     """
-    for name in ("SIGINT", *SIGNALS):  # They may reach the whole group; the parent decides.
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    ignore_signals("SIGINT", *SIGNALS)  # They may reach the whole group; the parent decides.
     _die_with_parent()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Pruned networks drift into denormals, which are a hundred times slower.

@@ -48,20 +48,6 @@ def write_study(folder: Path, text: str = TOML) -> Path:
     return folder / "own.toml"
 
 
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]):
-    def called(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return called
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the study, its images and its finished store, run from another folder."""

@@ -51,7 +51,8 @@ def test_what_dead_writers_left_goes_and_what_is_being_written_stays(tmp_path: P
     dead.wait()
     host, here = platform.node()[:60], os.getpid()
     gone = [left(tmp_path, f".result.json.{dead.pid}@{host}"), left(tmp_path, f".state.safetensors.{here}@{host}", 7200),
-            left(tmp_path, ".result.json.4711@elsewhere", 7200), left(tmp_path, ".masks.safetensors.4711", 7200)]
+            left(tmp_path, ".result.json.4711@elsewhere", 7200), left(tmp_path, ".masks.safetensors.4711", 7200),
+            left(tmp_path, f".mine.0123abcd.py.{dead.pid}@{host}")]
     stay = [left(tmp_path, f".result.json.{here}@{host}"), left(tmp_path, f".result.json.{dead.pid}@elsewhere"),
             left(tmp_path, ".result.json.4711"), left(tmp_path, "result.json", 7200), left(tmp_path, ".hidden", 7200)]
     clear_abandoned(tmp_path)
