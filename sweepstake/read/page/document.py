@@ -58,7 +58,7 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None) -> 
 
     found = reading or read(study, results)
     pictures = [_picture(name, spec) for name, spec in found.drawn]
-    environment = Environment(loader=PackageLoader("sweepstake.read", "."), autoescape=True, undefined=StrictUndefined,
+    environment = Environment(loader=PackageLoader("sweepstake.read.page"), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True,
                               finalize=lambda value: visible(value) if type(value) is str else value)
     environment.filters["code"] = _code
