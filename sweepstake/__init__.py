@@ -30,26 +30,27 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
-def __getattr__(name: str) -> object:
-    """Names are found when asked for: `import sweepstake` costs milliseconds and reaches no torch."""
-    if name in ("Results", "load_results", "run_study"):
-        from sweepstake.read import results as home
-    elif name in ("Study", "load_study"):
-        from sweepstake.study import study as home
-    elif name in ("claim_test", "figure_kind"):
-        from sweepstake.base import specs as home
-    elif name in ("Ticket", "load_ticket"):
-        from sweepstake.tickets import ticket as home
-    elif name == "Masks":
-        from sweepstake.tickets.held import masks as home
-    elif name == "prune":
-        from sweepstake.tickets.search import select as home
-    elif name == "find_ticket":
-        from sweepstake.tickets.search import find as home
-    elif name == "UserError":
-        from sweepstake.base import errors as home
-    elif name in __all__:
-        from sweepstake import pieces as home
-    else:
-        raise AttributeError(f"module 'sweepstake' has no attribute {name!r}")
-    return getattr(home, name)
+if not TYPE_CHECKING:  # To a type checker every name is here, and another one is a mistake.
+    def __getattr__(name: str) -> object:
+        """Names are found when asked for: `import sweepstake` costs milliseconds and reaches no torch."""
+        if name in ("Results", "load_results", "run_study"):
+            from sweepstake.read import results as home
+        elif name in ("Study", "load_study"):
+            from sweepstake.study import study as home
+        elif name in ("claim_test", "figure_kind"):
+            from sweepstake.base import specs as home
+        elif name in ("Ticket", "load_ticket"):
+            from sweepstake.tickets import ticket as home
+        elif name == "Masks":
+            from sweepstake.tickets.held import masks as home
+        elif name == "prune":
+            from sweepstake.tickets.search import select as home
+        elif name == "find_ticket":
+            from sweepstake.tickets.search import find as home
+        elif name == "UserError":
+            from sweepstake.base import errors as home
+        elif name in __all__:
+            from sweepstake import pieces as home
+        else:
+            raise AttributeError(f"module 'sweepstake' has no attribute {name!r}")
+        return getattr(home, name)

@@ -29,7 +29,8 @@ first steps:
 EXITS = """exit codes:
   0    what was asked is done
   1    not all is there: cells failed, are missing or damaged after a run, or all diverged; a merge left something out
-  2    a mistake in what was given, or a file that cannot be written (a full disk); what is finished is kept
+  2    a mistake in what was given (no command at all is one), or a file that cannot be written (a full disk);
+       what is finished is kept
   3    nothing is there to read: no cell of the study is finished
   130  stopped by Ctrl-C; every finished round is kept
   143  stopped by SIGTERM or SIGUSR1, as a cluster's scheduler ends or warns a job; every finished round is kept
@@ -55,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem := hidden_in(said):
             print(f"{visible(said)}: {problem}.", file=sys.stderr)
             return 2
+    if not arguments:  # As git does: help for who looks around, no success for a script whose command is empty.
+        parser.print_help()
+        return 2
     given = vars(parser.parse_args(arguments))
     try:
         from sweepstake import commands  # Not for --help: the libraries that commands need take their time.

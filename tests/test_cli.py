@@ -64,12 +64,16 @@ def test_every_command_is_in_the_help_and_no_other():
     assert "sweepstake demo" in text.partition("first steps:")[2]
 
 
-@pytest.mark.parametrize("arguments", [[], ["runn"], ["run"], ["run", "demo", "--frobnicate"], ["run", "demo", "--workers", "two"],
+@pytest.mark.parametrize("arguments", [["runn"], ["run"], ["run", "demo", "--frobnicate"], ["run", "demo", "--workers", "two"],
                                        ["results", "demo", "--format", "xml"]])
 def test_a_wrong_command_line_is_exit_2(call, arguments: list[str]):
     code, out, err = call(*arguments)
     assert (code, out) == (2, "")
     assert "usage: sweepstake" in err
+
+
+def test_without_a_command_the_help_is_printed_and_the_exit_code_is_that_of_a_mistake(call):
+    assert call() == (2, build_parser().format_help(), "")
 
 
 def test_version(call):

@@ -1,11 +1,17 @@
-"""The wheel, as somebody else gets it."""
+"""The wheel, as somebody else gets it, and its names, as a type checker sees them."""
 
+import json
 import os
 import subprocess
 import sys
 import sysconfig
 import venv
+from inspect import signature
 from pathlib import Path
+
+import pytest
+
+import sweepstake as ss
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,4 +39,33 @@ def test_a_wheel_runs_the_demo_in_an_empty_environment_outside_the_checkout(tmp_
     report = run(tmp_path / "env" / "bin" / "sweepstake", "run", "demo", "--quick", cwd=elsewhere).strip()
 
     assert where.startswith(str(site))
+    assert (site / "sweepstake" / "py.typed").is_file()
     assert (elsewhere / report).stat().st_size > 100_000
+
+
+USER = """from typing import assert_type
+
+import sweepstake as ss
+
+results = ss.load_results("demo")
+assert_type(results.ticket(seed=0), ss.Ticket)
+assert_type(ss.UserError("no").problems, tuple[str, ...])
+ss.no_such_name
+"""
+
+
+def test_a_type_checker_knows_every_public_name_and_no_other(tmp_path):
+    named = "".join(f"print(ss.{name})\n" for name in ss.__all__)
+    (tmp_path / "user.py").write_text(USER + named)
+    settings = {"include": ["user.py"], "extraPaths": [str(ROOT)], "typeCheckingMode": "strict", "reportMissingTypeStubs": False}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    done = subprocess.run([sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=120)
+    found = [(each["range"]["start"]["line"], each["rule"]) for each in json.loads(done.stdout)["generalDiagnostics"]]
+    line = USER.splitlines().index("ss.no_such_name")
+    assert found == [(line, "reportUnknownMemberType"), (line, "reportAttributeAccessIssue")]
+
+
+@pytest.mark.parametrize("name", ["frame", "summary", "smallest_ticket", "compare"])
+def test_tables_are_typed_as_data_frames(name):
+    assert signature(getattr(ss.Results, name)).return_annotation == "DataFrame"

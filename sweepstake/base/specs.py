@@ -16,6 +16,7 @@ from sweepstake.base.values import shown
 Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_accuracy", "train_loss",
                  "early_step", "alive_units"]
 ClaimMetric = Literal[Metric, "train_seconds", "smallest_winning"]
+At = Literal["end", "early"]
 Label = str | int | float | bool
 Where = dict[str, Label | list[Label]]
 
@@ -28,7 +29,7 @@ class FigureSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kind: Annotated[str, Meta(description="What is drawn.")] = "accuracy_by_kept"
     metric: Annotated[Metric, Meta(description=(
         "What is drawn; `alive_units` is the share of hidden units alive."))] = "test_accuracy"
-    at: Annotated[Literal["end", "early"], Meta(description=(
+    at: Annotated[At, Meta(description=(
         "Measured at the end of a round, or at early stop."))] = "end"
     by: Annotated[str | None, Meta(description="The axis that colours the lines (default: the first axis).")] = None
     panel: Annotated[str | None, Meta(description="The axis of the panels (default: the second axis).")] = None
@@ -55,7 +56,7 @@ class ClaimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "`train_seconds`: measured seconds of a round's training; "
         "`smallest_winning`: the smallest kept fraction with a test accuracy at or above "
         "the cell's own dense network's."))] = "test_accuracy"
-    at: Annotated[Literal["end", "early"], Meta(description=(
+    at: Annotated[At, Meta(description=(
         "Measured at the end of a round, or at early stop."))] = "end"
     kept: Annotated[Keep | None, Meta(description=(
         "At the round nearest to this fraction of weights remaining (default: the last)."))] = None
@@ -129,21 +130,22 @@ def check_specs(axes: Mapping[str, Sequence[Any]], figures: Iterable[FigureSpec]
                                         "An axis is a key whose value is a list."))
         if figure.by is not None and figure.by == figure.panel:
             problems.append(f'{place}: by and panel are both "{figure.by}". Give two axes, or leave one out.')
-        problems += _check_where(f"{place}: where", figure.where, axes)
+        problems += check_where(f"{place}: where", figure.where, axes)
         kind = figure_kind.get(figure.kind)
         with figure_kind.blamed(kind):
             problems += [f"{place}: {problem}" for problem in kind.check(figure, axes)]
     for number, claim in enumerate(claims, 1):
         place = f"[[claim]] {number}"
         for key in ("where", "this", "than"):
-            problems += _check_where(f"{place}: {key}", getattr(claim, key), axes)
+            problems += check_where(f"{place}: {key}", getattr(claim, key), axes)
         test = claim_test.get(claim.test)
         with claim_test.blamed(test):
             problems += [f"{place}: {problem}" for problem in test.check(claim)]
     return problems
 
 
-def _check_where(place: str, where: Where, axes: Mapping[str, Sequence[Any]]) -> list[str]:
+def check_where(place: str, where: Where, axes: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What is wrong with a choice of cells by the labels of axes; nothing when all is well."""
     problems: list[str] = []
     for axis, said in where.items():
         if axis not in axes:

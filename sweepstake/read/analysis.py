@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
@@ -16,6 +16,9 @@ from sweepstake.base.specs import ClaimSpec, FigureSpec, Where, label, labels_of
 from sweepstake.base.text import visible
 from sweepstake.read import statistics
 from sweepstake.run.files import write_whole
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Row = dict[str, Any]
 
@@ -327,11 +330,12 @@ def to_parquet(rows: Sequence[Row], path: Path | str) -> Path:
     return Path(path)
 
 
-def frame(rows: Sequence[Row]) -> Any:
-    """The rows as a pandas DataFrame (needs pandas)."""
+def frame(rows: Sequence[Row]) -> "DataFrame":
+    """The rows as a pandas DataFrame (needs pandas); a column without any value is one of NaN."""
     try:
         import pandas  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError("frame: pandas is not installed. "
                         "`pip install sweepstake[frames]`; the rows themselves are plain dicts.") from None
-    return pandas.DataFrame(list(rows))
+    table = pandas.DataFrame(list(rows))
+    return table.astype(dict.fromkeys(table.columns[table.isna().all()] if len(table) else [], float))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import Event, Foreseen
 from sweepstake.base.records import Result
-from sweepstake.base.specs import Where
-from sweepstake.read import ahead, analysis, claims, origins, report, summary
+from sweepstake.base.specs import At, ClaimMetric, Where
+from sweepstake.read import ahead, analysis, claims, difference, origins, report, summary
+from sweepstake.read.outline import Outline
 from sweepstake.run.changed import changed
 from sweepstake.run.opened import damaged, open_study
 from sweepstake.run.progress import Quiet, display
@@ -21,11 +22,13 @@ from sweepstake.run.store import Store
 from sweepstake.study.study import Study, load_study
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from sweepstake.read.survivors import Analysis
     from sweepstake.tickets.ticket import Ticket
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """Every cell of a study, read back."""
 
@@ -38,6 +41,13 @@ class Results:
         for line in (*origins.warnings(self.cells), *changed(self.study.folder, self.cells)):
             warnings.warn(line, stacklevel=4)
 
+    def __repr__(self) -> str:
+        return str(Outline.of(self.study, self.cells))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return Outline.of(self.study, self.cells).html()
+
     def numerics(self) -> dict[str, int]:
         """How many cells each numerics computed: more than one agree to rounding only."""
         return origins.numerics(self.cells)
@@ -46,7 +56,7 @@ class Results:
         """The tidy table: a row per cell and round."""
         return analysis.tidy(self.cells, timing=timing)
 
-    def frame(self, *, timing: bool = False) -> Any:
+    def frame(self, *, timing: bool = False) -> "DataFrame":
         """The tidy table as a pandas DataFrame."""
         return analysis.frame(self.rows(timing=timing))
 
@@ -54,12 +64,30 @@ class Results:
         """What these runs say of each claim of the study."""
         return claims.verdicts(self.study, self.cells)
 
-    def summary(self) -> list[dict[str, Any]]:
-        """What each setting of the axes comes to, with intervals.
+    def summary(self) -> "DataFrame":
+        """What each setting of the axes comes to, with intervals, a row each.
 
         That is its smallest winning ticket, its robustness to pruning and its rank.
         """
-        return summary.summarise(list(self.study.axes), self.rows())
+        return analysis.frame(summary.summarise(list(self.study.axes), self.rows()))
+
+    def smallest_ticket(self) -> "DataFrame":
+        """The smallest winning ticket of each finished cell, a row each: its kept fraction, round and test accuracy.
+
+        A ticket wins if it ends at or above the cell's own dense network. Where none does, that network stands there.
+        """
+        return analysis.frame(summary.smallest_tickets(list(self.study.axes), self.rows()))
+
+    def compare(self, a: Where, b: Where, *, kept: float | None = None, metric: ClaimMetric = "test_accuracy",
+                at: At = "end") -> "DataFrame":
+        """Two settings of the axes against each other, paired by seed: a row a level, or one at the level `kept`.
+
+        `results.compare({"init": "xavier_normal"}, {"init": "kaiming_normal"}, kept=0.03)`: the means, their
+        difference a - b with its 95 % interval, on how many seeds, and p. Axes that neither names are paired as well.
+        """
+        claim = difference.asked_of(self.study.axes, a, b, metric, at, kept)
+        rows = self.rows(timing=metric == "train_seconds")
+        return analysis.frame(difference.differences(claim, list(self.study.axes), rows))
 
     def ticket(self, round: int | None = None, **where: Any) -> "Ticket":
         """The ticket of one cell and round: its masks, and the weights that the round began with, by name.

@@ -7,7 +7,7 @@ from typing import Any
 
 from sweepstake.read import statistics
 from sweepstake.read.analysis import Row
-from sweepstake.read.claims import finished, half_level, is_dense, smallest_winning
+from sweepstake.read.claims import finished, half_level, is_dense, smallest_winner, smallest_winning
 from sweepstake.read.figures import percent
 from sweepstake.read.statistics import Interval
 
@@ -48,6 +48,18 @@ def summarise(axes: Sequence[str], rows: Sequence[Row]) -> list[Row]:
         **_over_seeds("rank", ranked.get(group, []), 1.0, float(len(ranked))),
         "friedman_p": p if group in ranked else None,
     } for group, cells in groups.items()]
+
+
+def smallest_tickets(axes: Sequence[str], rows: Sequence[Row]) -> list[Row]:
+    """One row a finished cell: its smallest winning ticket, which is the whole network where no smaller one wins.
+
+    Cells without a dense network to match are left out.
+    """
+    return [{
+        "id": winner["id"], **{axis: winner[axis] for axis in axes}, "seed": winner["seed"],
+        "kept_fraction": winner["kept_fraction"], "round": winner["round"],
+        "test_accuracy": winner["test_accuracy"], "dense_test_accuracy": rounds[0]["test_accuracy"],
+    } for rounds in finished(rows) if (winner := smallest_winner(rounds)) is not None]
 
 
 def ordered(groups: Sequence[Row]) -> list[Row]:

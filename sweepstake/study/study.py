@@ -79,7 +79,7 @@ class Planned:
         return waits(self.cell)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """A study file, read and checked: what is fixed, what varies, what is claimed, what is drawn."""
 
@@ -101,6 +101,17 @@ class Study:
     """The search as a store holds it, where a store was read."""
     folder: Path = Path()
     """From which its files of images are said."""
+
+    def __repr__(self) -> str:
+        changed = f" with {' and '.join(self.changes)}" if self.changes else ""
+        return f"Study {self.name}{changed}: {self.size}"
+
+    @property
+    def size(self) -> str:
+        """Its cells, counted: `4 init x 5 seeds = 20 cells`."""
+        axes = {axis: len(labels) for axis, labels in self.axes.items()} | {"seeds": len(self.seeds)}
+        count = len(self.planned)
+        return f"{' x '.join(f'{n:,} {axis}' for axis, n in axes.items())} = {count:,} cell{'s' * (count != 1)}"
 
     @property
     def cells(self) -> list[Cell]:

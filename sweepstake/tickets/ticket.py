@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Which = Literal["initial", "trained"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ticket:
     """What a pruning leaves of a network (Frankle & Carbin 2019)."""
 
@@ -38,6 +38,11 @@ class Ticket:
     """What made it: id, round, kept fraction, cell, numerics, versions. JSON alone."""
     build: Callable[[], nn.Module] | None = None
     """Makes the module that the ticket is of, where a recipe of it is known: a study's model."""
+
+    def __repr__(self) -> str:
+        layers, share = len(self.masks), f", {100 * self.kept_fraction:.2f} %" if self.size else ""
+        return (f"Ticket: {self.kept:,} of {self.size:,} weights in {layers} layer{'s' * (layers != 1)}{share}; "
+                f"holds the initial{' and trained' * (self.trained is not None)} weights")
 
     @property
     def kept(self) -> int:

@@ -16,6 +16,7 @@ from sweepstake.read.claims.judge import verdicts as verdicts
 from sweepstake.read.claims.numbers import finished as finished
 from sweepstake.read.claims.numbers import half_level as half_level
 from sweepstake.read.claims.numbers import is_dense as is_dense
+from sweepstake.read.claims.numbers import smallest_winner as smallest_winner
 from sweepstake.read.claims.numbers import smallest_winning as smallest_winning
 from sweepstake.read.claims.tell import instead as instead
 from sweepstake.read.claims.tell import p_value as p_value

@@ -1,7 +1,7 @@
 """From rows to the numbers that a claim is about: one a seed, paired within it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from sweepstake.base.specs import LOWER_IS_BETTER, ClaimSpec
@@ -40,15 +40,22 @@ def is_dense(row: Row) -> bool:
     return row["round"] == 0 and row["kept_fraction"] == 1.0
 
 
-def smallest_winning(rounds: Sequence[Row], accuracy: str = "test_accuracy") -> float | None:
-    """The smallest kept fraction that ends at or above its own dense network; 1 where only that itself does.
+def smallest_winner(rounds: Sequence[Row], accuracy: str = "test_accuracy") -> Row | None:
+    """The round of the smallest kept fraction that ends at or above its own dense network, be it that one itself.
 
     None where it cannot be told.
     """
     dense = rounds[0]
     if not is_dense(dense) or dense["status"] != "done" or dense[accuracy] is None or len(rounds) < 2:
         return None
-    return min(row["kept_fraction"] for row in rounds if row[accuracy] is not None and row[accuracy] >= dense[accuracy])
+    winning = (row for row in rounds if row[accuracy] is not None and row[accuracy] >= dense[accuracy])
+    return min(winning, key=lambda row: row["kept_fraction"])
+
+
+def smallest_winning(rounds: Sequence[Row], accuracy: str = "test_accuracy") -> float | None:
+    """That kept fraction; 1 where only the dense network does."""
+    winner = smallest_winner(rounds, accuracy)
+    return None if winner is None else winner["kept_fraction"]
 
 
 def rounds_of(rows: Sequence[Row]) -> list[list[Row]]:
@@ -117,19 +124,25 @@ def gains_over_dense(claim: ClaimSpec, cells: Cells) -> list[float]:
 
 
 def gains_over_other(claim: ClaimSpec, axes: Sequence[str], cells: Cells) -> list[float]:
-    """The gain over the other side, one number a seed.
+    """The gain over the other side, one number a seed."""
+    gains = list[tuple[int, float]]()
+    for this, than in both_sides(claim, axes, cells):
+        gains += _gains(claim, this, than)
+    return list(mean_by_seed(gains).values())
 
-    Paired within a seed and within every axis that the claim leaves open; the same cells each with themselves.
+
+def both_sides(claim: ClaimSpec, axes: Sequence[str], cells: Cells) -> Iterator[tuple[BySeed, BySeed]]:
+    """The numbers of the two sides by seed, for each setting of the axes that the claim leaves open.
+
+    Without another side, the same cells are each paired with themselves.
     """
     open_axes = [axis for axis in axes if not claim.than or (axis not in claim.this and axis not in claim.than)]
     settings = [by_setting(side, open_axes) for side in cells]
-    gains = list[tuple[int, float]]()
     for setting in sorted(settings[0].keys() & settings[1].keys()):
         if not claim.than and settings[0][setting][0] is settings[1][setting][0]:
             continue  # One round, asked for twice.
         this, than = (mean_by_seed([(at["seed"], at[column(claim)]) for at in side[setting]]) for side in settings)
-        gains += _gains(claim, this, than)
-    return list(mean_by_seed(gains).values())
+        yield this, than
 
 
 def _gains(claim: ClaimSpec, this: BySeed, than: BySeed) -> list[tuple[int, float]]:

@@ -1,9 +1,9 @@
 """What an analysis gives: its rows, what they come to, and a figure of that."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweepstake.base.errors import UserError
 from sweepstake.read import analysis
@@ -11,11 +11,14 @@ from sweepstake.read.analysis import Row
 from sweepstake.read.figures import Spec, to_pdf, to_png, to_svg
 from sweepstake.tickets.analysis.overlap import WHOLE
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 WRITERS = {".svg": to_svg, ".pdf": to_pdf, ".png": to_png}
 TOLD_ROWS = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
     """One analysis of the tickets of a study."""
 
@@ -24,12 +27,12 @@ class Analysis:
     """The tidy table, down to what was counted or measured."""
     summary: list[Row]
     """What the rows come to; the figure shows it."""
-    spec: Spec = field(repr=False)
+    spec: Spec
     """The figure, as Vega-Lite."""
     columns: Sequence[str] = ()
     """The columns of the summary that are told in a terminal."""
 
-    def frame(self) -> Any:
+    def frame(self) -> "DataFrame":
         """The rows as a pandas DataFrame."""
         return analysis.frame(self.rows)
 
@@ -47,7 +50,7 @@ class Analysis:
         whole = [row for row in self.summary if row.get("layer", WHOLE) == WHOLE]
         return [list(self.columns), *([told(row[column]) for column in self.columns] for row in whole)]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = self.table()
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         shown = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines[:TOLD_ROWS + 1]]
