@@ -239,11 +239,13 @@ def chosen(rows: Iterable[Row], where: Where) -> list[Row]:
     return [row for row in rows if all(label(row.get(axis)) in labels for axis, labels in wanted.items())]
 
 
-def summarise(rows: Sequence[Row], by: Sequence[str], metric: str = "test_accuracy", key: str = "round") -> list[Row]:
+def summarise(rows: Sequence[Row], by: Sequence[str], metric: str = "test_accuracy", key: str = "round",
+              intervals: bool = True) -> list[Row]:
     """Mean, std, min, max and the 95 % bootstrap interval over seeds, per group and round (or per `key`).
 
     One number a seed: where a group holds several cells of a seed, their mean. Failed cells are left out; diverged ones
-    too, from the round they diverged in, and `diverged` counts them.
+    too, from the round they diverged in, and `diverged` counts them. Without `intervals`, which take longest, the
+    bootstrap is left out.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     lost: dict[tuple[Any, ...], list[int]] = {}
@@ -254,22 +256,25 @@ def summarise(rows: Sequence[Row], by: Sequence[str], metric: str = "test_accura
         if row.get("diverged"):
             lost.setdefault(group, []).append(row["round"])
         groups.setdefault((*group, row[key]), []).append(row)
-    summary: list[Row] = []
+    summary, every = list[Row](), list[list[float]]()
     for (*group, place), members in groups.items():
         seeds: dict[int, list[float]] = {}
         for row in members:
             if not row.get("diverged") and row[metric] is not None:
                 seeds.setdefault(row["seed"], []).append(row[metric])
         values = [statistics.mean(seeds[seed]) for seed in sorted(seeds)]
-        low, high = statistics.bootstrap_interval(values) or (None, None)
+        every.append(values)
         summary.append({
             **dict(zip(by, group, strict=True)), key: place,
             "kept_fraction": statistics.mean([row["kept_fraction"] for row in members]),
             "metric": metric, "n": len(values),
             "diverged": sum(round_ <= members[0]["round"] for round_ in lost.get(tuple(group), [])),
             "mean": statistics.mean(values) if values else None, "std": statistics.std(values),
-            "min": min(values, default=None), "max": max(values, default=None), "low": low, "high": high,
+            "min": min(values, default=None), "max": max(values, default=None), "low": None, "high": None,
         })
+    if intervals:
+        for one, found in zip(summary, statistics.bootstrap_intervals(every), strict=True):
+            one["low"], one["high"] = found or (None, None)
     return summary
 
 

@@ -42,7 +42,7 @@ class Numbers(NamedTuple):
 def _numbers(study: StudyLike, rows: Sequence[Row], metric: str) -> Numbers:
     """Each group (a setting of all axes) at each kept level; by round, if no group has two thirds of the levels."""
     axes, by_group = list(study.axes), dict[str, list[Row]]()
-    for one in analysis.summarise(rows, axes, metric):
+    for one in analysis.summarise(rows, axes, metric, intervals=False):
         by_group.setdefault(", ".join(str(one[axis]) for axis in axes) or study.name, []).append(one)
     levels = analysis.levels((one["kept_fraction"] for members in by_group.values() for one in members), len(rows))
     at = {group: {min(level for level in levels if level >= one["kept_fraction"]): one

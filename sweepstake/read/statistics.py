@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Interval = tuple[float, float]
 Word = Literal["supported", "contradicted", "undecided"]
@@ -19,6 +19,8 @@ MIN_SEEDS = 3
 """With fewer, any two numbers look like a law."""
 RESAMPLES = 1999
 LEVEL = 0.95
+AT_ONCE = 2_000_000
+"""So many resampled values are in memory at once."""
 
 
 class Decision(NamedTuple):
@@ -61,23 +63,48 @@ def std(values: Sequence[float]) -> float | None:
 
 def bootstrap_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
     """BCa bootstrap interval of the mean (Efron 1987). None below 2 values; a point when all are equal."""
-    if len(values) < 2 or not all(math.isfinite(v) for v in values):
-        return None
-    if min(values) == max(values):
-        return values[0], values[0]
+    return bootstrap_intervals([values], level)[0]
+
+
+def bootstrap_intervals(many: Sequence[Sequence[float]], level: float = LEVEL) -> list[Interval | None]:
+    """The same of many lists of values, to the bit as one by one: all of one length are drawn at once."""
+    found: list[Interval | None] = [None] * len(many)
+    alike: dict[int, list[int]] = {}
+    for place, values in enumerate(many):
+        if len(values) < 2 or not all(math.isfinite(v) for v in values):
+            continue
+        if min(values) == max(values):
+            found[place] = values[0], values[0]
+        else:
+            alike.setdefault(len(values), []).append(place)
+    for n, places in alike.items():
+        rows = max(1, AT_ONCE // (RESAMPLES * n))
+        for first in range(0, len(places), rows):
+            chunk = places[first:first + rows]
+            drawn = _bootstrapped([many[place] for place in chunk], level, "BCa")
+            for place, (low, high) in zip(chunk, drawn, strict=True):
+                if not math.isfinite(low) or not math.isfinite(high):  # Where BCa is undefined.
+                    [(low, high)] = _bootstrapped([many[place]], level, "percentile")
+                if math.isfinite(low) and math.isfinite(high):
+                    # No mean leaves its values, but for rounding.
+                    found[place] = max(low, min(many[place])), min(high, max(many[place]))
+    return found
+
+
+def _bootstrapped(rows: Sequence[Sequence[float]], level: float, method: str) -> list[Interval]:
+    """The interval of each row's mean. Every row is drawn by the same resamples, as it would be alone."""
     import numpy as np
     from scipy.stats import bootstrap
 
+    def mean_of(values: Any, axis: int) -> Any:
+        return np.mean(np.ascontiguousarray(values), axis=axis)  # In memory's order, numpy adds in one order.
+
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scipy warns where BCa is undefined; the percentile interval then stands in.
-        for method in ("BCa", "percentile"):
-            drawn = bootstrap((np.asarray(values, float),), np.mean, confidence_level=level, n_resamples=RESAMPLES,
-                              method=method, vectorized=True,
-                              rng=np.random.Generator(np.random.Philox(key=20190509)))
-            low, high = map(float, drawn.confidence_interval)
-            if math.isfinite(low) and math.isfinite(high):
-                return max(low, min(values)), min(high, max(values))  # No mean leaves its values, but for rounding.
-    return None
+        warnings.simplefilter("ignore")  # scipy warns where BCa is undefined.
+        drawn = bootstrap((np.asarray(rows, float),), mean_of, axis=-1, confidence_level=level, n_resamples=RESAMPLES,
+                          method=method, vectorized=True, rng=np.random.Generator(np.random.Philox(key=20190509)))
+    lows, highs = drawn.confidence_interval
+    return list(zip(map(float, lows), map(float, highs), strict=True))
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:

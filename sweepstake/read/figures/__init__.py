@@ -27,6 +27,7 @@ from sweepstake.read.figures.style import WIDTH as WIDTH
 from sweepstake.read.figures.style import Spec as Spec
 from sweepstake.read.figures.style import framed as framed
 from sweepstake.read.figures.style import percent as percent
+from sweepstake.read.figures.write import bitmap as bitmap
 from sweepstake.read.figures.write import to_pdf as to_pdf
 from sweepstake.read.figures.write import to_png as to_png
 from sweepstake.read.figures.write import to_svg as to_svg

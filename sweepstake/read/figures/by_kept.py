@@ -6,6 +6,7 @@ from typing import Any
 from sweepstake.base.specs import FigureSpec, figure_kind, label
 from sweepstake.read import analysis
 from sweepstake.read.analysis import Row
+from sweepstake.read.figures.clipped import clipped
 from sweepstake.read.figures.contract import Data, Drawn, FigureKind
 from sweepstake.read.figures.style import ERRORS, FADED, PICKED, Spec, colours, kept_axis, percent, seeds, span, unit
 
@@ -23,18 +24,25 @@ class ByKept(FigureKind):
         scale, unit_, told = unit(metric)
         points = [_point(one, data, scale, told) for one in summary if data.shows(one["round"])]
         _dodge(points, data.axes[data.by] if data.by else ["all"], figure.x)
-        low, high = min(point["lo"] for point in points), max(point["hi"] for point in points)
-        pad = max((high - low) * 0.04, 1e-9)
+        whole = min(point["lo"] for point in points), max(point["hi"] for point in points)
+        clip = clipped(points, "{:.4g} %".format if scale == 100 else "{:.4g}".format)
         at = " at early stop" if figure.at == "early" else ""
         y = {"field": "mean", "type": "quantitative", "title": f"{told}{unit_}{at}",
-             "scale": {"zero": False, "domain": [low - pad, high + pad]}, "axis": {"tickCount": 6}}
+             "scale": {"zero": False, "domain": padded(*(clip[:2] if clip else whole))}, "axis": {"tickCount": 6}}
         lost = max(one["diverged"] for one in every)  # A group that diverged whole has no point.
         bars = f"; bars: {ERRORS[figure.error]}" if points[0]["n"] > 1 else ""
         left_out = f" Diverged cells are left out (up to {lost} a point)." if lost else ""
-        whole = any(point["round"] == 0 and point["kept"] >= 100 for point in points)
-        dense = "; dashed: the dense network" if whole else ""
-        return Drawn(points, _marks(points, y, data), f"{told[0].upper()}{told[1:]} against weights remaining",
-                     f"{seeds(points)}{bars}{dense}.{left_out}", data.panels)
+        dense = "; dashed: the dense network" if any(map(is_dense, points)) else ""
+        layers = _marks(points, y, data)
+        if clip:
+            layers = [{**layer, "mark": {**layer["mark"], "clip": True}} for layer in layers]
+        made = {"column": metric, "by": data.by, "panel": data.panel, "every": figure.every or 1,
+                "where": dict(figure.where), "error": figure.error, "x": figure.x, "kind": figure.kind,
+                "groups": [label(one) for one in data.axes[data.by]] if data.by else ["all"],
+                "clip": clip.says if clip else ""}
+        return Drawn(points, layers, f"{told[0].upper()}{told[1:]} against weights remaining",
+                     f"{seeds(points)}{bars}{dense}.{left_out}{f' {clip.says}' if clip else ''}", data.panels,
+                     made=made)
 
 
 @figure_kind("accuracy_by_kept")
@@ -49,6 +57,16 @@ class AccuracyByKept(ByKept):
 
     def by_default(self, rows: Sequence[Row]) -> bool:
         return True
+
+
+def padded(low: float, high: float) -> list[float]:
+    """An axis a little longer than what it shows."""
+    pad = max((high - low) * 0.04, 1e-9)
+    return [low - pad, high + pad]
+
+
+def is_dense(point: Row) -> bool:
+    return point["round"] == 0 and point["kept"] >= 100
 
 
 def _marks(points: list[Row], y: Spec, data: Data) -> list[Spec]:

@@ -50,6 +50,8 @@ class Drawn(NamedTuple):
     """Whether the panels have one scale."""
     averaged: bool = True
     """Whether a point is over all cells that its axes leave open."""
+    made: Mapping[str, Any] = {}
+    """What the page needs to draw the same of another metric: kept in the spec's `usermeta`, which no picture shows."""
 
 
 class FigureKind:

@@ -51,7 +51,8 @@ def _points(data: Data) -> list[Row]:
     scale, unit_, told = unit(metric)
     points = list[Row]()
     for round_ in _shown(sorted({row["round"] for row in rows}), data.figure.every):
-        for one in analysis.summarise([row for row in rows if row["round"] == round_], panels, metric, key="step"):
+        for one in analysis.summarise([row for row in rows if row["round"] == round_], panels, metric, key="step",
+                                      intervals=False):
             if one["mean"] is None:
                 continue
             spread, kept = one["std"] or 0.0, percent(100 * one["kept_fraction"])

@@ -29,7 +29,8 @@ def draw(figure: FigureSpec, rows: Sequence[Row], curves: Sequence[Row], axes: M
         return None
     pooled = [axis for axis in axes if axis not in (by, panel) and len({row[axis] for row in kept}) > 1]
     averaged = [f"Averaged over {' and '.join(pooled)}."] if pooled and drawn.averaged else []
-    return framed(figure.title or drawn.title, [drawn.subtitle, *averaged], drawn.points, laid_out(drawn))
+    meta = {"usermeta": drawn.made} if drawn.made else {}
+    return framed(figure.title or drawn.title, [drawn.subtitle, *averaged], drawn.points, {**laid_out(drawn), **meta})
 
 
 def laid_out(drawn: Drawn) -> Spec:

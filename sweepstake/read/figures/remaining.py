@@ -18,7 +18,7 @@ class WeightsRemaining(FigureKind):
     def draw(self, data: Data) -> Drawn | None:
         points = [{"group": one[data.by] if data.by else "all", **({"panel": one[data.panel]} if data.panel else {}),
                    "round": one["round"], "kept": 100 * one["kept_fraction"]}
-                  for one in analysis.summarise(data.rows, data.over, "kept_fraction")]
+                  for one in analysis.summarise(data.rows, data.over, "kept_fraction", intervals=False)]
         if not points:
             return None
         lines = _merged(points)

@@ -26,7 +26,12 @@ def to_pdf(spec: Spec, path: Path | str) -> Path:
 
 def to_png(spec: Spec, path: Path | str, scale: float = 2.0) -> Path:
     """The figure as a bitmap."""
+    write_whole(Path(path), bitmap(spec, scale))
+    return Path(path)
+
+
+def bitmap(spec: Spec, scale: float) -> bytes:
+    """The bytes of that PNG, so many pixels a pixel."""
     import vl_convert
 
-    write_whole(Path(path), vl_convert.vegalite_to_png(spec, vl_version=VEGALITE, scale=scale, allowed_base_urls=[]))
-    return Path(path)
+    return vl_convert.vegalite_to_png(spec, vl_version=VEGALITE, scale=scale, allowed_base_urls=[])

@@ -1,11 +1,9 @@
 """The page: one HTML document that opens anywhere, offline, made of a study and its results. It writes nothing."""
 
-import json
 import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,6 +12,7 @@ from sweepstake.base.specs import label
 from sweepstake.base.text import visible
 from sweepstake.read import analysis, claims, counted, figures, means, origins, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
+from sweepstake.read.page.charts import charts
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -46,18 +45,12 @@ def drawings(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[t
         yield "search", spec
 
 
-def _script(value: Any) -> str:
-    """JSON that cannot end the script it stands in."""
-    return json.dumps(value).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
 def page(study: StudyLike, results: Results, reading: Reading | None = None) -> str:
     """The page of a study, from results whole or begun; `reading` is what `read` gives, where a caller has it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     found = reading or read(study, results)
-    pictures = [_picture(name, spec) for name, spec in found.drawn]
+    drawn = charts(results, found.rows, found.drawn)
     environment = Environment(loader=PackageLoader("sweepstake.read.page"), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True,
                               finalize=lambda value: visible(value) if type(value) is str else value)
@@ -65,30 +58,12 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None) -> 
     return environment.get_template("report.html.j2").render(
         study=study, verdicts=[told(verdict) for verdict in found.verdicts], marks=MARKS, ran=_ran(results),
         warnings=_warnings(study, results),
-        figures=[{**one, "svg": Markup(one["svg"]), "spec": Markup(one["spec"])} for one in pictures],
-        library=Markup(_library() if pictures else ""),
+        figures=drawn.figures, runs=drawn.runs, library=drawn.library,
         search=trials.section(searched) if (searched := getattr(study, "searched", None)) else None,
         table=means.table(study, found.rows), counted=counted.lines(results, list(study.axes)),
         summary=_summary(study, found.groups), checks=_checks(results),
         provenance=_provenance(results), failures=_failures(results),
         cells=[{"id": result["id"], "who": _who(result), "status": result["status"]} for result in results])
-
-
-def _picture(name: str, spec: figures.Spec) -> dict[str, Any]:
-    """A figure as the page holds it: still, and the spec that makes it live."""
-    title = spec["title"]  # The page says the title itself, where it can wrap.
-    bare = {key: value for key, value in spec.items() if key not in ("title", "$schema")}
-    return {"name": name, "title": title["text"], "about": " ".join(title["subtitle"]),
-            "svg": figures.to_svg(bare), "spec": _script(bare)}
-
-
-@cache
-def _library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, with "</script" said so that it cannot end its element."""
-    import vl_convert
-
-    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=figures.VEGALITE)
-    return script.replace("</script", "<\\/script")
 
 
 def _code(text: str) -> Any:
