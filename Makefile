@@ -24,8 +24,10 @@ lint: $(STAMP)
 	$(BIN)/basedpyright
 	$(BIN)/python docs/generate.py --check
 
+# The generated pages, then the site: docs/_build/html/index.html.
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx -q -W --keep-going -n -c docs . docs/_build/html
 
 # Every network of the zoo thinned and compared, the slow ones too, and the page about them written anew. Minutes.
 foreign: $(STAMP)

@@ -6,11 +6,18 @@
 """
 
 import argparse
+import ast
+import inspect
 import os
 import sys
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
+
+from sweepstake.base.named import Named
+from sweepstake.base.registry import Registry
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -175,6 +182,86 @@ def cli() -> str:
     return "\n".join(parts)
 
 
+def python() -> str:
+    """Every public name with its signature and what its docstring says, and the public methods of its classes."""
+    import sweepstake
+
+    parts = [f"{WRITTEN}# Python\n\nWhat `import sweepstake as ss` offers. The import itself takes milliseconds; PyTorch is loaded with the "
+             "first name that needs it.\n"]
+    for title, names in PUBLIC.items():
+        parts.append(f"## {title}\n")
+        for name in names:
+            thing = getattr(sweepstake, name)
+            parts.append(f"### {name}\n\n{_told(name if isinstance(thing, Named) else f'ss.{name}', thing)}")
+            methods = [(each, member) for each, member in vars(thing).items() if isinstance(thing, type) and not each.startswith("_")
+                       and (inspect.isfunction(member) or isinstance(member, property | cached_property))]
+            parts += [_told(f".{each}", member) for each, member in methods]
+    return "\n".join(parts)
+
+
+PUBLIC = {
+    "Studies and results": ("load_study", "run_study", "load_results", "Study", "Results"),
+    "Tickets": ("find_ticket", "prune", "Masks", "Ticket", "load_ticket"),
+    "Pieces of your own": ("init", "model", "dataset", "Data", "criterion", "allocation", "reset", "lr_schedule"),
+    "Claims and figures of your own": ("claim_test", "figure_kind"),
+    "Mistakes": ("UserError",),
+}
+"""Every name of `sweepstake.__all__`, in the order in which a reader meets it."""
+
+
+def _told(name: str, thing: Any) -> str:
+    """A name with its signature, and its docstring as Markdown."""
+    if isinstance(thing, Registry):
+        return f"A decorator for a function. [What it may take by name](pieces.md#{thing.set}), and [an example](own-pieces.md).\n"
+    if isinstance(thing, Named):
+        return f"A decorator for a class: `@ss.{name}(\"its_name\")`. [An example](../CONTRIBUTING.md).\n"
+    plain = name in READ or isinstance(thing, property | cached_property)
+    says = inspect.getdoc(thing)
+    return f"**`{name}{'' if plain else _signature(thing)}`**\n" + f"\n{says}\n" * bool(says)
+
+
+READ = ("ss.Study", "ss.Results")
+"""Classes that a user is given, and never makes."""
+
+
+def _signature(thing: Any) -> str:
+    """The parameters and their defaults, without types; a default that is a function is not shown."""
+    asked = [one.replace(annotation=inspect.Parameter.empty) for name, one in inspect.signature(thing).parameters.items() if name != "self"]
+    hidden = [one.replace(default=Hidden()) if callable(one.default) and one.default is not inspect.Parameter.empty else one for one in asked]
+    return str(inspect.Signature(hidden))
+
+
+class Hidden:
+    """A default that has no literal."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def code() -> str:
+    """Every file of the package, with the first line of its docstring; a folder's is that of its `__init__.py`."""
+    package = ROOT / "sweepstake"
+    parts = [f"{WRITTEN}# The code, file by file\n\nA file imports only from its own floor and from those below it (a test holds this). From "
+             "below: base, pieces, study, engine,\nrun, tickets, read; on top `cli.py` and `commands.py`.\n"]
+    for folder in FLOORS:
+        said = _first_line(package / folder / "__init__.py") if folder else "The doors."
+        parts.append(f"## {folder or 'sweepstake'}\n\n{said}\n\n| file | what it is |\n|---|---|")
+        files = (package / folder).rglob("*.py") if folder else package.glob("*.py")
+        for path in sorted(files, key=lambda path: (path.parent != package / folder, path.as_posix())):
+            if path != package / folder / "__init__.py" and "__pycache__" not in path.parts:
+                shown = path.relative_to(package / folder).as_posix().replace("/__init__.py", "/")
+                parts.append(f"| `{shown}` | {_first_line(path).replace('|', chr(92) + '|')} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+FLOORS = ("", "base", "pieces", "study", "engine", "run", "tickets", "read")
+
+
+def _first_line(path: Path) -> str:
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+
 def findings() -> str:
     from sweepstake.read.findings import page
 
@@ -187,7 +274,8 @@ def readme() -> str:
     return filled((ROOT / "README.md").read_text(encoding="utf-8"), ROOT / "results", ROOT)
 
 
-PAGES = {"study-file.md": study_file, "pieces.md": pieces, "cli.md": cli, "findings.md": findings, "../README.md": readme}
+PAGES = {"study-file.md": study_file, "pieces.md": pieces, "cli.md": cli, "python.md": python, "code.md": code, "findings.md": findings,
+         "../README.md": readme}
 
 
 def verdicts() -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import sweepstake
 from sweepstake.cli import build_parser
 from sweepstake.pieces import REGISTRIES
 from sweepstake.study.study import KEYS, load_study, read_study, shipped_studies
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,22 +27,6 @@ def snippets(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def test_readmes_tree_equals_the_disk():
-    tree = next(block for block in snippets(README, "text") if "sweepstake/" in block)
-    written, folders = set(), []
-    for line in tree.splitlines()[1:]:
-        match = re.match(r"(?P<indent>[│ ]*)[├└]── (?P<name>\S+)", line)
-        if not match:
-            continue
-        depth, name = len(match["indent"]) // 4, match["name"]
-        folders[depth:] = [name.rstrip("/")]
-        if not name.endswith("/"):
-            written.add("/".join(folders))
-    on_disk = {str(p.relative_to(ROOT / "sweepstake")) for p in (ROOT / "sweepstake").rglob("*.py") if "__pycache__" not in p.parts}
-
-    assert written == {path for path in on_disk if not (path.endswith("/__init__.py") and path != "pieces/__init__.py")}
-
-
 def test_generated_pages_are_fresh():
     done = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, env=HERE, capture_output=True, text=True)
 
@@ -48,22 +34,33 @@ def test_generated_pages_are_fresh():
 
 
 def test_every_key_command_piece_and_study_is_documented():
-    keys, cli, pieces = ((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("study-file.md", "cli.md", "pieces.md"))
+    keys, cli, pieces, studies = ((ROOT / "docs" / page).read_text(encoding="utf-8")
+                                  for page in ("study-file.md", "cli.md", "pieces.md", "studies.md"))
     commands = re.findall(r"^## sweepstake (\S+)", cli, re.MULTILINE)
 
     assert [key for key in KEYS if f"| `{key}` |" not in keys] == []
     assert [name for name in re.findall(r"^    (\w+) +\S", build_parser().format_help(), re.MULTILINE) if name not in commands] == []
     ours = [p.name for r in REGISTRIES.values() for p in r.pieces.values() if p.function.__module__.startswith("sweepstake.pieces.")]
     assert [name for name in ours if f"| `{name}` |" not in pieces] == []
-    assert [name for name in shipped_studies() if f"`{name}`" not in README] == []
+    assert [name for name in shipped_studies() if f"| `{name}` |" not in studies] == []
 
 
-def test_readmes_study_loads():
-    blocks = snippets(README, "toml")
+def test_every_study_and_part_of_one_that_a_page_shows_loads(tmp_path):
+    shown = [(page.name, block) for page in PAGES for block in snippets(page.read_text(encoding="utf-8"), "toml")]
+    python = "\n".join(snippets((ROOT / "docs" / "own-pieces.md").read_text(encoding="utf-8"), "python"))
+    (tmp_path / "mine.py").write_text(python, encoding="utf-8")
 
-    assert blocks
-    for block in blocks:
-        assert read_study(tomllib.loads(block), name="readme").planned
+    assert len(shown) >= 8
+    for name, block in shown:
+        table = tomllib.loads(block)
+        if "title" in table:
+            assert read_study(table, name=name.removesuffix(".md"), folder=tmp_path).planned, name
+
+
+def test_every_public_name_is_on_the_page_of_python():
+    python = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+
+    assert [name for name in sweepstake.__all__ if f"\n### {name}\n" not in python] == []
 
 
 def test_every_command_written_in_a_page_parses():
@@ -76,12 +73,66 @@ def test_every_command_written_in_a_page_parses():
         parser.parse_args(shlex.split(command)[1:])
 
 
+@pytest.fixture(scope="module")
+def beginner(tmp_path_factory):
+    """A reader of the tutorial who does what it says, and runs the small version alone: their folder, and what was said to them."""
+    folder, said = tmp_path_factory.mktemp("tutorial"), ""
+    for language, block in re.findall(r"```(toml|sh)\n(.*?)```", TUTORIAL, re.DOTALL):
+        if language == "toml":
+            (folder / "my-study.toml").write_text(block, encoding="utf-8")
+        for line in block.splitlines() if language == "sh" else ():
+            if line.startswith("sweepstake ") and line != "sweepstake run my-study.toml":
+                command = f"{shlex.quote(sys.executable)} -m {line.replace('results', 'results --quick')}"
+                done = subprocess.run(command, shell=True, cwd=folder, env=HERE, capture_output=True, text=True, timeout=200)
+                assert done.returncode == 0, (line, done.stderr)
+                said += done.stdout + done.stderr
+    return folder, said
+
+
+def test_the_tutorials_commands_do_what_it_says(beginner):
+    folder, said = beginner
+    shown = [line for block in snippets(TUTORIAL, "text") for line in block.splitlines()]
+
+    assert len(shown) == 4 and [line for line in shown if line not in said] == []
+    assert (folder / "reports" / "my-study-quick" / "report.html").exists()
+    assert (folder / "rows.csv").read_text(encoding="utf-8").startswith("id,reset,seed,status,round,kept_fraction")
+
+
+def test_the_tutorials_numbers_are_those_of_the_readme():
+    readme = " ".join(README.split())
+
+    assert "+5.83 points (95 % interval +4.64 to +7.03, over 5 seeds)" in TUTORIAL
+    assert "above the network drawn anew (95 % interval 4.6 to 7.0)" in readme and "5.8 points" in readme
+
+
 def test_readmes_python_runs(tmp_path):
     code = "\n".join(snippets(README, "python"))
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200,
                           env=HERE)
 
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_site_builds_without_a_warning_and_every_page_is_in_its_sidebar(tmp_path):
+    """A link that leads nowhere is a warning, to a heading too."""
+    pytest.importorskip("sphinx")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-c", "docs", "-d", tmp_path / "read", ".", tmp_path / "site"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    door, first = (tmp_path / "site" / page for page in ("index.html", "docs/index.html"))
+    assert "url=docs/index.html" in door.read_text(encoding="utf-8")
+    entries = re.findall(r'<li class="toctree-l1"><a class="reference internal" href="([^"]+)">', first.read_text(encoding="utf-8"))
+    pages = {page.name.replace(".md", ".html") for page in PAGES} - {"README.html", "index.html"}
+    assert {Path(entry).name for entry in entries} == pages | {"CHANGELOG.html"}
+    fetched = re.compile(r'(src|href)="https?://[^"]+\.(js|css|woff2?)"')
+    assert [path for path in (tmp_path / "site").rglob("*.html") if fetched.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_readme_is_short_and_leads_to_every_page_a_newcomer_needs():
+    assert len(README.splitlines()) <= 150
+    assert [page for page in ("tutorial", "own-pieces", "data", "tickets", "cluster", "sharing", "study-file", "pieces", "cli", "python", "results",
+                              "method", "statistics", "rely-on", "findings", "studies") if f"](docs/{page}.md)" not in README] == []
 
 
 def test_each_recipe_in_contributing_is_short():

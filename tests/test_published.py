@@ -256,10 +256,10 @@ def test_what_is_said_of_the_width_of_an_init_is_what_both_runs_say():
     assert all(len(gains) == 11 and max(gains) < 0 for gains in (apart(which, HALF, than, 15)[0] for which, than in columns))
 
     (first, low, high), (once_more, *_), (wide, wide_low, wide_high), (wide_again, *_) = told
-    page, readme = one_line("results/notes.md"), one_line("README.md")
+    page, studies = one_line("results/notes.md"), one_line("docs/studies.md")
     below = f"ends {-first:.2f} points below Xavier ({-high:.2f} to {-low:.2f})"
     assert f"{below} and {-wide:.2f} below double the width ({-wide_high:.2f} to {-wide_low:.2f}), in 11 of 11 seeds each" in page
-    assert f"run again by {-once_more:.2f} and {-wide_again:.2f}" in page and f"{below}, in 11 of 11 seeds" in readme
+    assert f"run again by {-once_more:.2f} and {-wide_again:.2f}" in page and f"{below}, in 11 of 11 seeds" in studies
     assert "Which init is best for pruning?** None of" not in page
 
 

@@ -1,4 +1,4 @@
-"""What all published studies came to: the page of findings and README's table, from the files in results/ alone."""
+"""What all published studies came to: the page of findings and README's result, from the files in results/ alone."""
 
 import json
 import os
@@ -83,6 +83,7 @@ def page(results: Path, beside: Path) -> str:
     return "\n".join([
         f"{WRITTEN}# Findings\n", f"{_count(studies)}.\n", _introduction(studies),
         *_unversioned(studies), *filter(None, [_notes(results)]),
+        "## Every study\n", _every_study(studies),
         "## Every claim\n", _every_claim(studies), "## What did not hold\n", _contradicted(studies),
         *(_section(study, f"{up}/{study.name}") for study in studies)])
 
@@ -122,6 +123,15 @@ def _count(studies: Sequence[Published]) -> str:
     return f"{ran}, {len(judged)} claim{'s' * (len(judged) != 1)}: {said}"
 
 
+def _every_study(studies: Sequence[Published]) -> str:
+    """How many claims of each study came to which verdict."""
+    lines = ["| study | " + " | ".join(f"{mark} {word}" for word, mark in MARKS.items()) + " |",
+             "|---|" + "---|" * len(MARKS)]
+    lines += [f"| [{study.name}](#{study.name}): {cell(study.provenance['title'])} | "
+              + " | ".join(_many(study.verdicts, word) for word in MARKS) + " |" for study in studies]
+    return "\n".join(lines) + "\n"
+
+
 def _every_claim(studies: Sequence[Published]) -> str:
     lines = ["| study | claim | what is claimed | after | verdict | effect (95 % interval) |",
              "|---|---|---|---|---|---|"]
@@ -131,13 +141,13 @@ def _every_claim(studies: Sequence[Published]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _contradicted(studies: Sequence[Published], page: str = "") -> str:
+def _contradicted(studies: Sequence[Published]) -> str:
     """What was claimed and what was found instead.
 
     Claims that a second run did not contradict stand last, and say so.
     """
     found = [(study, one) for study in studies for one in study.verdicts if one["verdict"] == "contradicted"]
-    lines = [f"- [{study.name}]({page}#{study.name}) **{cell(one['claim'])}**. Claimed: \"{cell(one['says'])}\" "
+    lines = [f"- [{study.name}](#{study.name}) **{cell(one['claim'])}**. Claimed: \"{cell(one['says'])}\" "
              f"Found: {effect(one)}.{_not_again(one)}"
              for study, one in sorted(found, key=lambda each: bool(_not_again(each[1])))]
     return "\n".join(lines or ["No claim was contradicted."]) + "\n"
@@ -159,7 +169,7 @@ def _section(study: Published, up: str) -> str:
         warned.append(f"Not the whole study as written: {cell(said['title'])}.")
     if lost := said["cells"].get("diverged"):
         warned.append(f"{lost} of {said['cells']['planned']} cells diverged and are in no mean from that round on.")
-    files = [name for name in ("verdicts.md", "verdicts.json", "rows.csv", "rows.parquet", "provenance.json")
+    files = [name for name in ("verdicts.json", "rows.csv", "rows.parquet", "provenance.json")
              if (study.folder / name).exists()]
     return "\n".join([
         f"## {study.name}\n", f"**{cell(said['title'])}**\n",
@@ -202,7 +212,7 @@ def _told(seconds: float) -> str:
 def filled(text: str, results: Path, beside: Path) -> str:
     """A page's text with what stands between its markers written anew.
 
-    That is the figure that the marker names, and a row a study.
+    That is the figure that the marker names, and the verdict on each claim of its study.
     """
     return BLOCK.sub(lambda found: found[1] + _block(published(results), results, beside, found[2]) + found[4], text)
 
@@ -211,16 +221,13 @@ def _block(studies: Sequence[Published], results: Path, beside: Path, figure: st
     if not studies:
         return ""
     up = Path(os.path.relpath(results, beside)).as_posix()
-    figures = {f"{study.name}/{one['file']}": one["title"] for study in studies for one in study.provenance["figures"]}
-    best = figure if figure in figures else next(iter(figures), None)
-    shown = f"![{cell(figures[best])}]({up}/{best})\n\n" if best else ""
-    lines = ["| study | " + " | ".join(f"{mark} {word}" for word, mark in MARKS.items()) + " |",
-             "|---|" + "---|" * len(MARKS)]
-    lines += [f"| [{study.name}](docs/findings.md#{study.name}): {cell(study.provenance['title'])} | "
-              + " | ".join(_many(study.verdicts, word) for word in MARKS) + " |" for study in studies]
-    against = _contradicted(studies, "docs/findings.md")
-    return (f"{shown}{_count(studies)}. [docs/findings.md](docs/findings.md) says each with its numbers.\n\n"
-            + "\n".join(lines) + f"\n\nWhat did not hold:\n\n{against}")
+    study, shown = next(((study, one) for study in studies for one in study.provenance["figures"]
+                         if f"{study.name}/{one['file']}" == figure), (studies[0], None))
+    drawn = f"![{cell(shown['title'])}]({up}/{figure})\n\n" if shown else ""
+    lines = ["| claim | verdict | found (95 % interval) |", "|---|---|---|"]
+    lines += [f"| {cell(one['says'])} | {verdict(one)} | {effect(one)} |" for one in study.verdicts]
+    return (drawn + "\n".join(lines) + f"\n\nThis is one of the shipped studies: {_count(studies)}. "
+            "[Findings](docs/findings.md) tells each with its numbers.\n")
 
 
 def _many(judged: Iterable[Mapping[str, Any]], word: str) -> str:

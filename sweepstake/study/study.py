@@ -115,10 +115,12 @@ class Study:
 
     @property
     def cells(self) -> list[Cell]:
+        """Every cell of the study, in its order."""
         return [planned.cell for planned in self.planned]
 
     @property
     def seeds(self) -> list[int]:
+        """The seeds of its cells."""
         return sorted({planned.cell.seed for planned in self.planned})
 
     @property

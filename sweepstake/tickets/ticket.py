@@ -56,6 +56,7 @@ class Ticket:
 
     @property
     def kept_fraction(self) -> float:
+        """The same as a share of the prunable weights."""
         return self.kept / self.size
 
     def module(self, weights: Which | None = None) -> nn.Module:

@@ -159,7 +159,7 @@ def test_what_is_not_the_whole_study_is_refused_or_says_so_in_every_title(result
     assert len(drawn) == 2 and all(told in svg for svg in drawn)
     assert all(told in one["title"] for one in said["figures"])
     assert f"**In full ({told})**" in findings.page(tmp_path, tmp_path)
-    assert f"[demo](docs/findings.md#demo): In full ({told}) |" in findings.filled(MARKED, tmp_path, tmp_path)
+    assert f"[demo](#demo): In full ({told}) |" in findings.page(tmp_path, tmp_path)
 
 
 def test_nothing_finished_is_never_published(results: list[dict[str, Any]], tmp_path: Path):
@@ -230,7 +230,7 @@ def test_the_page_tells_every_claim_then_each_study_with_its_notes_verbatim(fold
     assert "Run: 8 cells (2 init x 4 seeds), 16 rounds each; " in section
     assert "2020-01-01 to 2020-01-03; a CPU, torch 2.0" in section
     links = re.findall(r"\]\((?!#|study-file|results\.md)([^)]+)\)", page)
-    assert len(links) == 7 and all((tmp_path / link).exists() for link in links)
+    assert len(links) == 6 and all((tmp_path / link).exists() for link in links)
 
 
 def test_a_second_run_beside_the_rows_is_judged_too_and_a_word_it_does_not_repeat_is_told(folder: Path, tmp_path: Path):
@@ -282,12 +282,14 @@ def test_what_a_search_found_is_published_and_told(results: list[dict[str, Any]]
     assert 'Searched: "found" is init = ' in (page := findings.page(tmp_path, tmp_path)) and "0.9300, best of 2 trials." in page
 
 
-def test_readmes_block_holds_the_figure_its_marker_names_and_a_row_a_study(folder: Path):
+def test_readmes_block_holds_the_figure_its_marker_names_and_the_verdict_on_each_claim_of_its_study(folder: Path):
     text = findings.filled(MARKED, folder.parent, folder.parent.parent)
 
     assert "\nold" not in text and text.startswith("above\n") and text.endswith("<!-- /published -->\nbelow\n")
     assert f"![Learning curves: test accuracy]({folder.parent.name}/demo/figures/2-learning_curves.svg)" in text
-    assert f"| [demo](docs/findings.md#demo): {made_up().title} | 1 | 1 | 1 |" in text and "Xavier ends 30 points above Kaiming." in text
+    assert text.count("\n| Xavier ends 30 points above Kaiming. | ✗ contradicted | ") == 1
+    assert "1 study, 3 claims: 1 supported, 1 contradicted, 1 undecided. [Findings](docs/findings.md)" in text
+    assert f"| [demo](#demo): {made_up().title} | 1 | 1 | 1 |" in findings.page(folder.parent, folder.parent.parent)
     assert findings.filled(text, folder.parent, folder.parent.parent) == text
 
 

@@ -25,6 +25,8 @@ Resets = Callable[["Masks", str, Mapping[str, Any]], Mapping[str, Tensor]]
 class Masks:
     """Which weights of a module are alive, and the values that it had when they were chosen.
 
+    Held while a loop trains, the dead stay 0:
+
         with masks.held(optimiser):
             train(model)
     """
