@@ -138,12 +138,19 @@ def build_parser() -> argparse.ArgumentParser:
     def add_out(made: argparse.ArgumentParser) -> None:
         made.add_argument("--out", metavar="DIR", help="where the report goes (default: reports/STUDY)")
 
+    def add_log(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--log", metavar="LOGGER", action="append", default=[],
+                          help="show the runs there, too: tensorboard:DIR, trackio[:PROJECT] or wandb[:DIR] (offline), "
+                               "each round as it ends; docs/logging.md (repeat for more)")
+
     made = add("run", "compute what a study lacks, then write its report", """  sweepstake run demo
   sweepstake run prune-ready --quick --data ~/data
   sweepstake run my-study.toml --set seeds=3 --set 'model={name="mlp", hidden=[100]}'
   sweepstake run my-study.toml            again after Ctrl-C or a crash: goes on at the last finished round
-  sweepstake run my-study.toml --store /shared/runs      the same line on several machines: they share the cells""")
+  sweepstake run my-study.toml --store /shared/runs      the same line on several machines: they share the cells
+  sweepstake run my-study.toml --log tensorboard:tb      then `tensorboard --logdir tb`, while it trains""")
     add_running(made)
+    add_log(made)
 
     made = add("show", "print a study's cells and stacks, and what it will cost, before anything runs",
                """  sweepstake show prune-ready
@@ -235,6 +242,17 @@ docs/cluster.md explains each script line by line, and what the shared folder mu
     made.add_argument("--partial", action="store_true",
                       help="publish even with cells missing or failed, --quick or --set: every title will say so")
 
+    made = add("log", "write what is finished of a study into TensorBoard, Trackio or Weights & Biases; trains nothing",
+               """  sweepstake log demo --to tensorboard:tb
+  sweepstake log prune-ready --to wandb:~/logs --to trackio
+
+Each cell is a run, with its hyperparameters, learning curves, numbers by round, pictures of its masks and histograms of
+its weights. A run that is there already is not written again. Nothing is sent anywhere.""")
+    made.add_argument("--to", metavar="LOGGER", action="append", required=True,
+                      help="tensorboard:DIR, trackio (or trackio:PROJECT) or wandb (or wandb:DIR, offline); "
+                           "repeat for more")
+    add_store(made)
+
     made = add("merge", "join stores made apart into one; nothing is lost, and real conflicts are told",
                """  sweepstake merge /mnt/laptop/runs /mnt/lab/runs --into runs --dry-run    say what would be done
   sweepstake merge /mnt/laptop/runs /mnt/lab/runs --into runs              again after Ctrl-C: goes on
@@ -310,6 +328,7 @@ them; locks are not used, and no clocks are compared.""", study=False)
     made = add("demo", "run the demo study: 4 inits x 5 seeds x 15 rounds on 8 x 8 digits", """  sweepstake demo
   sweepstake demo --store /tmp/demo""", study=False)
     add_running(made)
+    add_log(made)
 
     made = add("data", "say which data sets are here, where, and how to get the rest; or fetch one",
                """  sweepstake data

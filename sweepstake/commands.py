@@ -21,6 +21,7 @@ from sweepstake.read.compare.ahead import foresee, tell_ahead
 from sweepstake.read.compare.numbers import Outcome
 from sweepstake.read.compare.terminal import lacking, lost, tell_outcome
 from sweepstake.read.compare.write import write_comparison, write_studies
+from sweepstake.read.logs.asked import logger_of
 from sweepstake.read.merged import tell_merged
 from sweepstake.read.origins import Origins
 from sweepstake.read.publish import publish as write_publication
@@ -45,14 +46,14 @@ from sweepstake.study.study import Study, load_study
 
 
 def run(study: str, overrides: Sequence[str] = (), quick: bool = False, *, out: str | None = None,
-        **asked: Unpack[Asked]) -> int:
+        log: Sequence[str] = (), **asked: Unpack[Asked]) -> int:
     """Compute what a study lacks, then write its report."""
-    return _run(_load(study, overrides, quick), out, asked)
+    return _run(_load(study, overrides, quick), out, log, asked)
 
 
-def demo(out: str | None = None, **asked: Unpack[Asked]) -> int:
+def demo(out: str | None = None, log: Sequence[str] = (), **asked: Unpack[Asked]) -> int:
     """Run the study that needs nothing but the package."""
-    return _run(load_study("demo"), out, asked)
+    return _run(load_study("demo"), out, log, asked)
 
 
 def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
@@ -211,6 +212,21 @@ def publish(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
     return 0
 
 
+def log(study: str, overrides: Sequence[str] = (), quick: bool = False, *, to: Sequence[str],
+        store: str | None = None) -> int:
+    """Write the finished cells of a study into loggers."""
+    opened, console = open_study(_load(study, overrides, quick), store), Terminal()
+    terminal.tell_damaged(opened, console)
+    if not any(result["rounds"] for result in opened.results):
+        console.print(nothing(opened))
+        return 3
+    with logger_of(to, opened.study, opened.store.folder, console, "--to") as logger:
+        pass  # It looks through the whole store as it ends.
+    for sink in logger.sinks:
+        print(sink.where)
+    return int(len(logger.feeds) < len(logger.sinks))
+
+
 def merge(sources: Sequence[str], into: str, dry: bool = False) -> int:
     """Join stores made apart into one."""
     merging, console = Merge.of(sources, into, dry), Terminal()
@@ -323,29 +339,30 @@ def _present(wanted: dict[str, Pair], data: str | Path | None, said: bool) -> tu
     return {name: pair for name, pair in wanted.items() if not how[name]}, absent
 
 
-def _run(study: Study, out: str | None, asked: Asked) -> int:
+def _run(study: Study, out: str | None, log: Sequence[str], asked: Asked) -> int:
     console = Terminal()
     settings = Settings.of(study, **asked)
-    opened = _computed(study, settings, console)
+    opened = _computed(study, settings, console, log)
     return opened if isinstance(opened, int) else _report(opened, out, console, ran=True, waited=settings.wait)
 
 
-def _computed(study: Study, settings: Settings, console: Terminal) -> Opened | int:
+def _computed(study: Study, settings: Settings, console: Terminal, log: Sequence[str] = ()) -> Opened | int:
     """What the store lacks of a study, computed; or the exit code, where Ctrl-C or a signal stopped it."""
     terminal.tell_changes(study, console)
     if there := open_if_there(study, settings.store):
         terminal.tell_changed(there, console)
         terminal.tell_other_text(there, console)
-    progress = display(console)
+    progress, logger = display(console), logger_of(log, study, settings.store, console)
 
     def on_event(event: Event) -> None:
         if isinstance(event, Foreseen):
             for line in heed(study, event.cells):
                 console.print(line, style="yellow")
         progress(event)
+        logger(event)
 
     try:
-        with progress:
+        with logger, progress:
             return compute(study, settings, on_event)
     except KeyboardInterrupt as stop:
         terminal.tell_stopped(open_study(study, settings.store), sys.argv[1:], console)

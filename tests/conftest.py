@@ -10,6 +10,8 @@ import torch
 
 torch.set_num_threads(1)
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sweepstake-tests-")
+for _home in ("TRACKIO_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+    os.environ[_home] = tempfile.mkdtemp(prefix="sweepstake-tests-")  # Read when the library is imported.
 os.environ.pop("SWEEPSTAKE_DATA", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # Begun in a shell's background, where Ctrl-C reaches nobody: some tests send one.
     signal.signal(signal.SIGINT, signal.default_int_handler)

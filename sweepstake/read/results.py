@@ -12,10 +12,11 @@ from sweepstake.base.events import Event, Foreseen
 from sweepstake.base.records import Result
 from sweepstake.base.specs import At, ClaimMetric, Where
 from sweepstake.read import ahead, analysis, claims, difference, origins, report, summary
+from sweepstake.read.logs.asked import logger_of
 from sweepstake.read.outline import Outline
 from sweepstake.run.changed import changed
 from sweepstake.run.opened import damaged, open_study
-from sweepstake.run.progress import Quiet, display
+from sweepstake.run.progress import Quiet, Terminal, display
 from sweepstake.run.run import compute
 from sweepstake.run.settings import Saves, Settings
 from sweepstake.run.store import Store
@@ -138,23 +139,25 @@ class Results:
 def run_study(study: Study | str | Path, store: str | Path | None = None, *, data: str | Path | None = None,
               workers: int | None = None, device: str | None = None, stack: int | None = None,
               engine: str | None = None, retry: bool = False, save_weights: Saves | None = None,
-              on: str | None = None, progress: bool = True) -> Results:
+              on: str | None = None, log: Sequence[str] = (), progress: bool = True) -> Results:
     """Compute what the store lacks of a study, with a progress bar, and read all of it back.
 
-    `save_weights` keeps trained weights, of each cell's last round or of all: "none", "last", "all".
+    `save_weights` keeps trained weights, of each cell's last round or of all: "none", "last", "all". `log` shows the
+    runs in loggers, too: `["tensorboard:tb"]`, "trackio" or "wandb".
     """
     study = study if isinstance(study, Study) else load_study(study)
     settings = Settings.of(study, store=store, data=data, workers=workers, device=device, stack=stack, engine=engine,
                            retry=retry, save_weights=save_weights, on=on)
-    shown = display() if progress else Quiet()
+    shown, logger = display() if progress else Quiet(), logger_of(log, study, settings.store, Terminal())
 
     def on_event(event: Event) -> None:
         if isinstance(event, Foreseen):
             for line in ahead.heed(study, event.cells):
                 print(line, file=sys.stderr)
         shown(event)
+        logger(event)
 
-    with shown:
+    with logger, shown:
         opened = compute(study, settings, on_event)
     return Results(opened.study, opened.results, opened.store)
 

@@ -34,6 +34,12 @@ class Opened:
         """The results one after another, each read and proven when it is asked for, and none kept."""
         return (_result(planned, self.store.look(planned.id)) for planned in self.study.planned)
 
+    def now(self, planned: Planned) -> Result:
+        """What there is of a cell now, read anew: a begun one is told as such, with the rounds that it has finished."""
+        kept = self.store.look(planned.id)
+        found = _result(planned, kept)
+        return _with_rounds(self.store, found) if kept.status == "begun" else found
+
     @cached_property
     def results(self) -> list[Result]:
         """A result a planned cell, in the study's order."""
