@@ -244,6 +244,20 @@ def test_what_is_begun_or_failed_is_not_told_as_missing(call, elsewhere: Path):
                                             "No cell of any study is finished there.\n")
 
 
+def test_status_says_of_a_begun_cell_what_its_last_round_kept_and_came_to(call, elsewhere: Path):
+    from sweepstake.run.store import Store
+
+    path, (one, other, *_) = write_small(elsewhere), load_study(elsewhere / "small.toml").planned
+    rounds = [{"round": 0, "kept_fraction": 1.0, "end": {"test": {"accuracy": 0.9}}},
+              {"round": 1, "kept_fraction": 0.512, "end": {"test": {"accuracy": 0.87654}}}]
+    for planned, records in ((one, rounds), (other, [{"round": 0, "kept_fraction": 1.0, "end": {}}])):
+        Store("runs").begin(planned.id, planned.cell)
+        Store("runs").save_state(planned.id, records, {}, {})
+    assert call("status", path) == (0, "begun\t2\nmissing\t2\n", (
+        "begun: xavier_normal, seed 0: 2 of 3 rounds, 51.2 % kept, test accuracy 87.65 %\n"
+        "begun: xavier_normal, seed 1: 1 of 3 rounds, 100 % kept, test accuracy –\n"))
+
+
 PLUGIN = 'import sweepstake as ss\n\n@ss.criterion\ndef {name}(w_final):\n    """Mine (Me 2026)."""\n    return w_final.abs()\n'
 
 

@@ -1,6 +1,7 @@
 """What happens while a study runs, a struct an event. What a worker tells its parent are the same structs, as JSON."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +24,29 @@ def ignore(_: Event) -> None:
     """Hear nothing."""
 
 
+class OfCell(Event, frozen=True):
+    """Something that happened to a cell."""
+
+    id: str
+
+
+class Round(OfCell, frozen=True):
+    """It has finished this round, and the store has it: what it kept, and the test accuracy that it ended with.
+
+    The accuracy is None where the round diverged.
+    """
+
+    round: int
+    kept: float | None = None
+    accuracy: float | None = None
+
+    @classmethod
+    def of(cls, id_: str, record: Mapping[str, Any]) -> Self:
+        """The round that a record is of."""
+        test: Mapping[str, Any] = record["end"].get("test") or {}
+        return cls(id_, record["round"], record["kept_fraction"], test.get("accuracy"))
+
+
 # Of a study
 
 class Foreseen(Event, frozen=True):
@@ -32,7 +56,10 @@ class Foreseen(Event, frozen=True):
 
 
 class Plan(Event, frozen=True):
-    """What is about to train: of `cells`, those that are missing, each with its rounds and those it has finished."""
+    """What is about to train: of `cells`, those that are missing, each with its rounds and those it has finished.
+
+    `so_far` has those finished rounds with their numbers.
+    """
 
     cells: int
     missing: int
@@ -40,6 +67,7 @@ class Plan(Event, frozen=True):
     begun: Mapping[str, int]
     labels: Mapping[str, str] = {}
     stage: str = ""
+    so_far: Sequence[Round] = ()
 
 
 class Compiling(Event, frozen=True):
@@ -55,12 +83,6 @@ class Damaged(Event, frozen=True):
 
 
 # Of a cell
-
-class OfCell(Event, frozen=True):
-    """Something that happened to a cell."""
-
-    id: str
-
 
 class Began(OfCell, frozen=True):
     """A process has been started for it."""
@@ -85,12 +107,6 @@ class Step(OfCell, frozen=True):
 
 class Saving(OfCell, frozen=True):
     """It puts what it has trained into the store: who stops it now waits a moment."""
-
-
-class Round(OfCell, frozen=True):
-    """It has finished this round, and the store has it."""
-
-    round: int
 
 
 class Done(OfCell, frozen=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Column, Table
 
+from sweepstake.base.events import Round
 from sweepstake.base.records import Outlook
 from sweepstake.base.text import visible
 from sweepstake.pieces import told
@@ -19,7 +20,7 @@ from sweepstake.read.report import terminal_table
 from sweepstake.run.changed import changed
 from sweepstake.run.kin import other_text
 from sweepstake.run.opened import Opened, damaged
-from sweepstake.run.progress import Terminal, clock
+from sweepstake.run.progress import Terminal, clock, numbers_of
 from sweepstake.run.settings import Settings
 from sweepstake.run.store import Kept
 from sweepstake.study.plan import stack_cells
@@ -134,11 +135,13 @@ def tell_stopped(opened: Opened, arguments: Sequence[str], console: Terminal) ->
 
 
 def tell_begun(opened: Opened, kept: Mapping[str, Kept], console: Terminal) -> None:
-    """How far each begun cell is."""
+    """How far each begun cell is, and what its last finished round kept and ended with."""
     for planned in opened.study.planned:
-        if kept[planned.id].status == "begun":
-            console.print(f"begun: {_label(planned)}: "
-                          f"{kept[planned.id].rounds_done} of {planned.cell.rounds + 1} rounds")
+        there = kept[planned.id]
+        if there.status == "begun":
+            last = numbers_of(Round.of(planned.id, there.rounds[-1]))
+            console.print(f"begun: {_label(planned)}: {there.rounds_done} of {planned.cell.rounds + 1} rounds{last}",
+                          soft_wrap=True)
 
 
 def tell_held(opened: Opened, console: Terminal) -> None:

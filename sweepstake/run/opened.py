@@ -64,14 +64,14 @@ def load_results(study: Study, store: str | Path | Store | None = None, *, begun
     With `begun` a begun cell is told as one, with the rounds that it has finished; otherwise it is missing.
     """
     opened = open_study(study, store)
-    return [_with_rounds(opened.store, each) if begun and opened.kept[each["id"]].status == "begun" else each
-            for each in opened.results]
+    return [result_so_far(planned, opened.kept[planned.id]) for planned in opened.study.planned] if begun \
+        else opened.results
 
 
-def _with_rounds(store: Store, missing: Result) -> Result:
-    """A begun cell's result so far; still missing where another process ends or begins it anew meanwhile."""
-    state = store.load_state(missing["id"])
-    return {**missing, "status": "begun", "rounds": state[0]} if state else missing
+def result_so_far(planned: Planned, kept: Kept) -> Result:
+    """A cell's result, or the rounds that it has finished where it is begun."""
+    result = _result(planned, kept)
+    return {**result, "status": "begun", "rounds": list(kept.rounds)} if kept.status == "begun" else result
 
 
 def _result(planned: Planned, kept: Kept) -> Result:

@@ -113,6 +113,7 @@ def _wanted(planned: Sequence[Planned], store: Store, settings: Settings, stage:
         begun={each.id: 0 if kept[each.id].damage else kept[each.id].rounds_done for each in wanted},
         labels={each.id: " · ".join([*each.labels.values(), f"seed {each.cell.seed}"]) for each in planned},
         stage=stage,
+        so_far=[events.Round.of(id_, record) for id_, each in kept.items() for record in each.rounds],
     ))
     return wanted
 

@@ -91,7 +91,7 @@ class Sitting:
         self.bench.on_event(events.Saving(self.task.id))
         with unstopped():
             self.journal.add(record, following, self.bench.seconds)
-        self.bench.on_event(events.Round(self.task.id, record["round"]))
+        self.bench.on_event(events.Round.of(self.task.id, record))
 
     def finish(self) -> str:
         """The cell is done, or diverged: its status."""

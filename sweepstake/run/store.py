@@ -22,7 +22,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,12 +69,22 @@ class Kept:
     status: str
     result: dict[str, Any] | None
     failure: dict[str, Any] | None
-    rounds_done: int
+    begun: Sequence[dict[str, Any]]
+    """The records in its state: of a begun cell every round that it has finished."""
     damage: tuple[Damaged, ...]
 
+    @property
+    def rounds_done(self) -> int:
+        return len(self.begun)
 
-MISSING = Kept("missing", None, None, 0, ())
-FINISHED = {word.encode(): Kept(word, None, None, 0, ()) for word in ("done", "diverged")}
+    @property
+    def rounds(self) -> Sequence[dict[str, Any]]:
+        """The record of every finished round of a cell that is done, diverged or begun; of others none."""
+        return self.result["rounds"] if self.result else self.begun if self.status == "begun" else ()
+
+
+MISSING = Kept("missing", None, None, (), ())
+FINISHED = {word.encode(): Kept(word, None, None, (), ()) for word in ("done", "diverged")}
 """Of a result that was only glanced at."""
 
 
@@ -167,7 +177,7 @@ class Store:
         """All there is of a cell. Where a file of it is damaged, there is no result."""
         found, damage = self.files(id_)
         result, failure = (None if kind not in found or damage else found[kind].said for kind in ("result", "failure"))
-        rounds = len(json.loads(found["state"].said["records"])) if "state" in found else 0
+        rounds = json.loads(found["state"].said["records"]) if "state" in found else ()
         status = ("damaged" if damage
                   else result["status"] if result
                   else "failed" if failure

@@ -234,7 +234,10 @@ def test_every_round_is_told_in_order_and_every_cell_ends_once(tmp_path: Path, h
     for task in tasks:
         said = [event for event in heard if event.id == task.id and event.kind not in ("step", "saving")]
         assert [event.kind for event in said if event.kind != "began"] == ["resumed", "round", "round", "round", "done"]
-        assert [event.round for event in said if event.kind == "round"] == [0, 1, 2]
+        numbers = [(event.round, event.kept, event.accuracy) for event in said if event.kind == "round"]
+        records = (Store(tmp_path).get(task.id) or {})["rounds"]
+        assert numbers == [(record["round"], record["kept_fraction"], record["end"]["test"]["accuracy"]) for record in records]
+        assert [number for number, _, _ in numbers] == [0, 1, 2]
         assert (said[-1].status, said[-1].computed, Store(tmp_path).status(task.id)) == ("done", True, "done")
     assert list(dict.fromkeys(event.id for event in heard)) == [task.id for task in tasks]
 

@@ -5,6 +5,7 @@ import re
 import sys
 import types
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -102,9 +103,59 @@ def test_the_terminal_display_fits_its_terminal(tally: Tally, width: int):
     console.print(shown._draw())
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= width
-    assert len(lines) == 4  # The bar, the counts, and a line for each of two cells.
-    assert ("round 1 of 3" if width > 40 else "round 1 of…") in lines[2]
-    assert "aaaaaa" in lines[2]
+    assert len(lines) == 5  # The bar, the counts, the heads of columns, and a line for each of two cells.
+    assert lines[2].split() == ["cell", "rounds", "kept", "accuracy"]
+    assert lines[3].startswith("aaaaaa") and lines[3].rstrip().endswith("1 of 4")
+
+
+def test_accuracy_so_far_is_a_mean_over_the_cells_that_have_finished_the_last_round_of_any(tally: Tally):
+    assert tally.accuracy() == ""
+    hear(tally, events.Round(A, 0, 1.0, 0.96), events.Round(B, 0, 1.0, 0.90))
+    assert tally.accuracy() == "test accuracy so far: 93.00 % dense (mean of 2 cells)"
+    hear(tally, events.Round(A, 1, 0.8, 0.97))
+    assert tally.accuracy() == "test accuracy so far: 96.00 % dense, 97.00 % at 80 % kept (1 cell)"
+    hear(tally, events.Round(B, 1, 0.8, 0.91))
+    assert tally.accuracy() == "test accuracy so far: 93.00 % dense, 94.00 % at 80 % kept (mean of 2 cells)"
+
+
+def test_where_cells_keep_other_fractions_in_a_round_its_number_is_said(tally: Tally):
+    hear(tally, *(events.Round(id_, round_, kept, 0.5) for id_, levels in ((A, (1.0, 0.8)), (B, (1.0, 0.5))) for round_, kept in enumerate(levels)))
+    assert tally.accuracy() == "test accuracy so far: 50.00 % dense, 50.00 % in round 1 (mean of 2 cells)"
+
+
+def test_a_diverged_round_has_no_accuracy_and_spoils_no_mean(tally: Tally):
+    hear(tally, events.Round(A, 0, 1.0, 0.5), events.Round(B, 0, 1.0, None))
+    assert tally.accuracy() == "test accuracy so far: 50.00 % dense (1 cell)"
+
+
+def test_rounds_that_were_there_before_count_in_the_accuracy_so_far(tally: Tally):
+    hear(tally, msgspec.structs.replace(PLAN, so_far=[events.Round("c", 0, 1.0, 0.9), events.Round("c", 1, 0.8, 0.7)]))
+    assert tally.accuracy() == "test accuracy so far: 90.00 % dense, 70.00 % at 80 % kept (1 cell)"
+    assert tally.rounds_done == 2
+
+
+def test_a_running_cell_shows_what_its_last_round_kept_and_came_to(tally: Tally):
+    console = Console(width=80, force_terminal=True, record=True, file=io.StringIO(), legacy_windows=False)
+    hear(tally, events.Began(A), events.Round(A, 0, 1.0, 0.9623), events.Round(A, 1, 0.512, 0.9501))
+    console.print(TerminalDisplay(tally, console)._draw())
+    lines = console.export_text().splitlines()
+    assert lines[2].startswith("test accuracy so far: 96.23 % dense, 95.01 % at 51.2 % kept (1 cell)")
+    assert lines[4].split()[-7:] == ["2", "of", "4", "51.2", "%", "95.01", "%"]
+
+
+def test_a_log_says_the_accuracy_so_far_under_the_counts(tally: Tally):
+    stream = io.StringIO()
+    with LineDisplay(tally, stream, seconds=0) as shown:
+        shown(events.Round(A, 0, 1.0, 0.9))
+    lines = stream.getvalue().splitlines()
+    assert [line.startswith("3 of 5 cells · 3 of 8 rounds") for line in lines] == [True, False] * 2
+    assert lines[1::2] == ["test accuracy so far: 90.00 % dense (1 cell)"] * 2
+
+
+def test_a_round_travels_as_json_with_its_numbers_and_a_diverged_one_without():
+    record = {"round": 3, "kept_fraction": 0.512, "end": {"test": {"accuracy": 0.95, "loss": 0.1}}}
+    assert events.decode(events.encode(events.Round.of(A, record))) == events.Round(A, 3, 0.512, 0.95)
+    assert events.decode(events.encode(events.Round.of(A, {**record, "end": {}}))) == events.Round(A, 3, 0.512, None)
 
 
 def test_the_terminal_is_clean_afterwards(tally: Tally):
