@@ -192,6 +192,18 @@ docs/cluster.md explains each script line by line, and what the shared folder mu
     add_store(made)
     add_out(made)
 
+    made = add("watch", "open a study's report in the browser, live, while any processes fill its store; trains nothing",
+               """  sweepstake watch demo
+  sweepstake watch prune-ready --store /shared/runs      whoever computes there, on whichever machine
+  sweepstake watch prune-ready --port 8765 --no-open     then on your own machine: ssh -L 8765:127.0.0.1:8765 HOST
+
+The page follows the store within two seconds, and counts unfinished cells with the rounds they have. Its address is
+printed to stdout. It answers this machine alone and only reads. Ctrl-C ends it; what is open in a browser stays.""")
+    made.add_argument("--port", metavar="N", type=int, default=0, help="of the page's address (default: any free one)")
+    made.add_argument("--no-open", action="store_false", dest="browser",
+                      help="open no browser (default: open one where there is a screen)")
+    add_store(made)
+
     made = add("results", "print the tidy table: one row per cell and round",
                """  sweepstake results demo --format csv > demo.csv
   sweepstake results demo --format parquet --out demo.parquet

@@ -3,6 +3,7 @@
 import shlex
 import sys
 import warnings
+import webbrowser
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from sweepstake.read.merged import tell_merged
 from sweepstake.read.origins import Origins
 from sweepstake.read.publish import publish as write_publication
 from sweepstake.read.report import folder_name, write_report
+from sweepstake.read.watch import Server, has_screen, serve
 from sweepstake.run.changed import changed, without_rounds
 from sweepstake.run.data import data_directories, data_status, fetched_data, lacking_data
 from sweepstake.run.fetch import fetch
@@ -119,6 +121,28 @@ def report(study: str, overrides: Sequence[str] = (), quick: bool = False, *, st
            out: str | None = None) -> int:
     """Write the report of what is there."""
     return _report(open_study(_load(study, overrides, quick), store), out, Terminal())
+
+
+def watch(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
+          port: int = 0, browser: bool = True) -> int:
+    """Serve the report of a study to this machine's browsers, made anew as its store is filled."""
+    planned, console = _load(study, overrides, quick), Terminal()
+    folder = planned.store_folder(store)
+    if open_if_there(planned, folder) is None:
+        console.print(f'store "{folder}": nothing is there yet. The page shows a run once it begins.', style="yellow")
+
+    def ready(server: Server) -> None:
+        print(server.address, flush=True)
+        console.print("Ctrl-C ends this page; it ends no run.", style="dim")
+        if browser and has_screen():
+            webbrowser.open(server.address)
+
+    try:
+        serve(planned, folder, port, ready)
+    except KeyboardInterrupt as stop:
+        console.print("The page has ended. What a browser shows of it stays readable.")
+        return exit_code(stop)
+    return 0
 
 
 def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,

@@ -194,6 +194,20 @@ class Store:
         there = set(self.ids())
         return {id_: (self._finished(id_) or self.look(id_)) if id_ in there else MISSING for id_ in ids}
 
+    def stamps(self, ids: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Of each cell of which anything is there, what differs once a file of it does; nothing is opened."""
+        there = set(self.ids())
+        return {id_: self.stamp(id_) for id_ in ids if id_ in there}
+
+    def stamp(self, id_: str) -> tuple[int, ...]:
+        """The place, the size and the time of each file that says how far a cell is."""
+        found = list[int]()
+        for kind in ("result", "masks", "failure", "state"):
+            with suppress(OSError):
+                file = os.stat(self._path(id_, kind))
+                found += file.st_ino, file.st_size, file.st_mtime_ns
+        return tuple(found)
+
     def _finished(self, id_: str) -> Kept | None:
         """What a sealed result says of itself at its beginning; None where there is none, or an odd one."""
         try:

@@ -38,14 +38,15 @@ class Charts(NamedTuple):
     library: str
 
 
-def charts(results: Results, rows: Sequence[Row], drawn: Sequence[tuple[str, figures.Spec]]) -> Charts:
-    """The figures with all that draws them."""
+def charts(results: Results, rows: Sequence[Row], drawn: Sequence[tuple[str, figures.Spec]], *,
+           live: bool = False) -> Charts:
+    """The figures with all that draws them. A `live` page has no stills, and can draw before there is a figure."""
     room = (FIXED + A_CELL * len(results)) // max(1, len(drawn))
     views = {key: spec["usermeta"] for _, spec in drawn if (key := _view_key(spec))}
-    held = [{**_held(name, spec, room), "view": list(views).index(key) if (key := _view_key(spec)) else None}
+    held = [{**_held(name, spec, 0 if live else room), "view": list(views).index(key) if (key := _view_key(spec)) else None}
             for name, spec in drawn]
     return Charts(held, packed(_runs(results, rows, list(views.values()))) if views else "",
-                  _library() if drawn else "")
+                  _library() if drawn or live else "")
 
 
 def _view_key(spec: figures.Spec) -> str:
@@ -76,6 +77,8 @@ def _still(name: str, spec: figures.Spec, room: int) -> Any:
     """The figure for print and where no script runs: drawn small, as a bitmap where that is smaller, or left out."""
     from markupsafe import Markup
 
+    if not room:
+        return ""
     svg = _slim(figures.to_svg(spec), name)
     if len(svg) <= room:
         return Markup(svg)

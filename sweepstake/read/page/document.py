@@ -4,6 +4,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -45,17 +46,30 @@ def drawings(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[t
         yield "search", spec
 
 
-def page(study: StudyLike, results: Results, reading: Reading | None = None) -> str:
-    """The page of a study, from results whole or begun; `reading` is what `read` gives, where a caller has it."""
+@cache
+def _templates() -> Any:
+    """Each compiled once, though the page is made often."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    found = reading or read(study, results)
-    drawn = charts(results, found.rows, found.drawn)
     environment = Environment(loader=PackageLoader("sweepstake.read.page"), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True,
                               finalize=lambda value: visible(value) if type(value) is str else value)
     environment.filters["code"] = _code
-    return environment.get_template("report.html.j2").render(
+    return environment
+
+
+def page(study: StudyLike, results: Results, reading: Reading | None = None, *, nonce: str = "") -> str:
+    """The page of a study, from results whole or begun; `reading` is what `read` gives, where a caller has it.
+
+    With a `nonce` it is the page of `sweepstake watch`: it follows the study through its server, each script of ours
+    carries the nonce, the policy comes with the server's answer, and no figure has a still.
+    """
+    from markupsafe import Markup
+
+    found = reading or read(study, results)
+    drawn = charts(results, found.rows, found.drawn, live=bool(nonce))
+    return _templates().get_template("report.html.j2").render(
+        live=bool(nonce), nonce=Markup(' nonce="{}"').format(nonce) if nonce else "",
         study=study, verdicts=[told(verdict) for verdict in found.verdicts], marks=MARKS, ran=_ran(results),
         warnings=_warnings(study, results),
         figures=drawn.figures, runs=drawn.runs, library=drawn.library,

@@ -19,8 +19,9 @@ async function unpack(packed) {
 }
 
 let library;
+const nonce = document.currentScript.nonce || null;  // A served page runs no script without it.
 const vegaIsThere = () => library ??= unpack(document.getElementById("library").textContent).then(text => {
-  document.head.append(element("script", {}, text));
+  document.head.append(element("script", { nonce }, text));
 });
 
 /* The numbers of all cells; unpacked again where the document holds others. */
@@ -63,8 +64,21 @@ class Chart {
     states.set(figure.id, this.state);
   }
 
+  /* What the document says of it now. */
+  get source() {
+    return [this.figure.querySelector("script.spec").textContent, this.figure.dataset.view ? document.getElementById("runs").textContent : ""].join(" ");
+  }
+
+  /* Drawn again if the document says something else by now. */
+  refresh() {
+    if (!this.prepared || this.source === this.prepared_from) return;
+    this.prepared = null;
+    this.draw().catch(error => console.error(error));
+  }
+
   /* What is in the packed spec, and all that surrounds the chart. */
   async prepare() {
+    this.prepared_from = this.source;
     const [spec] = await Promise.all([unpack(this.figure.querySelector("script.spec").textContent).then(JSON.parse), vegaIsThere()]);
     this.spec = spec;
     this.made = this.figure.dataset.view ? spec.usermeta : null;
@@ -82,7 +96,9 @@ class Chart {
       .filter(group => values.some(value => value[this.by] === group)) : [];
     this.called = colour?.legend?.title ?? "";
     this.state.groups = this.state.groups.filter(group => this.all.includes(group));
-    this.surround();
+    const surroundings = JSON.stringify([this.all, this.called, this.made && this.runs.metrics]);
+    if (this.surroundings !== surroundings) this.surround();  // Else what a reader has open or focused stays.
+    this.surroundings = surroundings;
   }
 
   get isFirst() { return !this.made || Object.entries(this.first).every(([name, value]) => this.state[name] === value); }
@@ -155,9 +171,11 @@ class Chart {
         spec.columns = width < 520 ? 1 : Math.min(spec.columns ?? 2, 2);
         spec.spec.width = Math.floor((width - (this.slack ?? 80)) / spec.columns);
       }
+      this.plot.style.minHeight = `${this.plot.offsetHeight}px`;  // Nothing below it jumps meanwhile.
       const result = await vegaEmbed(this.plot, spec, { mode: "vega-lite", actions: false, renderer: "svg", patch: vega => this.zoomable(vega),
         tooltip: { theme: dark.matches ? "dark" : "light" } });
       if (drawing !== this.drawing) return;  // Another has begun.
+      this.plot.style.minHeight = "";
       this.vega = result.view;
       const missed = Number(this.plot.querySelector("svg").getAttribute("width")) - width;
       if (!spec.facet || missed <= 0 && missed > -4) break;
@@ -502,11 +520,15 @@ const seen = new IntersectionObserver(entries => {
     }
 }, { rootMargin: "300px" });
 
-/* Draw the figures of the document as they come into view. After a part of it was replaced: those that are new. */
+/* Draw the figures of the document as they come into view. After a part of it was replaced: those that are new or say something else. */
 function start() {
   charts = charts.filter(chart => chart.figure.isConnected);
   for (const figure of document.querySelectorAll("figure:has(> script.spec)")) {
-    if (charts.some(chart => chart.figure === figure)) continue;
+    const there = charts.find(chart => chart.figure === figure);
+    if (there) {
+      there.refresh();
+      continue;
+    }
     charts.push(new Chart(figure));
     seen.observe(figure);
   }
