@@ -192,7 +192,7 @@ docs/cluster.md explains each script line by line, and what the shared folder mu
     add_store(made)
     add_out(made)
 
-    made = add("watch", "open a study's report in the browser, live, while any processes fill its store; trains nothing",
+    made = add("watch", "open the report in a browser, live, while other processes fill the store; trains nothing",
                """  sweepstake watch demo
   sweepstake watch prune-ready --store /shared/runs      whoever computes there, on whichever machine
   sweepstake watch prune-ready --port 8765 --no-open     then on your own machine: ssh -L 8765:127.0.0.1:8765 HOST

@@ -41,9 +41,9 @@ class Charts(NamedTuple):
 def charts(results: Results, rows: Sequence[Row], drawn: Sequence[tuple[str, figures.Spec]], *,
            live: bool = False) -> Charts:
     """The figures with all that draws them. A `live` page has no stills, and can draw before there is a figure."""
-    room = (FIXED + A_CELL * len(results)) // max(1, len(drawn))
+    room = 0 if live else (FIXED + A_CELL * len(results)) // max(1, len(drawn))
     views = {key: spec["usermeta"] for _, spec in drawn if (key := _view_key(spec))}
-    held = [{**_held(name, spec, 0 if live else room), "view": list(views).index(key) if (key := _view_key(spec)) else None}
+    held = [{**_held(name, spec, room), "view": list(views).index(key) if (key := _view_key(spec)) else None}
             for name, spec in drawn]
     return Charts(held, packed(_runs(results, rows, list(views.values()))) if views else "",
                   _library() if drawn or live else "")

@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD of three addresses, asked by this machine's name."""
 
     server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
-    protocol_version, timeout = "HTTP/1.1", 30
+    timeout = 30
     server_version, sys_version = "sweepstake", ""
 
     def do_GET(self) -> None:
@@ -100,7 +100,6 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What is no request that we know: in a line, without the words that it came with."""
         status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
-        self.close_connection = True  # What a body may follow is not read.
         self._answer(status, f"{status.phrase}. This page is only read.\n".encode())
 
     def log_message(self, format: str, *args: object) -> None:
@@ -124,8 +123,6 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             self.send_header("Allow", "GET, HEAD")
-        if self.close_connection:
-            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -113,12 +113,13 @@ class Watched:
     def _look(self, opened: Opened | None, problem: str) -> bool:
         study = opened.study if opened else self.study
         stamps = opened.store.stamps(each.id for each in study.planned) if opened else {}
-        seen = stamps, study.searched, problem if opened is None and self._known else ""
+        seen = stamps, study.searched
         running, others = self._held(opened, study.planned)
         self._idle = 0 if running else self._idle + 1
         now = {"running": running, "others": others, "problem": problem, "over": self._idle >= IDLE_LOOKS}
-        if opened is None and self._known or seen == self._shown:
-            self._tell(**now)  # What was there stays to be read, also when the store is gone.
+        gone = opened is None and bool(self._known)
+        if gone or seen == self._shown:
+            self._tell(**{**now, "problem": f"{problem} What is shown was there." if gone else problem})
             return False
         results = [self._result(opened, each, stamps.get(each.id, ())) for each in study.planned]
         whole = page(study, results, nonce=self.nonce)

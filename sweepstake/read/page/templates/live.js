@@ -2,10 +2,11 @@
 /* Follow the study: ask the server every second whether the page is another by now, and replace the parts of it that are. */
 (() => {
   const HIDDEN = 10, ATTEMPTS = [1, 2, 4, 8, 10];  // Seconds between two questions: on a page nobody sees, and to a server that does not answer.
+  const RESTS = 1000;  // Milliseconds since a reader last did something: nothing is replaced under a pointer that is down or a key that is held.
   const bar = document.getElementById("live"), [cells, when] = bar.children;
   const clock = () => new Date().toLocaleTimeString("en-GB");
   const say = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-  let version = null, updated = "", failures = 0, answered = "", ran = false, timer;
+  let version = null, updated = "", failures = 0, answered = "", ran = false, touched = 0, timer;
 
   /* The parts that are replaced one by one: children of header and main, and figures in these. Of each, what the server said last. */
   const tops = root => [...root.querySelectorAll("header > *, main > *")];
@@ -29,7 +30,6 @@
       fields: [...part.querySelectorAll("input, select, textarea")].map(each => [each.localName, key(each, part), each.value, each.checked]),
       scrolls: [...part.querySelectorAll(".scroll, pre")].map(each => [each.scrollLeft, each.scrollTop]),
       focus: part.contains(document.activeElement) ? [document.activeElement.localName, key(document.activeElement, part)] : null,
-      height: part.offsetHeight,
     };
   }
   function find(part, name, wanted) {
@@ -60,6 +60,7 @@
     for (const name of figure.getAttributeNames()) if (name.startsWith("data-") && !made.hasAttribute(name)) figure.removeAttribute(name);
     const [now, then] = [figure, made].map(each => each.querySelector("script"));
     if (now && then) now.textContent = then.textContent;
+    if (!figure.classList.contains("live")) figure.querySelector("figcaption")?.replaceWith(made.querySelector("figcaption"));
   }
 
   function show(text) {
@@ -119,7 +120,7 @@
     let wait = document.hidden ? HIDDEN : 1;
     try {
       const state = await (await fetch("/changes", { signal: AbortSignal.timeout(10000) })).json();
-      if (state.version !== version) {
+      if (state.version !== version && Date.now() - touched > RESTS) {
         const answer = await fetch("/report", { signal: AbortSignal.timeout(60000) });
         if (!answer.ok) throw new Error(answer.statusText);
         show(await answer.text());
@@ -138,6 +139,8 @@
     }
     timer = setTimeout(ask, 1000 * wait);
   }
+  for (const kind of ["pointerdown", "keydown", "input"])
+    addEventListener(kind, event => { if (event.target.closest?.("main")) touched = Date.now(); }, { capture: true, passive: true });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
   document.addEventListener("DOMContentLoaded", ask);
 })();
