@@ -192,7 +192,7 @@ docs/cluster.md explains each script line by line, and what the shared folder mu
     add_store(made)
     add_out(made)
 
-    made = add("figure", "write one figure for a paper: of one study or several, at its size, for black-and-white print",
+    made = add("figure", "write one figure for a paper, of one study or several: at its size, for black-and-white too",
                """  sweepstake figure demo --where init=xavier_normal,kaiming_normal --width 240pt --out demo.pdf
   sweepstake figure prune-ready --x compression --y error --at early --error ci --width 85mm --format pdf
   sweepstake figure frankle-carbin winning-tickets --label rewound --label one-shot --panel none --out both.svg

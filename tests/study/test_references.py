@@ -71,7 +71,7 @@ def test_a_wrong_csv_is_told(tmp_path: Path, text: str | None, said: str):
 @pytest.mark.parametrize(("reference", "said"), [
     ({"label": "a", "source": "b"}, '[[reference]] 1: say points = [[kept, value], ...] or csv = "FILE.csv".'),
     ({**KNOWN, "csv": "a.csv"}, 'say points = [[kept, value], ...] or csv = "FILE.csv", not both.'),
-    ({**KNOWN, "points": [[0.5, 98]]}, "[[reference]] 1: a test_accuracy of 98. It is a fraction, from 0 to 1; of values in per cent say percent = true."),
+    ({**KNOWN, "points": [[0.5, 98]]}, "a test_accuracy of 98. It is a fraction, from 0 to 1; of values in per cent say percent = true."),
     ({**KNOWN, "points": [[0.5, 101]], "percent": True}, "a test_accuracy of 101. Values in per cent lie between 0 and 100."),
     ({**KNOWN, "points": [[0.5, 0.9], [0.5, 0.8]]}, "0.5 of the weights stands twice, with one value each."),
     ({**KNOWN, "points": [[50, 0.9]]}, "[[reference]] 1: points = [[50, 0.9]]: expected a list, each"),
@@ -129,7 +129,8 @@ def drawn(asked: FakeStudy, **figure: Any) -> figures.Spec:
 def test_a_figure_of_its_metric_draws_the_reference_grey_and_dashed_with_label_and_source():
     spec = drawn(fake({"init": ["a", "b"]}))
     first, colour = spec["layer"][0], spec["layer"][-1]["encoding"]["color"]
-    assert [(point["x"], point["reference"]) for point in spec["data"]["values"] if "reference" in point] == [(100, 97), (50, 98)]  # Ours end at 33 %.
+    laid = [(point["x"], point["reference"]) for point in spec["data"]["values"] if "reference" in point]
+    assert laid == [(100, 97), (50, 98)]  # Ours end at 33 %.
     assert (first["mark"]["type"], first["mark"]["strokeDash"]) == ("line", [3, 2])
     assert (colour["scale"]["domain"], colour["scale"]["range"][-1]) == (["a", "b", "theirs"], "#767676")
     assert spec["title"]["subtitle"][-1] == "Grey, dashed: theirs (a thesis, p. 7)."
