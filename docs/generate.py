@@ -43,7 +43,7 @@ def table(rows: list[tuple[str, str, str]]) -> str:
 
 
 def study_file() -> str:
-    from sweepstake.base.specs import ClaimSpec, FigureSpec, claim_test, figure_kind
+    from sweepstake.base.specs import ClaimSpec, FigureSpec, ReferenceSpec, claim_test, figure_kind
     from sweepstake.study.search import SearchSpec
     from sweepstake.study.study import Machine, Slurm, field_reference
 
@@ -60,6 +60,7 @@ def study_file() -> str:
         ("machine", "", "`[machine]`: what cannot change numbers (below)."),
         ("figure", "", "`[[figure]]` tables (below)."),
         ("claim", "", "`[[claim]]` tables (below)."),
+        ("reference", "", "`[[reference]]` tables: what others have measured (below)."),
     ]
     return f"""{WRITTEN}# The study file
 
@@ -123,6 +124,14 @@ A cell *diverges* when its loss or weights are no longer finite numbers. It ends
 The reason of each verdict says how many seeds were lost, and where. With a seed against it, a claim has no effect and no interval: a mean
 over the seeds that ended would be the mean of something else.
 
+## `[[reference]]`
+
+A curve, or a printed number, of somebody else. Figures of its metric draw it as a grey dashed line, with its label in the legend and its source
+below the title. A claim may name it as the number to be met: `reference = "LABEL"` with a `kept`. Its value there lies on the line between its
+neighbouring points, over the logarithm of the kept fraction; outside of its points it has none. No id holds a reference.
+[figures.md](figures.md) has an example.
+
+{table(described(ReferenceSpec))}
 ## `[search]`
 
 Trials look for one value of the study, which stands under a name: `init = ["xavier_normal", "found"]`. They train first, as cells of their

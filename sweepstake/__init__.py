@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sweepstake.base.errors import UserError
     from sweepstake.base.specs import claim_test, figure_kind
     from sweepstake.pieces import Data, allocation, criterion, dataset, init, lr_schedule, model, reset
-    from sweepstake.read.results import Results, load_results, run_study
+    from sweepstake.read.results import Results, load_results, plot, run_study
     from sweepstake.study.study import Study, load_study
     from sweepstake.tickets.held.masks import Masks
     from sweepstake.tickets.search.find import find_ticket
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Data", "Masks", "Results", "Study", "Ticket", "UserError", "allocation", "claim_test", "criterion",
            "dataset", "figure_kind", "find_ticket", "init", "load_results", "load_study", "load_ticket",
-           "lr_schedule", "model", "prune", "reset", "run_study"]
+           "lr_schedule", "model", "plot", "prune", "reset", "run_study"]
 
 
 def __dir__() -> list[str]:
@@ -33,7 +33,7 @@ def __dir__() -> list[str]:
 if not TYPE_CHECKING:  # To a type checker every name is here, and another one is a mistake.
     def __getattr__(name: str) -> object:
         """Names are found when asked for: `import sweepstake` costs milliseconds and reaches no torch."""
-        if name in ("Results", "load_results", "run_study"):
+        if name in ("Results", "load_results", "plot", "run_study"):
             from sweepstake.read import results as home
         elif name in ("Study", "load_study"):
             from sweepstake.study import study as home

@@ -204,6 +204,53 @@ printed to stdout. It answers this machine alone and only reads. Ctrl-C ends it;
                       help="open no browser (default: open one where there is a screen)")
     add_store(made)
 
+    made = add("figure", "write one figure for a paper, of one study or several: at its size, for black-and-white too",
+               """  sweepstake figure demo --where init=xavier_normal,kaiming_normal --width 240pt --out demo.pdf
+  sweepstake figure prune-ready --x compression --y error --at early --error ci --width 85mm --format pdf
+  sweepstake figure frankle-carbin winning-tickets --label rewound --label one-shot --panel none --out both.svg
+  sweepstake figure demo --figure 2-learning_curves --style screen --title --out curves.png
+
+The path of the file goes to stdout, the words for its caption to stderr. docs/figures.md shows more.""", study=False)
+    made.add_argument("studies", metavar="STUDY", nargs="+",
+                      help="a shipped study by name, or the path of a .toml file; several: `study` is an axis then")
+    made.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+                      help="override one key of every study (repeat for more)")
+    made.add_argument("--quick", action="store_true", help="the studies' own [quick] scale")
+    made.add_argument("--store", metavar="DIR", action="append", default=[], dest="stores",
+                      help="where results are kept: one for all studies, or one each in their order (default: runs)")
+    made.add_argument("--label", metavar="NAME", action="append", default=[], dest="labels",
+                      help="what a study is called, one each in their order (default: their names)")
+    made.add_argument("--kind", metavar="KIND", help="what is drawn; docs/study-file.md lists kinds "
+                                                     "(default: accuracy_by_kept)")
+    made.add_argument("--figure", metavar="NAME", help="a figure of the study itself, by its number or its name, as in "
+                                                       "2 or 2-learning_curves")
+    made.add_argument("--x", choices=["kept", "compression", "round"], default="kept",
+                      help="over weights remaining, compression ratio, or rounds (default: kept)")
+    made.add_argument("--y", metavar="METRIC", help="accuracy, loss, error, early_step, seconds, or any column of "
+                                                    "`sweepstake results` (default: accuracy)")
+    made.add_argument("--at", choices=["end", "early"], help="at the end of a round, or at early stop (default: end)")
+    made.add_argument("--by", metavar="AXIS", help="the axis that tells lines apart (default: study, or the first)")
+    made.add_argument("--panel", metavar="AXIS", help="the axis of the panels (default: the next; none: one panel)")
+    made.add_argument("--where", metavar="AXIS=LABEL", action="append", default=[],
+                      help="only cells with this label on an axis, or these: init=a,b (repeat for more axes)")
+    made.add_argument("--error", choices=["std", "ci", "range"],
+                      help="bars: standard deviation over seeds, 95 %% bootstrap interval of the mean, or minimum to "
+                           "maximum (default: std)")
+    made.add_argument("--width", metavar="SIZE", default="240pt",
+                      help="the whole figure's, in pt, mm, cm or in (default: 240pt, a column of two)")
+    made.add_argument("--height", metavar="SIZE", help="the same (default: what looks well)")
+    made.add_argument("--font-size", metavar="PT", type=float, default=8.0,
+                      help="of every text, in points (default: 8)")
+    made.add_argument("--style", choices=["print", "screen"], default="print",
+                      help="print: groups differ in marker, dashes and lightness; screen: the report's colours "
+                           "(default: print)")
+    made.add_argument("--title", action=argparse.BooleanOptionalAction, default=False,
+                      help="write title and explanation into the figure (default: a paper has a caption)")
+    made.add_argument("--format", dest="form", choices=["svg", "pdf", "png"],
+                      help="default: by the end of --out, else svg")
+    made.add_argument("--dpi", metavar="N", type=int, default=300, help="of a PNG: dots an inch (default: 300)")
+    made.add_argument("--out", metavar="FILE", help="the file (default: STUDY.FORMAT)")
+
     made = add("results", "print the tidy table: one row per cell and round",
                """  sweepstake results demo --format csv > demo.csv
   sweepstake results demo --format parquet --out demo.parquet

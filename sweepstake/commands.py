@@ -22,9 +22,12 @@ from sweepstake.read.compare.ahead import foresee, tell_ahead
 from sweepstake.read.compare.numbers import Outcome
 from sweepstake.read.compare.terminal import lacking, lost, tell_outcome
 from sweepstake.read.compare.write import write_comparison, write_studies
+from sweepstake.read.figures.paper import check_ending
 from sweepstake.read.logs.asked import logger_of
 from sweepstake.read.merged import tell_merged
 from sweepstake.read.origins import Origins
+from sweepstake.read.plot import Asked as AskedFigure
+from sweepstake.read.plot import Part, Said, plot, said_where, sized
 from sweepstake.read.publish import publish as write_publication
 from sweepstake.read.report import folder_name, write_report
 from sweepstake.read.watch import Server, has_screen, serve
@@ -174,6 +177,40 @@ def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
         write_text(Path(out), text)
     else:
         sys.stdout.write(text)
+    return 0
+
+
+def figure(studies: Sequence[str], overrides: Sequence[str] = (), quick: bool = False, *, stores: Sequence[str] = (),
+           labels: Sequence[str] = (), where: Sequence[str] = (), width: str = "240pt", height: str | None = None,
+           font_size: float = 8.0, style: str = "print", title: bool = False, form: str | None = None, dpi: int = 300,
+           out: str | None = None, **asked: Unpack[Said]) -> int:
+    """Write one figure for a paper."""
+    if len(stores) not in (0, 1, len(studies)):
+        raise UserError(f"--store: {len(stores)} for {len(studies)} studies. "
+                        "Give one for all, or one each in their order.")
+    if labels and (len(labels) != len(studies) or len(studies) == 1):
+        raise UserError(f"--label: {len(labels)} for {len(studies)} studies. Give each of several one, in their order.")
+    size = sized(width, height, font_size, style, title, "--")
+    if not 30 <= dpi <= 2400:
+        raise UserError(f"--dpi {dpi}: say 30 to 2400 dots an inch.")
+    path = Path(out or f"{'-'.join(Path(study).stem for study in studies)}.{form or 'svg'}")
+    if form not in (None, check_ending(path)):
+        raise UserError(f"--format {form}: --out {path} ends in {path.suffix}. Let both say one.")
+    homes = list(stores) if len(stores) == len(studies) else [*stores, None][:1] * len(studies)
+    opened = [open_study(_load(study, overrides, quick), home) for study, home in zip(studies, homes, strict=True)]
+    console, parts = Terminal(), list[Part]()
+    for name, each in zip(labels or [each.study.name for each in opened], opened, strict=True):
+        if any(result["rounds"] for result in each.results):
+            parts.append(Part(each.study, each.results, name))
+            terminal.tell_doubts(each, console)
+        else:
+            console.print(nothing(each), soft_wrap=True)
+    if not parts:
+        return 3
+    chart = plot(parts, AskedFigure(**asked, where=said_where(where, [part.study for part in parts]), say="--"), size)
+    chart.save(path, dpi)
+    console.print(chart.caption, soft_wrap=True)
+    print(path)
     return 0
 
 

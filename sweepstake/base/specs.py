@@ -1,9 +1,11 @@
-"""What a study draws and claims: the `[[figure]]` and `[[claim]]` tables of its file.
+"""What a study draws, claims and is compared with: the `[[figure]]`, `[[claim]]` and `[[reference]]` tables.
 
-The descriptions are their reference.
+The descriptions are their reference. `[[reference]]` tables hold what others have measured.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from math import log
 from typing import Annotated, Any, Literal, Protocol
 
 from msgspec import Meta, Struct, field
@@ -17,10 +19,14 @@ Metric = Literal["test_accuracy", "test_loss", "validation_accuracy", "validatio
                  "early_step", "alive_units"]
 ClaimMetric = Literal[Metric, "train_seconds", "smallest_winning"]
 At = Literal["end", "early"]
+NO_PANEL = ("panel", "none")
+"""What a figure says instead of an axis, where it is to have one panel."""
 Label = str | int | float | bool
 Where = dict[str, Label | list[Label]]
 
 LOWER_IS_BETTER = ("test_loss", "validation_loss", "train_loss", "early_step", "train_seconds", "smallest_winning")
+SAME_LEVEL = 0.02
+"""Kept fractions that differ by no more than this, relatively, are one level."""
 
 
 class FigureSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +38,8 @@ class FigureSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     at: Annotated[At, Meta(description=(
         "Measured at the end of a round, or at early stop."))] = "end"
     by: Annotated[str | None, Meta(description="The axis that colours the lines (default: the first axis).")] = None
-    panel: Annotated[str | None, Meta(description="The axis of the panels (default: the second axis).")] = None
+    panel: Annotated[str | None, Meta(description=(
+        "The axis of the panels (default: the second axis; `none`: one panel, the mean over that axis)."))] = None
     where: Annotated[Where, Meta(description="Only these cells: `{axis = label}` or `{axis = [labels]}`.")] = field(
         default_factory=dict)
     title: Annotated[str, Meta(description="The figure's title (default: what it shows).")] = ""
@@ -68,6 +75,8 @@ class ClaimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "The other side's fraction of weights remaining (default: `kept`). "
         "Without `than`, the same cells at that fraction: 1.0 is their own dense network."))] = None
     value: Annotated[float | None, Meta(description="The printed number, for a test that names it.")] = None
+    reference: Annotated[str, Meta(description=(
+        "The label of a `[[reference]]`, whose number at `kept` is the `value`."))] = ""
     margin: Annotated[float, Meta(ge=0, description=(
         "What does not matter, in the metric's own unit (0.01 is one point); "
         "a fraction with `relative` and where the test says so."))] = 0.0
@@ -77,6 +86,37 @@ class ClaimSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     family: Annotated[str, Meta(description=(
         "Claims of one family are corrected together, for their number (Holm 1979)."))] = ""
     source: Annotated[str, Meta(description="Where the sentence stands.")] = ""
+
+
+class ReferenceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One `[[reference]]` of a study file: a curve or a number that somebody else has measured."""
+
+    label: Annotated[str, Meta(min_length=1, description="Its name in figures, and in the claims that are about it.")]
+    source: Annotated[str, Meta(min_length=1, description="Where the numbers stand: paper, figure or table, page.")]
+    points: Annotated[list[tuple[Keep, float]], Meta(description=(
+        "Its numbers: `[[kept, value], ...]`, the fraction of weights remaining and the metric there; "
+        "one pair for a single printed value."))] = field(default_factory=list)
+    csv: Annotated[str, Meta(description=(
+        "A file with these numbers in the place of `points`, its path relative to the study file."))] = ""
+    columns: Annotated[tuple[str, str], Meta(description="The columns of that file.")] = ("kept", "value")
+    y: Annotated[Metric, Meta(description="The metric that the values are of.")] = "test_accuracy"
+    at: Annotated[At, Meta(description=(
+        "Measured at the end of training, or at early stop."))] = "end"
+    percent: Annotated[bool, Meta(description="The values are in per cent; otherwise they are fractions.")] = False
+    where: Annotated[Where, Meta(description=(
+        "The cells that it is to be compared with: it is drawn only beside them (default: all)."))] = field(
+        default_factory=dict)
+
+    def value_at(self, kept: float) -> float | None:
+        """Its value at a kept fraction, between its points on the line over log(kept); None outside of them."""
+        known = sorted(self.points)
+        if not known or not known[0][0] * (1 - SAME_LEVEL) <= kept <= known[-1][0] * (1 + SAME_LEVEL):
+            return None
+        kept = min(max(kept, known[0][0]), known[-1][0])
+        for (low, below), (high, above) in pairwise(known):
+            if kept <= high:
+                return below + (above - below) * log(kept / low) / log(high / low)
+        return known[0][1]
 
 
 class ClaimTestLike(Protocol):
@@ -118,14 +158,14 @@ def labels_of(said: Label | list[Label]) -> list[str]:
     return [label(one) for one in said] if isinstance(said, list) else [label(said)]
 
 
-def check_specs(axes: Mapping[str, Sequence[Any]], figures: Iterable[FigureSpec],
-                claims: Iterable[ClaimSpec]) -> list[str]:
-    """All that is wrong with figures and claims, given the axes and their labels; nothing when all is well."""
+def check_specs(axes: Mapping[str, Sequence[Any]], figures: Iterable[FigureSpec], claims: Iterable[ClaimSpec],
+                references: Iterable[ReferenceSpec] = ()) -> list[str]:
+    """All that is wrong with figures, claims and references, given the axes and their labels."""
     problems: list[str] = []
     for number, figure in enumerate(figures, 1):
         place = f"[[figure]] {number}"
         for key in ("by", "panel"):
-            if (axis := getattr(figure, key)) is not None and axis not in axes:
+            if (axis := getattr(figure, key)) is not None and axis not in axes and (key, axis) != NO_PANEL:
                 problems.append(unknown(f'{place}: {key} = "{axis}"', "axis", axis, axes,
                                         "An axis is a key whose value is a list."))
         if figure.by is not None and figure.by == figure.panel:
@@ -141,6 +181,8 @@ def check_specs(axes: Mapping[str, Sequence[Any]], figures: Iterable[FigureSpec]
         test = claim_test.get(claim.test)
         with claim_test.blamed(test):
             problems += [f"{place}: {problem}" for problem in test.check(claim)]
+    for number, reference in enumerate(references, 1):
+        problems += check_where(f"[[reference]] {number}: where", reference.where, axes)
     return problems
 
 

@@ -12,7 +12,8 @@ import msgspec
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
-from sweepstake.base.specs import ClaimSpec, FigureSpec, Where, label, labels_of
+from sweepstake.base.specs import SAME_LEVEL as SAME_LEVEL
+from sweepstake.base.specs import ClaimSpec, FigureSpec, ReferenceSpec, Where, label, labels_of
 from sweepstake.base.text import visible
 from sweepstake.read import statistics
 from sweepstake.run.files import write_whole
@@ -26,8 +27,6 @@ SPLITS, MEASURES = ("train", "validation", "test"), ("loss", "accuracy")
 ROUND = ("seed", "status", "round", "kept_fraction", "kept")
 _MEASURES = tuple(f"{split}_{measure}" for split in SPLITS for measure in MEASURES)
 MEASURED = ("steps", *_MEASURES, "early_step", *(f"early_{name}" for name in _MEASURES), "test_top5", "diverged")
-SAME_LEVEL = 0.02
-"""Kept fractions that differ by no more than this, relatively, are one level."""
 
 
 class PlannedLike(Protocol):
@@ -64,6 +63,8 @@ class StudyLike(Protocol):
     def figures(self) -> Sequence[FigureSpec]: ...
     @property
     def claims(self) -> Sequence[ClaimSpec]: ...
+    @property
+    def references(self) -> Sequence[ReferenceSpec]: ...
 
 
 def tidy(results: Iterable[Mapping[str, Any]], timing: bool = False) -> list[Row]:

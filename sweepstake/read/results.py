@@ -5,15 +5,18 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import Event, Foreseen
 from sweepstake.base.records import Result
 from sweepstake.base.specs import At, ClaimMetric, Where
 from sweepstake.read import ahead, analysis, claims, difference, origins, report, summary
+from sweepstake.read.chart import Chart
 from sweepstake.read.logs.asked import logger_of
 from sweepstake.read.outline import Outline
+from sweepstake.read.plot import Asked, Part, sized
+from sweepstake.read.plot import plot as drawn
 from sweepstake.run.changed import changed
 from sweepstake.run.opened import damaged, open_study
 from sweepstake.run.progress import Quiet, Terminal, display
@@ -131,9 +134,37 @@ class Results:
 
         return connectivity(self, where=where, round=round, splits=splits, norms=norms, data=data)
 
+    def plot(self, y: str | None = None, x: str = "kept", *, by: str | None = None, panel: str | None = None,
+             where: Where | None = None, kind: str | None = None, at: str | None = None, error: str | None = None,
+             width: str | float | None = None, height: str | float | None = None, font_size: float = 8.0,
+             style: Literal["print", "screen"] = "screen", title: bool = False) -> Chart:
+        """One figure, which shows itself in a notebook: `results.plot(y="error", where={"init": "xavier_normal"})`.
+
+        With a `width` ("240pt", "85mm"), or in the style "print", it has the size of a page, as `sweepstake figure`
+        gives it.
+        """
+        return plot([self], y, x, by=by, panel=panel, where=where, kind=kind, at=at, error=error, width=width,
+                    height=height, font_size=font_size, style=style, title=title)
+
     def report(self, folder: str | Path | None = None) -> Path:
         """Write the one-file report (and its figures) and return its path."""
         return report.write_report(self.study, self.cells, folder)
+
+
+def plot(results: Sequence[Results], y: str | None = None, x: str = "kept", *, labels: Sequence[str] = (),
+         by: str | None = None, panel: str | None = None, where: Where | None = None, kind: str | None = None,
+         at: str | None = None, error: str | None = None, width: str | float | None = None,
+         height: str | float | None = None, font_size: float = 8.0, style: Literal["print", "screen"] = "screen",
+         title: bool = False) -> Chart:
+    """One figure of several studies, which the axis `study` tells apart, by their names or by `labels`."""
+    names = list(labels) or [each.study.name for each in results]
+    if not results or len(names) != len(results):
+        raise UserError(f"plot: {len(names)} labels for {len(results)} results. Give one each, and one at least.")
+    if not any(cell["rounds"] for each in results for cell in each.cells):
+        raise UserError(f"plot: no cell of {' or '.join(names)} is finished. Run it first: run_study(...).")
+    size = sized(width, height, font_size, style, title) if width is not None or style == "print" else None
+    parts = [Part(each.study, each.cells, name) for each, name in zip(results, names, strict=True)]
+    return drawn(parts, Asked(x=x, y=y, at=at, by=by, panel=panel, where=where, kind=kind, error=error), size)
 
 
 def run_study(study: Study | str | Path, store: str | Path | None = None, *, data: str | Path | None = None,

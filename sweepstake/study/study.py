@@ -18,20 +18,21 @@ from msgspec import Meta
 
 from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep
 from sweepstake.base.errors import UserError, unknown
-from sweepstake.base.specs import ClaimSpec, FigureSpec, check_name, check_specs
+from sweepstake.base.specs import ClaimSpec, FigureSpec, ReferenceSpec, check_name, check_specs
 from sweepstake.base.text import hidden_in, hidden_texts, label_problem, visible
 from sweepstake.base.values import LARGEST, convert, description, is_list, is_table, read_table, shown
 from sweepstake.pieces import REGISTRIES, cell_id, cell_id_by_seed, load_plugin
 from sweepstake.pieces.criteria import unfit
 from sweepstake.pieces.datasets import spec_of, too_few
 from sweepstake.pieces.donors import donor_of
+from sweepstake.study.references import with_numbers, with_values
 from sweepstake.study.search import Search, SearchSpec, check_search, read_space, waits
 
 SHIPPED = Path(__file__).parent.parent / "studies"
 MOST_CELLS = 100_000
 """A study of more cells is a slip of the hand."""
 
-Spec = TypeVar("Spec", ClaimSpec, FigureSpec)
+Spec = TypeVar("Spec", ClaimSpec, FigureSpec, ReferenceSpec)
 
 
 class Slurm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +101,8 @@ class Study:
     searched: dict[str, Any] | None = None
     """The search as a store holds it, where a store was read."""
     folder: Path = Path()
-    """From which its files of images are said."""
+    """From which its files of images and of references are said."""
+    references: tuple[ReferenceSpec, ...] = ()
 
     def __repr__(self) -> str:
         changed = f" with {' and '.join(self.changes)}" if self.changes else ""
@@ -134,7 +136,8 @@ class Study:
 
 
 OWN_KEYS = (
-    "title", "about", "plugins", "seeds", "keep_target", "case", "search", "quick", "machine", "figure", "claim")
+    "title", "about", "plugins", "seeds", "keep_target", "case", "search", "quick", "machine", "figure", "claim",
+    "reference")
 FIELDS = {field.name: field for field in msgspec.structs.fields(Cell)}
 CELL_KEYS = tuple(name for name in FIELDS if name != "seed")
 KEYS = (*OWN_KEYS, *CELL_KEYS)
@@ -212,6 +215,10 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
     machine = read_table(table.get("machine", {}), Machine, f"{place}: [machine]", problems) or Machine()
     figures = _specs(table["figure"], FigureSpec, f"{place}: [[figure]]", problems) if "figure" in table else []
     claims = _specs(table["claim"], ClaimSpec, f"{place}: [[claim]]", problems) if "claim" in table else []
+    references = with_numbers(
+        _specs(table["reference"], ReferenceSpec, f"{place}: [[reference]]", problems) if "reference" in table else [],
+        folder, f"{place}: [[reference]]", problems)
+    claims = with_values(claims, references, f"{place}: [[claim]]", problems)
     title, about = (_convert(table.get(key, ""), str, f"{place}: {key}", problems) for key in ("title", "about"))
     count = prod(map(len, [*axes.values(), cases or [None], seeds]))
     if count > MOST_CELLS:
@@ -228,11 +235,13 @@ def read_study(table: Mapping[str, Any], *, name: str, path: str = "", text: str
         labels["case"] = [label for label, _ in cases]
     problems += [f"{place}: {axis}: label {shown(label)}: {problem}." for axis, axis_labels in labels.items()
                  for label in axis_labels if (problem := label_problem(label))]
-    problems = problems or [f"{place}: {problem}" for problem in check_specs(labels, figures, claims)]
+    problems = problems or [f"{place}: {problem}" for problem in check_specs(labels, figures, claims,
+                                                                            references)]
     if problems:
         raise UserError(*problems)
     return Study(name, path, text, title or name, about, labels, tuple(planned), tuple(figures), tuple(claims),
-                 machine, quick, tuple(overrides), plugins, search, folder=folder.absolute())
+                 machine, quick, tuple(overrides), plugins, search, folder=folder.absolute(),
+                 references=tuple(references))
 
 
 def _changed(table: Mapping[str, Any], overrides: Sequence[str], quick: bool, place: str,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sweepstake.base.specs import ClaimSpec, FigureSpec
+from sweepstake.base.specs import ClaimSpec, FigureSpec, ReferenceSpec
 
 SIZES = {"fc1": 235_200, "fc2": 30_000, "fc3": 1_000}
 UNITS = {"fc1": 300, "fc2": 100, "fc3": 10}
@@ -27,6 +27,7 @@ class FakeStudy:
     planned: list[Any] = field(default_factory=list)
     figures: list[FigureSpec] = field(default_factory=list)
     claims: list[ClaimSpec] = field(default_factory=list)
+    references: list[ReferenceSpec] = field(default_factory=list)
 
 
 def fake_results(axes: dict[str, list[Any]], seeds: int = 5, rounds: int = 15, early: bool = True,

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from sweepstake.base.specs import ReferenceSpec
 from sweepstake.read import analysis
 from sweepstake.read.report import write_report
 from tests.read.browser import chromium, needs_chromium
@@ -279,3 +280,29 @@ def test_what_a_reader_set_stays_when_the_document_around_it_is_replaced(page):
 
 def test_nothing_of_the_study_is_markup(page):
     assert page.inner_text("h1") == "Inits </script><b>bold</b>"
+
+
+def test_a_reference_stays_with_its_metric_and_is_no_group_to_single_out(browser, tmp_path):
+    axes = {"init": ["a", "b"]}
+    study = FakeStudy(axes=axes, references=[ReferenceSpec(label="Frankle & Carbin 2019", source="fig. 5", points=[(1.0, 0.9), (0.5, 0.91)])])
+    with browser.open(write_report(study, results_of(axes), tmp_path)) as opened:
+        opened.page.wait_for_selector(f"{MAIN}.live")
+
+        def lines():
+            return opened.page.eval_on_selector_all(f"{MAIN} .plot .mark-line path[stroke='#767676']", "all => all.length")
+
+        assert lines() == 1
+        assert opened.page.inner_text(f"{MAIN} .groups").split("┄")[1].strip() == "Frankle & Carbin 2019"
+        assert len(opened.page.query_selector_all(f"{MAIN} .groups button")) == 2
+        opened.page.click(f"{MAIN} .groups button")
+        settled(opened.page)
+        assert lines() == 1
+        choose(opened.page, "x", "compression")
+        assert lines() == 1
+        assert "Grey, dashed: Frankle & Carbin 2019 (fig. 5)." in opened.page.inner_text(MAIN)
+        choose(opened.page, "lines", "seeds")
+        assert lines() == 1
+        choose(opened.page, "y", "test_loss")
+        assert lines() == 0
+        assert "Grey, dashed" not in opened.page.inner_text(MAIN)
+        assert opened.console == []

@@ -108,10 +108,11 @@ class ClaimTest:
             return [f"{self.said} needs value."] if self.value == "needed" else []
         if self.value == "needed" or (self.value == "instead" and not paired(claim)):
             return []
+        key = "reference" if claim.reference else "value"
         if self.value == "instead":
-            return [f"{self.said} takes value in the place of another side. Leave one out."]
+            return [f"{self.said} takes {key} in the place of another side. Leave one out."]
         those = _quoted(lambda test: test.value == "needed", lambda test: test.value == "instead")
-        return [f'value is for test = {those}, not "{self.name}". Leave it out.']
+        return [f'{key} is for test = {those}, not "{self.name}". Leave it out.']
 
     def _check_margin(self, claim: ClaimSpec) -> list[str]:
         problems = list[str]()

@@ -6,7 +6,7 @@ from sweepstake.base.specs import LOWER_IS_BETTER, ClaimSpec, claim_test
 from sweepstake.read import statistics
 from sweepstake.read.claims.contract import ClaimTest, Found, Sides, Unit
 from sweepstake.read.claims.numbers import Cells, gains_over_dense, gains_over_other, levels, measured, paired, sign
-from sweepstake.read.claims.tell import against, amount_of, amounts, measured_at, names, nothing, over
+from sweepstake.read.claims.tell import against, amount_of, amounts, measured_at, names, nothing, over, printed
 from sweepstake.read.statistics import Decision
 
 
@@ -128,8 +128,7 @@ class About(LevelTest):
         return statistics.about(values, claim.value or 0.0, claim.margin)
 
     def asked(self, claim: ClaimSpec) -> str:
-        value = amount_of(claim, claim.value or 0.0, self.unit(claim) != "level")
-        return f"{value} give or take {amount_of(claim, claim.margin)} was said"
+        return f"{printed(claim, self.unit(claim) != 'level')} give or take {amount_of(claim, claim.margin)} was said"
 
     def unit(self, claim: ClaimSpec) -> Unit:
         return super().unit(claim) if claim.relative or paired(claim) else "level"

@@ -194,9 +194,15 @@ def against(test: ClaimTest, claim: ClaimSpec) -> str:
     if test.than_dense:
         return " against its own dense network" + level
     if not paired(claim):
-        return level + (f" against {amount_of(claim, claim.value or 0.0, False)}" if test.value == "instead" else "")
+        return level + (f" against {printed(claim)}" if test.value == "instead" else "")
     other = f" against {names(claim.than) if claim.than else 'itself'}"
     return other + level if claim.kept_than is None else f"{level}{other} at {100 * claim.kept_than:.3g} %"
+
+
+def printed(claim: ClaimSpec, difference: bool = False) -> str:
+    """The number that the claim was made with, and whose it is."""
+    whose = f" ({claim.reference})" if claim.reference else ""
+    return amount_of(claim, claim.value or 0.0, difference) + whose
 
 
 def measured_at(claim: ClaimSpec, cells: Cells) -> str:

@@ -17,7 +17,9 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 ERRORS = {"std": "standard deviation over seeds", "ci": "95 % bootstrap interval of the mean",
           "range": "minimum to maximum over seeds"}
-NAMES = {"early_step": "early-stop step", "alive_units": "hidden units alive"}
+NAMES = {"early_step": "early-stop step", "alive_units": "hidden units alive", "seconds.train": "seconds of training"}
+SHARES = ("accuracy", "error", "top5")
+"""How columns of fractions end, which are shown in %."""
 GREY = "#767676"
 WIDTH, HEIGHT = 560, 300
 SHORT = "datum.value >= 99.95 ? '100' : datum.value >= 0.995 ? format(datum.value, '.1f') : format(datum.value, '.2~g')"
@@ -109,7 +111,7 @@ def in_a_band(x: Spec, y: Spec, colour: Spec, shape: Spec, tips: Sequence[Spec])
 def unit(metric: str) -> tuple[float, str, str]:
     """Scale, unit and name of a metric as it is shown: accuracies in %."""
     told = NAMES.get(metric) or metric.removeprefix("early_").replace("_", " ")
-    return (100, " (%)", told) if metric.endswith("accuracy") or metric == "alive_units" else (1, "", told)
+    return (100, " (%)", told) if metric.endswith(SHARES) or metric == "alive_units" else (1, "", told)
 
 
 def seeds(points: Sequence[Row]) -> str:

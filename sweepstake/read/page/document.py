@@ -39,7 +39,8 @@ def read(study: StudyLike, results: Results) -> Reading:
 
 def drawings(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[tuple[str, figures.Spec]]:
     for number, figure in enumerate(study.figures or figures.default_figures(rows), 1):
-        spec = figures.draw(figure, rows, curves, study.axes, study.planned) if rows else None
+        spec = figures.draw(figure, rows, curves, study.axes, study.planned, study.references) \
+            if rows else None
         if spec is not None:
             yield f"{number}-{figure.kind}", spec
     if (searched := getattr(study, "searched", None)) and (spec := trials.drawn(searched)):

@@ -93,7 +93,7 @@ class Chart {
     const values = spec.data?.values ?? [];
     this.by = colour?.field;
     this.all = this.by ? (colour.scale?.domain ?? [...new Set(values.map(value => value[this.by]))])
-      .filter(group => values.some(value => value[this.by] === group)) : [];
+      .filter(group => values.some(value => value[this.by] === group && value.reference === undefined)) : [];
     this.called = colour?.legend?.title ?? "";
     this.state.groups = this.state.groups.filter(group => this.all.includes(group));
     const surroundings = JSON.stringify([this.all, this.called, this.made && this.runs.metrics]);
@@ -113,26 +113,33 @@ class Chart {
 
   points() {
     if (!this.isFirst) return pointsOf(this.summary(), this.made, this.metric, this.state);
-    const points = this.spec.data?.values ?? [];
+    const points = (this.spec.data?.values ?? []).filter(point => point.reference === undefined);
     return this.state.groups.length ? points.filter(point => this.state.groups.includes(point[this.by])) : points;
+  }
+
+  /* What others have measured of the figure's own metric: it is there whatever groups are shown. */
+  references() {
+    if (this.made && this.state.y !== this.first.y) return [];
+    const found = (this.spec.data?.values ?? []).filter(point => point.reference !== undefined);
+    return this.made ? found.map(point => ({ ...point, x: this.state.x === "compression" ? 100 / point.kept : point.kept })) : found;
   }
 
   /* The spec of what is set now, and the words that go with it. */
   now() {
-    const spec = structuredClone(this.spec), state = this.state, points = this.points();
+    const spec = structuredClone(this.spec), state = this.state, points = this.points(), laid = this.references();
     const words = { title: spec.title.text, about: this.figure.dataset.about, clip: "" };
-    if (spec.data?.values) spec.data.values = points;
+    if (spec.data?.values) spec.data.values = [...points, ...laid];
     if (!this.made) return [spec, words];
     const asDrawn = this.isFirst && !state.groups.length;
     const clip = asDrawn ? { says: this.made.clip } : clipped(points, this.showsPercent ? value => `${short(value)} %` : short);
     words.clip = clip.says;
     if (!asDrawn || state.everything && clip.says) {
       const domain = padded(state.everything || !clip.domain ? [Math.min(...points.map(point => point.lo)), Math.max(...points.map(point => point.hi))] : clip.domain);
-      redrawn(spec.spec ?? spec, domain, this.isFirst ? {} : place(points, this.made, state),
+      redrawn(spec.spec ?? spec, roomFor(laid, domain), this.isFirst ? {} : place(points, this.made, state),
         this.isFirst ? {} : { title: `${this.metric.told}${this.showsPercent ? " (%)" : ""}` }, state.lines === "seeds");
     }
     if (!this.isFirst) {
-      words.about = [told(points, state), ...spec.title.subtitle.slice(1)].join(" ");
+      words.about = [told(points, state), ...spec.title.subtitle.slice(1).filter(line => laid.length || !line.startsWith("Grey, dashed: "))].join(" ");
       if (state.y !== this.first.y) words.title = `${this.metric.told[0].toUpperCase()}${this.metric.told.slice(1)} against weights remaining`;
     }
     return [spec, words];
@@ -249,7 +256,8 @@ class Chart {
     if (!this.legend) return;
     const { state } = this, focused = document.activeElement?.dataset?.group;
     this.legend.replaceChildren(...this.all.map(group => element("button", { type: "button", "data-group": group, "aria-pressed": String(state.groups.includes(group)),
-      class: state.groups.length && !state.groups.includes(group) ? "out" : null, onclick: () => this.single(group) }, this.swatch(group), ` ${group}`)));
+      class: state.groups.length && !state.groups.includes(group) ? "out" : null, onclick: () => this.single(group) }, this.swatch(group), ` ${group}`)),
+      ...[...new Set(this.references().map(point => point.group))].map(label => element("span", { class: "soft" }, `┄ ${label}`)));
     if (focused) [...this.legend.children].find(one => one.dataset.group === focused)?.focus();
     const shown = this.all.filter(group => state.groups.includes(group));
     this.shows.replaceChildren(...shown.length ? [`Showing ${shown.length} of ${this.all.length}: ${shown.join(", ")}. `,

@@ -101,6 +101,12 @@ function clipped(points, told) {
 }
 const padded = ([low, high]) => { const pad = Math.max((high - low) * 0.04, 1e-9); return [low - pad, high + pad]; };
 
+/* An axis as far as what others have measured; as figures/references.py does. */
+function roomFor(references, [low, high]) {
+  const values = references.map(point => point.reference), pad = 0.02 * (high - low);
+  return values.length ? [Math.min(low, Math.min(...values) - pad), Math.max(high, Math.max(...values) + pad)] : [low, high];
+}
+
 /* Put another metric's points, titles and domains into the marks of a figure. */
 function redrawn(inside, domain, x, title, seeds) {
   if (seeds) inside.layer = inside.layer.filter(layer => !layer.encoding.y2 && layer.mark.type !== "tick");
@@ -111,7 +117,7 @@ function redrawn(inside, domain, x, title, seeds) {
     if (seeds) layer.transform = [...layer.transform ?? [], { filter: "!isValid(datum.seed)" }];
   }
   if (!seeds) return;
-  const { x: across, y, color } = inside.layer.find(layer => layer.mark.type === "line").encoding;
+  const { x: across, y, color } = inside.layer.find(layer => layer.mark.type === "line" && layer.encoding.y.field === "mean").encoding;
   inside.layer.unshift({ transform: [{ filter: "isValid(datum.seed)" }], mark: { type: "line", strokeWidth: 0.8, opacity: 0.6, aria: false, clip: true },
     encoding: { x: across, y, color, detail: { field: "seed" } } });
 }
