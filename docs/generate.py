@@ -209,7 +209,7 @@ def python() -> str:
 
 
 PUBLIC = {
-    "Studies and results": ("load_study", "run_study", "load_results", "Study", "Results"),
+    "Studies and results": ("load_study", "run_study", "load_results", "plot", "Study", "Results"),
     "Tickets": ("find_ticket", "prune", "Masks", "Ticket", "load_ticket"),
     "Pieces of your own": ("init", "model", "dataset", "Data", "criterion", "allocation", "reset", "lr_schedule"),
     "Claims and figures of your own": ("claim_test", "figure_kind"),

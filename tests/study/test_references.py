@@ -156,7 +156,10 @@ def test_the_axis_makes_room_for_the_reference():
     asked = FakeStudy(axes={}, references=[low])
     spec = drawn(asked)
     assert all(layer["encoding"]["y"]["scale"]["domain"][0] < 50 for layer in spec["layer"] if "y" in layer["encoding"])
-    assert [layer["mark"]["type"] for layer in spec["layer"][:2]] == ["line", "point"]  # One number is a point.
+    assert [layer["mark"].get("shape") for layer in spec["layer"][-2:]] == ["cross", None]  # One number is a cross.
+    assert spec["title"]["subtitle"][-1] == "Grey: low (x)."
+    legend = paper.fitted(spec, paper.Paper())["vconcat"][0]["layer"]
+    assert legend[0]["transform"] == [{"filter": {"field": "entry", "oneOf": ["all"]}}]  # A line for ours alone.
 
 
 def test_the_command_and_the_report_draw_the_reference():

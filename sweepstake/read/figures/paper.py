@@ -13,6 +13,7 @@ from textwrap import wrap
 from typing import Any, Literal
 
 from sweepstake.base.errors import UserError
+from sweepstake.read.figures.references import LINE
 from sweepstake.read.figures.style import SHAPES, Spec, cycle
 from sweepstake.read.figures.write import to_svg
 from sweepstake.run.files import write_text, write_whole
@@ -145,6 +146,8 @@ class _Groups:
     lined: bool
     """Whether there are lines, and below: whether there are markers."""
     marked: bool
+    alone: frozenset[str] = frozenset()
+    """Printed numbers of others: a marker, and no line."""
 
 
 def _styled(spec: Spec, paper: Paper) -> tuple[list[Spec], _Groups | None]:
@@ -172,7 +175,8 @@ def _groups(layers: Sequence[Spec], values: Sequence[Mapping[str, Any]], style: 
         [printed.get(one, REFERENCE) for one in labels] if style == "print" else list(seen),
         [shapes[one] for one in labels],
         [dashes[one] if style == "print" else [3, 2] if one in laid else [1, 0] for one in labels],
-        lined=any(one["mark"]["type"] == "line" for one in layers), marked=shape is not None)
+        lined=any(one["mark"]["type"] == "line" for one in layers), marked=shape is not None,
+        alone=frozenset(one for one in laid if shapes[one] != LINE))
 
 
 def _encoded(layers: Sequence[Spec], channel: str) -> Iterator[Spec]:
@@ -216,7 +220,7 @@ def _layer(layer: Spec, groups: _Groups | None, paper: Paper) -> Spec:
     if kind == "tick":
         mark["size"] = 0.4 * paper.font_size
     if kind == "point":
-        mark["size"] = (0.55 * paper.font_size) ** 2
+        mark["size"] = (0.55 * paper.font_size) ** 2 * (2 if "shape" in mark else 1)
     if kind == "rule" and "strokeDash" in mark:
         mark["strokeDash"] = [2, 2]
     if groups is not None and encoding.get("color", {}).get("field") == groups.field:
@@ -320,7 +324,9 @@ def _legend(groups: _Groups, width: float, font_size: float) -> Spec:
          "scale": {"domain": [whole, 0], "nice": False, "zero": False}}
     layers: list[Spec] = []
     if groups.lined:
-        layers.append({"mark": {"type": "rule", "strokeWidth": THIN["line"], "aria": False},
+        lined = [label for label in groups.labels if label not in groups.alone]
+        layers.append({"transform": [{"filter": {"field": "entry", "oneOf": lined}}],
+                       "mark": {"type": "rule", "strokeWidth": THIN["line"], "aria": False},
                        "encoding": {"x": at("x"), "x2": {"field": "end"}, "y": y, "color": of(groups.colours),
                                     "strokeDash": of(groups.dashes)}})
     if groups.marked:
@@ -340,4 +346,4 @@ def _legend(groups: _Groups, width: float, font_size: float) -> Spec:
 
 def _marked(groups: _Groups) -> list[str]:
     """The groups whose points are drawn: a reference has none."""
-    return [label for label, shape in zip(groups.labels, groups.shapes, strict=True) if shape != "stroke"]
+    return [label for label, shape in zip(groups.labels, groups.shapes, strict=True) if shape != LINE]

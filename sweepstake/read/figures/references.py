@@ -1,6 +1,6 @@
 """What others have measured, laid over a figure of ours: a grey dashed line with its label in the legend."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sweepstake.base.specs import FigureSpec, ReferenceSpec, labels_of
@@ -9,7 +9,8 @@ from sweepstake.read.analysis import Row
 from sweepstake.read.figures.contract import Data, Drawn
 from sweepstake.read.figures.style import GREY, Spec, percent, unit
 
-LINE: Spec = {"strokeDash": [3, 2], "strokeWidth": 1.6, "clip": True}
+LINE, ALONE = "stroke", "cross"
+"""The shapes by which a legend shows a reference: a curve, or a printed number that stands alone."""
 
 
 def fitting(references: Sequence[ReferenceSpec], metric: str, figure: FigureSpec) -> list[ReferenceSpec]:
@@ -34,10 +35,12 @@ def laid_over(drawn: Drawn, data: Data, metric: str, references: Sequence[Refere
         return drawn, []
     layers = [_without_references(one) for one in drawn.layers]
     _make_room(layers, [point["reference"] for point in points])
-    _name(layers, [one.label for one in shown])
-    behind = _marks(layers, any(point["alone"] for point in points))
-    told = [f"Grey, dashed: {one.label} ({one.source})." for one in shown]
-    return drawn._replace(points=[*drawn.points, *points], layers=[*behind, *layers]), told
+    alone = {point["group"] for point in points if point["alone"]}
+    _name(layers, {one.label: ALONE if one.label in alone else LINE for one in shown})
+    lines, crosses = _marks(layers)
+    layers = [lines, *layers[:-1], *([crosses] if alone else []), layers[-1]]  # The last one is what is pointed at.
+    told = [f"Grey{'' if one.label in alone else ', dashed'}: {one.label} ({one.source})." for one in shown]
+    return drawn._replace(points=[*drawn.points, *points], layers=layers), told
 
 
 def _points(one: ReferenceSpec, metric: str, data: Data, drawn: Drawn, lowest: float) -> Iterator[Row]:
@@ -72,24 +75,24 @@ def _make_room(layers: Sequence[Spec], values: Sequence[float]) -> None:
             y["scale"] = {**y["scale"], "domain": [low, high]}
 
 
-def _name(layers: Sequence[Spec], labels: Sequence[str]) -> None:
-    """The legend has the references after our groups: a grey line."""
+def _name(layers: Sequence[Spec], shapes: Mapping[str, str]) -> None:
+    """The legend has the references after our groups: a grey line each, or a cross."""
     for layer in layers:
-        for channel, value in (("color", GREY), ("shape", "stroke")):
+        for channel, values in (("color", [GREY] * len(shapes)), ("shape", list(shapes.values()))):
             said = layer["encoding"].get(channel, {})
             if "domain" in said.get("scale", {}):
                 scale = said["scale"]
                 legend = said.get("legend") or {"title": None, "columns": 3, "symbolOpacity": 1, "symbolStrokeWidth": 2}
-                said |= {"legend": legend, "scale": {**scale, "domain": [*scale["domain"], *labels],
-                                                     "range": [*scale["range"], *[value] * len(labels)]}}
+                said |= {"legend": legend, "scale": {**scale, "domain": [*scale["domain"], *shapes],
+                                                     "range": [*scale["range"], *values]}}
 
 
-def _marks(layers: Sequence[Spec], alone: bool) -> list[Spec]:
-    """The references as lines; a printed number that stands alone is a point."""
+def _marks(layers: Sequence[Spec]) -> tuple[Spec, Spec]:
+    """The references as lines, and the printed numbers that stand alone as crosses."""
     like: dict[str, Any] = next(one["encoding"] for one in layers if one["mark"]["type"] == "line")
     encoding = {"x": like["x"], "y": {**like["y"], "field": "reference"}, "color": like["color"],
                 "description": {"field": "told"}, "tooltip": {"field": "told", "title": "reference"}}
-    point: Spec = {"type": "point", "shape": "cross", "size": 90}
-    marks: list[Spec] = [{"type": "line", **LINE}, *([point] if alone else [])]
-    return [{"transform": [{"filter": f"isValid(datum.reference){' && datum.alone' * (mark['type'] == 'point')}"}],
-             "mark": mark, "encoding": encoding} for mark in marks]
+    line = {"type": "line", "strokeDash": [3, 2], "strokeWidth": 1.6, "clip": True}
+    cross = {"type": "point", "shape": ALONE, "size": 110, "filled": False, "strokeWidth": 1.5, "opacity": 1}
+    return ({"transform": [{"filter": "isValid(datum.reference)"}], "mark": line, "encoding": encoding},
+            {"transform": [{"filter": "isValid(datum.reference) && datum.alone"}], "mark": cross, "encoding": encoding})

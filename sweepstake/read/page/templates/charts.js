@@ -139,7 +139,7 @@ class Chart {
         this.isFirst ? {} : { title: `${this.metric.told}${this.showsPercent ? " (%)" : ""}` }, state.lines === "seeds");
     }
     if (!this.isFirst) {
-      words.about = [told(points, state), ...spec.title.subtitle.slice(1).filter(line => laid.length || !line.startsWith("Grey, dashed: "))].join(" ");
+      words.about = [told(points, state), ...spec.title.subtitle.slice(1).filter(line => laid.length || !/^Grey(, dashed)?: /.test(line))].join(" ");
       if (state.y !== this.first.y) words.title = `${this.metric.told[0].toUpperCase()}${this.metric.told.slice(1)} against weights remaining`;
     }
     return [spec, words];
