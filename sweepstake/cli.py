@@ -378,9 +378,11 @@ them; locks are not used, and no clocks are compared.""", study=False)
     made = add("pieces", "list every init, model, data set, criterion, ... with options and sources",
                """  sweepstake pieces
   sweepstake pieces criterion
+  sweepstake pieces study                 the keys of a study file, each with its default
   sweepstake pieces init --plugins mine.py""", study=False)
     made.add_argument("open_set", metavar="SET", nargs="?",
-                      help="one open set: dataset, model, init, lr_schedule, criterion, allocation or reset")
+                      help="one open set: dataset, model, init, lr_schedule, criterion, allocation or reset; "
+                           "or study, for the keys of a study file")
     made.add_argument("--plugins", metavar="FILE", nargs="*", default=[],
                       help="plug-in files to load first: their code is run")
 

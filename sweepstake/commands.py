@@ -47,6 +47,7 @@ from sweepstake.run.scripts.job import Wanted, job_for
 from sweepstake.run.settings import Asked, AskedHere, Settings
 from sweepstake.run.stopping import exit_code
 from sweepstake.study.compare import Pair, Schedule, When, comparison, files_of, pairs, study_of
+from sweepstake.study.keys import cell_reference, own_reference
 from sweepstake.study.study import Study, load_study
 
 
@@ -349,14 +350,19 @@ def check(filesystem: str, machines: int = 1) -> int:
 
 
 def pieces(open_set: str | None = None, plugins: Sequence[str] = ()) -> int:
-    """List what a study can name, with options and sources."""
+    """List what a study can name, with options and sources, or say."""
     paths = [Path(path) for path in plugins]
     _tell_plugins(paths)
     for path in paths:
         load_plugin(path)
+    if open_set == "study":
+        print("study:")
+        for key, default, says in (*own_reference(), *cell_reference()):
+            print(f"  {key}{f' = {default}' if default else ''}\n      {says}")
+        return 0
     if open_set and open_set not in REGISTRIES:
-        then = "`sweepstake pieces` lists all."
-        raise UserError(unknown(f"pieces {open_set}", "open set", open_set, REGISTRIES, then))
+        then = "`sweepstake pieces` lists all, `sweepstake pieces study` the keys of a study file."
+        raise UserError(unknown(f"pieces {open_set}", "open set", open_set, [*REGISTRIES, "study"], then))
     for name, registry in REGISTRIES.items():
         if open_set in (None, name):
             print(f"{name}:")

@@ -16,6 +16,7 @@ import pytest
 
 from sweepstake.cli import build_parser
 from sweepstake.engine.numerics import VERSIONS
+from sweepstake.study.keys import KEYS
 from sweepstake.study.study import load_study
 from tests.small import SMALL_TOML, write_small
 
@@ -347,7 +348,7 @@ def test_a_run_in_which_every_cell_diverged_is_exit_1(call, elsewhere: Path):
 
 def test_the_help_says_what_every_exit_code_means(call):
     said = call("-h")[1].partition("exit codes:")[2]
-    assert [line.split()[0] for line in said.splitlines() if line.strip()] == ["0", "1", "2", "3", "130", "143"]
+    assert [line.split()[0] for line in said.splitlines() if line[2:3].strip()] == ["0", "1", "2", "3", "130", "143"]
 ATTENTIVE = '''import sweepstake as ss
 from torch import nn
 
@@ -409,6 +410,14 @@ def test_pieces_lists_every_set_with_options_and_sources(call):
     assert 'activation = "relu", slope = 0.01, dropout = 0.0]' in out
     for pythonism in ("None", "True", "False", "NODEFAULT", "'relu'"):
         assert pythonism not in out
+
+
+def test_pieces_study_lists_every_key_of_a_study_file_with_its_default(call):
+    code, out, err = call("pieces", "study")
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[1:] if line[2] != " "] == list(KEYS)
+    assert "  lr = 0.0012\n      Learning rate.\n" in out
+    assert "  title\n      One line over the report.\n" in out
 
 
 def test_pieces_of_one_set_say_what_they_may_take(call, elsewhere: Path):

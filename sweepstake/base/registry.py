@@ -138,7 +138,8 @@ class Registry:
         for taken in takes:
             if taken not in self.offers:
                 raise UserError(unknown(f"{where}: takes {taken}", f"offer to a {self.set}", taken, self.offers,
-                                        "Options of its own go after a `*` in the signature."))
+                                        "Options of its own go after a `*` in the signature.",
+                                        lists=f"`sweepstake pieces {self.set}`"))
         if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
             raise UserError(f"{where}: takes *args or **kwargs. Name each parameter: the signature is the schema.")
         options = {p.name: Option(hints.get(p.name, Any), REQUIRED if p.default is p.empty else p.default)
@@ -170,7 +171,7 @@ class Registry:
         if piece is None:
             known = [answers for each in self.pieces.values() for answers in (each.name, *each.aliases)]
             raise UserError(unknown(place or f'{self.set} = "{name}"', self.set, name, known,
-                                    f"List them with `sweepstake pieces {self.set}`."))
+                                    lists=f"`sweepstake pieces {self.set}`"))
         return piece
 
     def ref(self, name: str, given: Mapping[str, Any], place: str) -> Ref:
