@@ -7,6 +7,7 @@ import webbrowser
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Unpack
 
 from sweepstake.base.errors import UserError, unknown
@@ -17,6 +18,7 @@ from sweepstake.base.values import shown
 from sweepstake.pieces import REGISTRIES, hash_of, load_plugin
 from sweepstake.read import terminal
 from sweepstake.read.ahead import heed
+from sweepstake.read.aligned import aligned, fitting
 from sweepstake.read.analysis import Table, to_csv, to_json, to_parquet
 from sweepstake.read.compare.ahead import foresee, tell_ahead
 from sweepstake.read.compare.numbers import Outcome
@@ -150,8 +152,8 @@ def watch(study: str, overrides: Sequence[str] = (), quick: bool = False, *, sto
 
 
 def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
-            form: str = "csv", out: str | None = None, timing: bool = False) -> int:
-    """Print the tidy table."""
+            form: str | None = None, out: str | None = None, timing: bool = False, every: bool = False) -> int:
+    """Print the tidy table: some of its columns in a terminal, all to a file or another program."""
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
     table, origins, bad, of_files = Table(timing), Origins(), list[Result](), list[Result]()
     for result in opened.each():
@@ -173,7 +175,14 @@ def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
             raise UserError("--format parquet: is not text. Say where with --out FILE.")
         to_parquet(table.rows, Path(out))
         return 0
-    text = to_csv(table) if form == "csv" else to_json(table)
+    if not (form or out) and (every or sys.stdout.isatty()):
+        axes, width = list(opened.study.axes), get_terminal_size().columns
+        sys.stdout.write(aligned(table) if every else fitting(table, axes, width))
+        if not every:
+            sys.stdout.flush()
+            console.print(f"{len(table):,} rows. All {len(table.columns)} columns: --format csv or --all.", style="dim")
+        return 0
+    text = to_json(table) if form == "json" else to_csv(table)
     if out:
         write_text(Path(out), text)
     else:

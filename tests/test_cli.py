@@ -167,6 +167,24 @@ def test_results_are_tidy_csv_or_json_on_stdout(call, finished: tuple[Path, Path
     assert [key for key in json.loads(call("results", path, "--store", store, "--format", "json", "--timing")[1])[0] if "seconds" in key]
 
 
+def test_results_in_a_terminal_are_a_table_that_fits_and_say_how_to_see_every_column(call, finished: tuple[Path, Path, object], monkeypatch):
+    path, store, _ = finished
+    piped = call("results", path, "--store", store)[1]
+    every = call("results", path, "--store", store, "--all")
+    monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    code, out, err = call("results", path, "--store", store)
+    head, *lines = out.splitlines()
+    assert (code, head.split()[:5], len(lines)) == (0, ["init", "seed", "round", "kept_fraction", "test_accuracy"], 12)
+    assert lines[0].split()[:4] == ["xavier_normal", "0", "0", "1.0000"]
+    assert max(map(len, out.splitlines())) <= 72
+    assert err == f"12 rows. All {piped.partition(chr(10))[0].count(',') + 1} columns: --format csv or --all.\n"
+    assert call("results", path, "--store", store, "--format", "csv") == (0, piped, "")
+    assert call("results", path, "--store", store, "--all") == every
+    assert every[1].splitlines()[0].split() == piped.splitlines()[0].split(",")
+    assert len({line.index("done") for line in every[1].splitlines()[1:]}) == 1
+
+
 def test_results_go_to_a_file_when_asked_and_parquet_only_there(call, elsewhere: Path, finished: tuple[Path, Path, object]):
     path, store, _ = finished
     assert call("results", path, "--store", store, "--out", "t.csv") == (0, "", "")
