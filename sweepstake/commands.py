@@ -67,7 +67,7 @@ def demo(out: str | None = None, log: Sequence[str] = (), **asked: Unpack[Asked]
 def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
          data: str | None = None, workers: int | None = None, cells: bool = False) -> int:
     """Print a study's cells and stacks, and what it will cost."""
-    from sweepstake.run.check import check_study  # With PyTorch, which commands that only read do without.
+    from sweepstake.run.check import check_study, unchecked  # With PyTorch, which commands that only read do without.
     from sweepstake.run.estimate import estimate
 
     planned, console = _load(study, overrides, quick), Terminal()
@@ -75,7 +75,8 @@ def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, stor
     planned = opened.study if opened else planned
     settings = Settings.of(planned, store=store, workers=workers)
     foreseen = check_study(planned, list(planned.planned), data_directories(data) if data else None)
-    terminal.tell_outline(planned, foreseen, heed(planned, foreseen), console)
+    warned = [*heed(planned, foreseen), *unchecked(planned, foreseen)]
+    terminal.tell_outline(planned, foreseen, warned, console)
     terminal.tell_cost(estimate(planned, settings.workers, opened and opened.store), settings, console)
     if cells:
         for each in planned.planned:
