@@ -10,6 +10,7 @@ import ast
 import inspect
 import os
 import sys
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,31 +38,17 @@ def described(struct: type, **sets: str) -> list[tuple[str, str, str]]:
     return rows
 
 
-def table(rows: list[tuple[str, str, str]]) -> str:
+def table(rows: Iterable[tuple[str, str, str]]) -> str:
     lines = ["| key | default | what it says |", "|---|---|---|"]
     return "\n".join(lines + [f"| `{key}` | {f'`{default}`' if default else ''} | {says} |" for key, default, says in rows]) + "\n"
 
 
 def study_file() -> str:
     from sweepstake.base.specs import ClaimSpec, FigureSpec, ReferenceSpec, claim_test, figure_kind
+    from sweepstake.study.keys import cell_reference, own_reference
     from sweepstake.study.search import SearchSpec
-    from sweepstake.study.study import Machine, Slurm, field_reference
+    from sweepstake.study.study import Machine, Slurm
 
-    own = [
-        ("title", "", "One line over the report."),
-        ("about", "", "What the study asks, whom it follows, and every choice the source leaves open."),
-        ("seeds", "1", "How many replicates (`5` is 0 to 4) or which (`[42, 43]`)."),
-        ("keep_target", "", "The fraction to end at: each of n rounds keeps p^(1/n). In the place of `keep`."),
-        ("case", "", "`[[case]]` tables with a `label` and any cell keys: values that vary together, as one axis named `case`."),
-        ("plugins", "", 'Files with pieces of your own, relative to the study: `["mine.py"]`. '
-         'Reading the study runs their code (below).'),
-        ("search", "", "`[search]`: a value that is looked for before the study runs (below)."),
-        ("quick", "", "`[quick]`: keys that replace the study's under `--quick`."),
-        ("machine", "", "`[machine]`: what cannot change numbers (below)."),
-        ("figure", "", "`[[figure]]` tables (below)."),
-        ("claim", "", "`[[claim]]` tables (below)."),
-        ("reference", "", "`[[reference]]` tables: what others have measured (below)."),
-    ]
     return f"""{WRITTEN}# The study file
 
 A study is a TOML file. Its keys at the top describe one run, a *cell*. **A list is an axis**, and all axes multiply:
@@ -83,10 +70,10 @@ of sweepstake renames no result.
 
 ## A study's own keys
 
-{table(own)}
+{table(own_reference())}
 ## Keys of a cell
 
-{table(field_reference())}
+{table(cell_reference())}
 ## Plug-ins
 
 A plug-in is a Python file, and every command that reads the study runs it: `show`, `status`, `results`, `report`, `publish` and `run`. So does

@@ -252,11 +252,16 @@ The path of the file goes to stdout, the words for its caption to stderr. docs/f
     made.add_argument("--out", metavar="FILE", help="the file (default: STUDY.FORMAT)")
 
     made = add("results", "print the tidy table: one row per cell and round",
-               """  sweepstake results demo --format csv > demo.csv
+               """  sweepstake results demo              in a terminal the columns that fit, to a file or a program csv
+  sweepstake results demo --all | less -S
+  sweepstake results demo --format csv > demo.csv
   sweepstake results demo --format parquet --out demo.parquet
   sweepstake results demo --timing        with the measured seconds, which differ from run to run""")
-    made.add_argument("--format", dest="form", choices=["csv", "json", "parquet"], default="csv",
-                      help="csv or json to stdout; parquet to --out")
+    made.add_argument("--format", dest="form", choices=["csv", "json", "parquet"],
+                      help="csv or json to stdout; parquet to --out "
+                           "(default: csv; in a terminal, a table of the columns that fit)")
+    made.add_argument("--all", action="store_true", dest="every",
+                      help="a table of every column, also where stdout is no terminal")
     made.add_argument("--out", metavar="FILE", help="write to this file instead of stdout")
     made.add_argument("--timing", action="store_true", help="add the columns of measured seconds")
     add_store(made)
@@ -378,9 +383,11 @@ them; locks are not used, and no clocks are compared.""", study=False)
     made = add("pieces", "list every init, model, data set, criterion, ... with options and sources",
                """  sweepstake pieces
   sweepstake pieces criterion
+  sweepstake pieces study                 the keys of a study file, each with its default
   sweepstake pieces init --plugins mine.py""", study=False)
     made.add_argument("open_set", metavar="SET", nargs="?",
-                      help="one open set: dataset, model, init, lr_schedule, criterion, allocation or reset")
+                      help="one open set: dataset, model, init, lr_schedule, criterion, allocation or reset; "
+                           "or study, for the keys of a study file")
     made.add_argument("--plugins", metavar="FILE", nargs="*", default=[],
                       help="plug-in files to load first: their code is run")
 

@@ -7,6 +7,7 @@ import webbrowser
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Unpack
 
 from sweepstake.base.errors import UserError, unknown
@@ -17,6 +18,7 @@ from sweepstake.base.values import shown
 from sweepstake.pieces import REGISTRIES, hash_of, load_plugin
 from sweepstake.read import terminal
 from sweepstake.read.ahead import heed
+from sweepstake.read.aligned import aligned, fitting
 from sweepstake.read.analysis import Table, to_csv, to_json, to_parquet
 from sweepstake.read.compare.ahead import foresee, tell_ahead
 from sweepstake.read.compare.numbers import Outcome
@@ -47,6 +49,7 @@ from sweepstake.run.scripts.job import Wanted, job_for
 from sweepstake.run.settings import Asked, AskedHere, Settings
 from sweepstake.run.stopping import exit_code
 from sweepstake.study.compare import Pair, Schedule, When, comparison, files_of, pairs, study_of
+from sweepstake.study.keys import cell_reference, own_reference
 from sweepstake.study.study import Study, load_study
 
 
@@ -64,7 +67,7 @@ def demo(out: str | None = None, log: Sequence[str] = (), **asked: Unpack[Asked]
 def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
          data: str | None = None, workers: int | None = None, cells: bool = False) -> int:
     """Print a study's cells and stacks, and what it will cost."""
-    from sweepstake.run.check import check_study  # With PyTorch, which commands that only read do without.
+    from sweepstake.run.check import check_study, unchecked  # With PyTorch, which commands that only read do without.
     from sweepstake.run.estimate import estimate
 
     planned, console = _load(study, overrides, quick), Terminal()
@@ -72,7 +75,8 @@ def show(study: str, overrides: Sequence[str] = (), quick: bool = False, *, stor
     planned = opened.study if opened else planned
     settings = Settings.of(planned, store=store, workers=workers)
     foreseen = check_study(planned, list(planned.planned), data_directories(data) if data else None)
-    terminal.tell_outline(planned, foreseen, heed(planned, foreseen), console)
+    warned = [*heed(planned, foreseen), *unchecked(planned, foreseen)]
+    terminal.tell_outline(planned, foreseen, warned, console)
     terminal.tell_cost(estimate(planned, settings.workers, opened and opened.store), settings, console)
     if cells:
         for each in planned.planned:
@@ -149,8 +153,8 @@ def watch(study: str, overrides: Sequence[str] = (), quick: bool = False, *, sto
 
 
 def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
-            form: str = "csv", out: str | None = None, timing: bool = False) -> int:
-    """Print the tidy table."""
+            form: str | None = None, out: str | None = None, timing: bool = False, every: bool = False) -> int:
+    """Print the tidy table: some of its columns in a terminal, all to a file or another program."""
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
     table, origins, bad, of_files = Table(timing), Origins(), list[Result](), list[Result]()
     for result in opened.each():
@@ -172,7 +176,14 @@ def results(study: str, overrides: Sequence[str] = (), quick: bool = False, *, s
             raise UserError("--format parquet: is not text. Say where with --out FILE.")
         to_parquet(table.rows, Path(out))
         return 0
-    text = to_csv(table) if form == "csv" else to_json(table)
+    if not (form or out) and (every or sys.stdout.isatty()):
+        axes, width = list(opened.study.axes), get_terminal_size().columns
+        sys.stdout.write(aligned(table) if every else fitting(table, axes, width))
+        if not every:
+            sys.stdout.flush()
+            console.print(f"{len(table):,} rows. All {len(table.columns)} columns: --format csv or --all.", style="dim")
+        return 0
+    text = to_json(table) if form == "json" else to_csv(table)
     if out:
         write_text(Path(out), text)
     else:
@@ -349,14 +360,19 @@ def check(filesystem: str, machines: int = 1) -> int:
 
 
 def pieces(open_set: str | None = None, plugins: Sequence[str] = ()) -> int:
-    """List what a study can name, with options and sources."""
+    """List what a study can name, with options and sources, or say."""
     paths = [Path(path) for path in plugins]
     _tell_plugins(paths)
     for path in paths:
         load_plugin(path)
+    if open_set == "study":
+        print("study:")
+        for key, default, says in (*own_reference(), *cell_reference()):
+            print(f"  {key}{f' = {default}' if default else ''}\n      {says}")
+        return 0
     if open_set and open_set not in REGISTRIES:
-        then = "`sweepstake pieces` lists all."
-        raise UserError(unknown(f"pieces {open_set}", "open set", open_set, REGISTRIES, then))
+        then = "`sweepstake pieces` lists all, `sweepstake pieces study` the keys of a study file."
+        raise UserError(unknown(f"pieces {open_set}", "open set", open_set, [*REGISTRIES, "study"], then))
     for name, registry in REGISTRIES.items():
         if open_set in (None, name):
             print(f"{name}:")

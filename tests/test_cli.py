@@ -16,6 +16,7 @@ import pytest
 
 from sweepstake.cli import build_parser
 from sweepstake.engine.numerics import VERSIONS
+from sweepstake.study.keys import KEYS
 from sweepstake.study.study import load_study
 from tests.small import SMALL_TOML, write_small
 
@@ -164,6 +165,24 @@ def test_results_are_tidy_csv_or_json_on_stdout(call, finished: tuple[Path, Path
     assert (len(told), told[0]["kept"], told[0]["seed"]) == (12, 888, 0)
     assert not [key for key in told[0] if "seconds" in key]
     assert [key for key in json.loads(call("results", path, "--store", store, "--format", "json", "--timing")[1])[0] if "seconds" in key]
+
+
+def test_results_in_a_terminal_are_a_table_that_fits_and_say_how_to_see_every_column(call, finished: tuple[Path, Path, object], monkeypatch):
+    path, store, _ = finished
+    piped = call("results", path, "--store", store)[1]
+    every = call("results", path, "--store", store, "--all")
+    monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    code, out, err = call("results", path, "--store", store)
+    head, *lines = out.splitlines()
+    assert (code, head.split()[:5], len(lines)) == (0, ["init", "seed", "round", "kept_fraction", "test_accuracy"], 12)
+    assert lines[0].split()[:4] == ["xavier_normal", "0", "0", "1.0000"]
+    assert max(map(len, out.splitlines())) <= 72
+    assert err == f"12 rows. All {piped.partition(chr(10))[0].count(',') + 1} columns: --format csv or --all.\n"
+    assert call("results", path, "--store", store, "--format", "csv") == (0, piped, "")
+    assert call("results", path, "--store", store, "--all") == every
+    assert every[1].splitlines()[0].split() == piped.splitlines()[0].split(",")
+    assert len({line.index("done") for line in every[1].splitlines()[1:]}) == 1
 
 
 def test_results_go_to_a_file_when_asked_and_parquet_only_there(call, elsewhere: Path, finished: tuple[Path, Path, object]):
@@ -347,7 +366,7 @@ def test_a_run_in_which_every_cell_diverged_is_exit_1(call, elsewhere: Path):
 
 def test_the_help_says_what_every_exit_code_means(call):
     said = call("-h")[1].partition("exit codes:")[2]
-    assert [line.split()[0] for line in said.splitlines() if re.match("  [0-9]", line)] == ["0", "1", "2", "3", "130", "143"]
+    assert [line.split()[0] for line in said.splitlines() if line[2:3].strip()] == ["0", "1", "2", "3", "130", "143"]
 ATTENTIVE = '''import sweepstake as ss
 from torch import nn
 
@@ -409,6 +428,14 @@ def test_pieces_lists_every_set_with_options_and_sources(call):
     assert 'activation = "relu", slope = 0.01, dropout = 0.0]' in out
     for pythonism in ("None", "True", "False", "NODEFAULT", "'relu'"):
         assert pythonism not in out
+
+
+def test_pieces_study_lists_every_key_of_a_study_file_with_its_default(call):
+    code, out, err = call("pieces", "study")
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[1:] if line[2] != " "] == list(KEYS)
+    assert "  lr = 0.0012\n      Learning rate.\n" in out
+    assert "  title\n      One line over the report.\n" in out
 
 
 def test_pieces_of_one_set_say_what_they_may_take(call, elsewhere: Path):

@@ -13,7 +13,8 @@ import pytest
 import sweepstake
 from sweepstake.cli import build_parser
 from sweepstake.pieces import REGISTRIES
-from sweepstake.study.study import KEYS, load_study, read_study, shipped_studies
+from sweepstake.study.keys import KEYS
+from sweepstake.study.study import load_study, read_study, shipped_studies
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -84,19 +84,29 @@ class Piece:
         except Exception as error:
             if not self.source or isinstance(error, UserError):
                 raise
-            raise UserError(
-                f'{self.set} = "{self.name}" ({self._line_of(error)}) raised {type(error).__name__}: {error}. '
-                "Mend the plug-in."
-            ) from error
+            raise UserError(f"{self.told(error)} raised {type(error).__name__}: {error}. Mend the plug-in.") from error
 
-    def _line_of(self, error: Exception) -> str:
-        """The last line of the plug-in's own file that the error came through."""
-        code, trace = self.function.__code__, error.__traceback__
+    def told(self, error: Exception | None = None) -> str:
+        """The piece as messages name it: `criterion = "mine" (mine.py:7)`.
+
+        Of a plug-in's piece, with the last line of its own file that the error came through, or else where it begins.
+        """
+        named = f'{self.set} = "{self.name}"'
+        if not self.source:
+            return named
+        code, trace = self.function.__code__, error.__traceback__ if error else None
         path, line = Path(code.co_filename), code.co_firstlineno
         while trace:
             line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line
             trace = trace.tb_next
-        return f"{path.name}:{line}"
+        return f"{named} ({path.name}:{line})"
+
+    def misfit(self, value: Any, wanted: str, where: str = "") -> UserError:
+        """The message for what the piece gave and cannot be used: its shape or kind, and what was expected."""
+        shape = getattr(value, "shape", None)
+        kind = type(value).__name__
+        gave = f"a {kind}" if shape is None else f"{'' if kind == 'Tensor' else f'a {kind} of '}shape {tuple(shape)}"
+        return UserError(f"{self.told()}: gave {gave}{f' for {where}' if where else ''}, expected {wanted}.")
 
 
 @dataclass
@@ -138,7 +148,8 @@ class Registry:
         for taken in takes:
             if taken not in self.offers:
                 raise UserError(unknown(f"{where}: takes {taken}", f"offer to a {self.set}", taken, self.offers,
-                                        "Options of its own go after a `*` in the signature."))
+                                        "Options of its own go after a `*` in the signature.",
+                                        lists=f"`sweepstake pieces {self.set}`"))
         if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
             raise UserError(f"{where}: takes *args or **kwargs. Name each parameter: the signature is the schema.")
         options = {p.name: Option(hints.get(p.name, Any), REQUIRED if p.default is p.empty else p.default)
@@ -170,7 +181,7 @@ class Registry:
         if piece is None:
             known = [answers for each in self.pieces.values() for answers in (each.name, *each.aliases)]
             raise UserError(unknown(place or f'{self.set} = "{name}"', self.set, name, known,
-                                    f"List them with `sweepstake pieces {self.set}`."))
+                                    lists=f"`sweepstake pieces {self.set}`"))
         return piece
 
     def ref(self, name: str, given: Mapping[str, Any], place: str) -> Ref:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sweepstake.base.cell import Cell
 from sweepstake.base.errors import UserError
+from sweepstake.base.registry import Piece
 from sweepstake.engine import streams
 from sweepstake.engine.network import Net, Slot, check_norms, flat_of, moved_from, read_norms
 from sweepstake.pieces import init as inits
@@ -19,12 +20,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.
 
 def build_net(cell: Cell, inputs: tuple[int, ...], classes: int) -> Net:
     """The cell's network, run once on two black images to check its shapes and to find which norm reads each layer."""
-    place = f'model = "{cell.model.name}"'
+    piece, place = models.get(cell.model.name), models.get(cell.model.name).told()
     module = module_of(cell, inputs, classes)
     check_norms(module)
     net = Net.of(module, inputs, classes)
     shape = (min(2, cell.batch_size), *inputs)  # One image where batches are of one.
-    with streams.torch_draws(cell.seed, "trial"), _blamed(place, "on a batch of shape {}", shape):
+    with streams.torch_draws(cell.seed, "trial"), _blamed(piece, "on a batch of shape {}", shape):
         answer, net.norms = read_norms(net, torch.zeros(shape, dtype=net.w.dtype))
     expected = (shape[0], classes)
     if not isinstance(answer, Tensor) or tuple(answer.shape) != expected:
@@ -40,26 +41,25 @@ def build_net(cell: Cell, inputs: tuple[int, ...], classes: int) -> Net:
 
 def module_of(cell: Cell, inputs: tuple[int, ...], classes: int) -> nn.Module:
     """The module as the cell's model makes it; whatever it draws comes from the seed."""
-    place, piece = f'model = "{cell.model.name}"', models.get(cell.model.name)
+    piece = models.get(cell.model.name)
     offers = {"inputs": lambda: inputs, "classes": lambda: classes}
-    with streams.torch_draws(cell.seed, "module"), _blamed(place, "with inputs = {} and classes = {}", inputs, classes):
+    with streams.torch_draws(cell.seed, "module"), _blamed(piece, "with inputs = {} and classes = {}", inputs, classes):
         module = piece(offers, cell.model.options)
     if not isinstance(module, nn.Module):
-        raise UserError(
-            f"{place}: gave a {type(module).__name__}, expected a torch.nn.Module. Return the network itself."
-        )
+        raise piece.misfit(module, "a torch.nn.Module. Return the network itself")
     return module.to(DTYPES[cell.precision])
 
 
 @contextmanager
-def _blamed(place: str, when: str, *given: object) -> Iterator[None]:
+def _blamed(piece: Piece, when: str, *given: object) -> Iterator[None]:
     """An error that the user's module raises becomes a message that names the model."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{place}: raised {type(error).__name__} {when.format(*given)}: {error}.") from error
+        what = f"{type(error).__name__} {when.format(*given)}"
+        raise UserError(f"{piece.told(error)}: raised {what}: {error}.") from error
 
 
 def comes_trained(cell: Cell) -> bool:
@@ -108,7 +108,7 @@ def draw_init(net: Net, cell: Cell, *purpose: object, ref: tuple[str, dict[str, 
             "fan_in": lambda s=slot: s.fan_in,
             "fan_out": lambda s=slot: s.fan_out,
         }, piece.for_layer(slot.layer, options))
-        if tuple(value.shape) != slot.shape:
-            raise UserError(f'init = "{name}": gave shape {tuple(value.shape)} for {slot.name}, expected {slot.shape}.')
+        if not isinstance(value, Tensor) or value.shape != slot.shape:
+            raise piece.misfit(value, str(slot.shape), slot.name)
         slot.of(flat).copy_(value)
     return flat

@@ -133,7 +133,7 @@ def keep_top(score: Tensor, alive: Tensor, count: int, tie: Tensor) -> Tensor:
     return mask
 
 
-def exact_counts(wishes: Sequence[float], room: Sequence[int], total: int) -> list[int]:
+def exact_counts(wishes: Sequence[float], room: Sequence[int], total: int, place: str = "allocation") -> list[int]:
     """Whole counts in proportion to `wishes` that sum to `total`, none above its `room`.
 
     What a full layer cannot take goes to the others.
@@ -143,7 +143,7 @@ def exact_counts(wishes: Sequence[float], room: Sequence[int], total: int) -> li
     wished, full = list(map(float, wishes)), [False] * len(room)
     if len(wished) != len(room) or not all(isfinite(wish) and wish >= 0 for wish in wished):
         raise UserError(
-            f"allocation: wishes {[round(wish, 3) for wish in wished]}; "
+            f"{place}: wishes {[round(wish, 3) for wish in wished]}; "
             f"expected {len(room)} finite numbers, none below 0."
         )
     while True:

@@ -180,14 +180,15 @@ class Pool:
     def counts(self) -> list[int]:
         """How many each layer keeps, by the cell's allocation."""
         ref = self.pruning.cell.allocation
-        wishes = allocation.get(ref.name)({
+        piece = allocation.get(ref.name)
+        wishes = piece({
             **by_size(self.pruning.net, self.slots, self.sizes, self.density, self.total),
             "scores": lambda: [self.scores[slot] for slot in self.slots],
             "alive": lambda: self.alive,
             "top": self.top,
             "top_by": lambda: self.top_by,
         }, ref.options)
-        return exact_counts(wishes, self.room, self.total)
+        return exact_counts(wishes, self.room, self.total, piece.told() if piece.source else "allocation")
 
     def top(self) -> list[int]:
         """How many of each layer are among the best of all."""

@@ -23,6 +23,8 @@ from sweepstake.pieces import REGISTRIES, criterion, lr_schedule
 from sweepstake.pieces.donors import donor_of
 
 IMAGES = 8
+PROGRESS = (0.0, 0.5, 0.9)
+"""Places in a round at which a schedule is called."""
 
 
 def rehearse(net: Net, cell: Cell) -> None:
@@ -53,12 +55,12 @@ def rehearse(net: Net, cell: Cell) -> None:
                 reset(net, cell, stations, mask, 0, Trained(stations["w_final"], None, None, None, [], {}, 0, {}))
         if "lr_schedule" in plugged:
             with _blamed(plugged, "lr_schedule"):
-                factor = lr_schedule.get(cell.lr_schedule.name)({"progress": lambda: 0.0}, cell.lr_schedule.options)
-                if not isfinite(factor):
-                    raise UserError(
-                        f'lr_schedule = "{cell.lr_schedule.name}": gave {factor} at progress 0, '
-                        "expected a finite number."
-                    )
+                schedule = lr_schedule.get(cell.lr_schedule.name)
+                for progress in PROGRESS:
+                    factor = schedule({"progress": lambda at=progress: at}, cell.lr_schedule.options)
+                    if not isfinite(factor):
+                        raise UserError(f"{schedule.told()}: gave {factor} at progress {progress:g}, "
+                                        "expected a finite number.")
 
 
 def _images(net: Net) -> Images:
@@ -76,7 +78,8 @@ def _blamed(plugged: dict[str, Ref], *fields: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        names = " and ".join(f'{field} = "{plugged[field].name}"' for field in fields if field in plugged)
+        pieces = (REGISTRIES[SETS[field]].get(plugged[field].name) for field in fields if field in plugged)
+        names = " and ".join(dict.fromkeys(piece.told(error) for piece in pieces))
         raise UserError(
             f"{names or fields[0]}: what it gave cannot be used: {type(error).__name__}: {error}. Mend the plug-in."
         ) from error

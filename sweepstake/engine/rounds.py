@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from sweepstake.base.cell import Cell
-from sweepstake.base.errors import UserError
 from sweepstake.engine import numerics, proofs, streams
 from sweepstake.engine.account import unpruned
 from sweepstake.engine.build import draw_init
@@ -184,10 +183,8 @@ def reset(net: Net, cell: Cell, stations: dict[str, Tensor], mask: Tensor, round
     for slot in net.slots:
         offers = {name: (lambda flat=flat, slot=slot: slot.of(flat)) for name, flat in cached.items()}
         value = piece(offers, piece.for_layer(slot.layer, cell.reset.options))
-        if value.shape != slot.shape:
-            raise UserError(
-                f'reset = "{piece.name}": gave shape {tuple(value.shape)} for {slot.name}, expected {slot.shape}.'
-            )
+        if not isinstance(value, Tensor) or value.shape != slot.shape:
+            raise piece.misfit(value, str(slot.shape), slot.name)
         slot.of(w).copy_(value)
     return Start(w * mask, mask, trained.moments if cell.optimiser_state == "kept" else [])
 

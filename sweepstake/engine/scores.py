@@ -46,7 +46,7 @@ class Scorer:
         scores = self.any_scores(slots)
         for slot, each in scores.items():
             if not each[alive_in(self.net, self.cell, slot, self.mask)].isfinite().all():
-                raise UserError(f'criterion = "{self.piece.name}": a score of {slot.layer} is not a finite number.')
+                raise UserError(f'{self.piece.told()}: a score of {slot.layer} is not a finite number.')
         return scores
 
     def any_scores(self, slots: Sequence[Slot]) -> dict[Slot, Tensor]:
@@ -67,9 +67,7 @@ class Scorer:
         sizes = [slot.shape[0] for slot in slots]
         joint = self.piece(self._joint_offers(slots), self.options)
         if not isinstance(joint, Tensor) or joint.shape != (sum(sizes),):
-            raise UserError(
-                f'criterion = "{self.piece.name}": gave {_kind(joint)}, expected {sum(sizes):,} scores, one a unit.'
-            )
+            raise self.piece.misfit(joint, f"{sum(sizes):,} scores, one a unit")
         return dict(zip(slots, joint.split(sizes), strict=True))
 
     def _one(self, slot: Slot) -> Tensor:
@@ -89,8 +87,7 @@ class Scorer:
         }
         score = self.piece(self._known(offers), self.piece.for_layer(slot.layer, self.options))
         if not isinstance(score, Tensor) or score.shape != shape:
-            raise UserError(f'criterion = "{self.piece.name}": gave {_kind(score)} for {slot.name}, '
-                            f"expected {tuple(shape)} (one a {self.cell.granularity}).")
+            raise self.piece.misfit(score, f"{tuple(shape)} (one a {self.cell.granularity})", slot.name)
         return score
 
     def _joint_offers(self, slots: Sequence[Slot]) -> dict[str, Callable[[], Any]]:
@@ -105,7 +102,7 @@ class Scorer:
             if name not in offers:
                 one = "joint" if self.piece.traits.get("joint") else "layer's"
                 raise UserError(
-                    f'criterion = "{self.piece.name}": takes {name}, which is not offered to a {one} criterion. '
+                    f'{self.piece.told()}: takes {name}, which is not offered to a {one} criterion. '
                     f"Offered: {', '.join(sorted(offers))}."
                 )
         return offers
@@ -314,7 +311,3 @@ class Scorer:
             output = self._forward(self.stations["w_final"] * left, given)
             losses.append(self.examples.loss(output, y, 1.0))
         return torch.stack(losses).double()
-
-
-def _kind(score: object) -> str:
-    return f"shape {tuple(score.shape)}" if isinstance(score, Tensor) else f"a {type(score).__name__}"

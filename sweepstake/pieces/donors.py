@@ -23,7 +23,7 @@ def donor_of(cell: Cell) -> Cell:
     problems, changed = list[str](), dict[str, Any]()
     for key, value in (cell.donor or {}).items():
         if key not in fields:
-            problems.append(unknown(f"donor: {key}", "field", key, fields))
+            problems.append(unknown(f"donor: {key}", "field", key, fields, lists="`sweepstake pieces study`"))
         elif key in OF_THE_DATA:
             problems.append(f"donor: {key}: a donor has the same data and model. Take {key} out.")
         else:

@@ -1,12 +1,13 @@
 """What would fail in a worker for the study's own fault is told at once, before anything trains."""
 
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sweepstake.base.cell import Cell
+from sweepstake.base.cell import Cell, Ref
 from sweepstake.base.errors import UserError
 from sweepstake.base.records import Outlook
 from sweepstake.base.text import hidden_in, visible
@@ -21,7 +22,7 @@ from sweepstake.engine.rehearsal import rehearse
 from sweepstake.engine.train import steps_in_round
 from sweepstake.pieces import told
 from sweepstake.pieces.datasets import check_files, located, spec_of
-from sweepstake.run.data import decoded_cache, load_data
+from sweepstake.run.data import decoded_cache, is_at_hand, load_data
 from sweepstake.study.study import Planned, Study
 
 IMAGES = ("dataset", "normalise", "subset", "validation")
@@ -34,7 +35,8 @@ CHECKED = (*IMAGES, "model", "init", "bias_init", "criterion", "prune_layers", "
 def check_study(study: Study, wanted: list[Planned], directories: list[Path] | None) -> dict[str, Outlook]:
     """Every mistake of the study that a worker would meet, told at once; or, by id, what is foreseen of each cell.
 
-    Without directories nothing is read: a data set is what its spec says, and one without a spec is passed over.
+    Without directories a data set is what its spec says. One without a spec is read where its files stand in the study,
+    and passed over elsewhere: `unchecked` tells so.
     """
     place = study.path or study.name
     problems, known, foreseen = dict[str, None](), dict[bytes, Any](), dict[str, Outlook]()
@@ -46,7 +48,8 @@ def check_study(study: Study, wanted: list[Planned], directories: list[Path] | N
             continue
         known[program] = None
         try:
-            images = _spec(cell) if directories is None else _images(cell, directories, study.folder, known)
+            read = directories is not None or (spec_of(cell.dataset) is None and is_at_hand(cell.dataset, study.folder))
+            images = _images(cell, directories or [], study.folder, known) if read else _spec(cell)
             if images is not None:
                 foreseen[planned.id] = known[program] = _check_cell(cell, *images)
         except UserError as error:
@@ -56,6 +59,22 @@ def check_study(study: Study, wanted: list[Planned], directories: list[Path] | N
     if problems:
         raise UserError(*problems)
     return foreseen
+
+
+def unchecked(study: Study, foreseen: Mapping[str, Outlook]) -> list[str]:
+    """A line for every data set that was passed over, with how it is checked."""
+    passed = {msgspec.json.encode(each.cell.dataset): each.cell.dataset
+              for each in study.planned if each.id not in foreseen}
+    return [line for ref in passed.values() for line in _why_unchecked(ref, study.folder)]
+
+
+def _why_unchecked(ref: Ref, folder: Path) -> tuple[str, ...]:
+    try:
+        check_files(ref, folder)
+    except UserError as error:
+        return error.problems
+    return (f'data set "{ref.name}": its images are not known before they are read, so no network, claim or figure on '
+            "it was checked. Say --data DIR to check them.",)
 
 
 def _spec(cell: Cell) -> tuple[tuple[int, ...], int, int] | None:

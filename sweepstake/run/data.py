@@ -21,7 +21,18 @@ from sweepstake.base.cell import Ref
 from sweepstake.base.errors import UserError
 from sweepstake.base.registry import Piece
 from sweepstake.base.text import hidden_in, visible
-from sweepstake.pieces.datasets import PARTS, Data, Files, check_data, data_files, dataset, find_files, spec_of
+from sweepstake.pieces.datasets import (
+    PARTS,
+    Data,
+    Files,
+    Spec,
+    check_data,
+    data_files,
+    dataset,
+    find_files,
+    located,
+    spec_of,
+)
 from sweepstake.run.fetch import PUBLISHED
 
 CACHE_FORMAT = 1
@@ -86,6 +97,23 @@ def load_data(ref: Ref, directories: list[Path], cache: Path | None) -> Data:
         return decode()
     folder = cache / f"{ref.name}-{key}"
     return read_decoded(folder) or keep_decoded(folder, decode())
+
+
+def known_size(ref: Ref, folder: Path) -> Spec | None:
+    """A data set in numbers: its spec; or, where it has none and is at hand, what it holds."""
+    spec = spec_of(ref)
+    if spec is not None or not is_at_hand(ref, folder):
+        return spec
+    held = load_data(located(ref, folder), [], decoded_cache())
+    channels, height, width = held.train_x.shape[1:]
+    return Spec((channels, height, width), held.classes, len(held.train_y), len(held.test_y))
+
+
+def is_at_hand(ref: Ref, folder: Path) -> bool:
+    """Whether a data set is read without `--data`: the study names its files and they are there, or it needs none."""
+    if files := data_files(ref):
+        return all((folder / said).is_file() for said in files.values())
+    return bool(dataset.get(ref.name).traits.get("here"))
 
 
 @contextmanager

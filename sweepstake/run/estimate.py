@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from sweepstake.engine.masks import pruned_slots, without_units
 from sweepstake.engine.train import Start, Trainer, steps_in_round
 from sweepstake.pieces.datasets import Data, spec_of
 from sweepstake.run.check import cannot_be_made
+from sweepstake.run.data import known_size
 from sweepstake.run.search import with_search
 from sweepstake.run.store import Store
 from sweepstake.study.plan import PROGRAM, stack_cells
@@ -82,7 +84,7 @@ def estimate(study: Study, workers: int, store: Store | None = None) -> Estimate
     for stack in stacks:
         ours = [p for p in stack if p.id in todo]
         try:
-            cost = _cost_once(ours[0], timed) if ours else None
+            cost = _cost_once(ours[0], study.folder, timed) if ours else None
         except UserError as error:
             raise UserError(*(f"{study.path or study.name}: {problem}" for problem in error.problems)) from error
         except Exception as error:
@@ -127,19 +129,19 @@ def _kept(cell: Cell, round_: int) -> float:
     return max(cell.keep ** times, 1e-6) if isinstance(cell.keep, float) and cell.remove is None else 1.0
 
 
-def _cost_once(planned: Planned, timed: dict[bytes, _Cost | None]) -> _Cost | None:
+def _cost_once(planned: Planned, folder: Path, timed: dict[bytes, _Cost | None]) -> _Cost | None:
     """Timed once for the stacks that differ in how many rounds they have: what a step costs does not hang on that."""
     fields = (*(name for name in PROGRAM if name != "rounds"), "granularity", "prune_layers")
     key = msgspec.json.encode([getattr(planned.cell, name) for name in fields], order="deterministic")
     if key not in timed:
-        timed[key] = _cost(planned)
+        timed[key] = _cost(planned, folder)
     return timed[key]
 
 
-def _cost(planned: Planned) -> _Cost | None:
+def _cost(planned: Planned, folder: Path) -> _Cost | None:
     """What one cell costs, timed here; nothing where the size of its data set is not known."""
     cell = planned.cell
-    spec = spec_of(cell.dataset)
+    spec = known_size(cell.dataset, folder)
     if spec is None:
         return None
     train = min(spec.train - cell.validation, cell.subset or spec.train)

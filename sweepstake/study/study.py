@@ -16,15 +16,16 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from sweepstake.base.cell import NEUTRAL, PIECE_DEFAULTS, SETS, Cell, Keep
+from sweepstake.base.cell import PIECE_DEFAULTS, SETS, Cell, Keep
 from sweepstake.base.errors import UserError, unknown
 from sweepstake.base.specs import ClaimSpec, FigureSpec, ReferenceSpec, check_name, check_specs
 from sweepstake.base.text import hidden_in, hidden_texts, label_problem, visible
-from sweepstake.base.values import LARGEST, convert, description, is_list, is_table, read_table, shown
+from sweepstake.base.values import LARGEST, convert, is_list, is_table, read_table, shown
 from sweepstake.pieces import REGISTRIES, cell_id, cell_id_by_seed, load_plugin
 from sweepstake.pieces.criteria import unfit
 from sweepstake.pieces.datasets import spec_of, too_few
 from sweepstake.pieces.donors import donor_of
+from sweepstake.study.keys import CELL_KEYS, FIELDS, KEYS, LISTING
 from sweepstake.study.references import with_numbers, with_values
 from sweepstake.study.search import Search, SearchSpec, check_search, read_space, waits
 
@@ -135,15 +136,8 @@ class Study:
         return Path(named or self.machine.store or "runs")
 
 
-OWN_KEYS = (
-    "title", "about", "plugins", "seeds", "keep_target", "case", "search", "quick", "machine", "figure", "claim",
-    "reference")
-FIELDS = {field.name: field for field in msgspec.structs.fields(Cell)}
-CELL_KEYS = tuple(name for name in FIELDS if name != "seed")
-KEYS = (*OWN_KEYS, *CELL_KEYS)
 RIVALS = {"epochs": "steps", "steps": "epochs", "keep_target": "keep", "keep": "keep_target", "remove": "keep"}
 """Two keys for one thing: an override of one replaces the other."""
-DESCRIBED = "docs/study-file.md describes each."
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -268,7 +262,8 @@ def _changed(table: Mapping[str, Any], overrides: Sequence[str], quick: bool, pl
 def _check_keys(table: Mapping[str, Any], place: str, problems: list[str], between: str = ": ") -> None:
     for key in table:
         if key not in KEYS or key == "quick":
-            problems.append(unknown(f"{place}{between}{key}", "study key", key, set(KEYS) - {"quick"}, DESCRIBED))
+            others = set(KEYS) - {key}
+            problems.append(unknown(f"{place}{between}{key}", "study key", key, others, lists=LISTING))
 
 
 def _load_plugins(table: Mapping[str, Any], folder: Path, before: Callable[[Sequence[Path]], None], place: str,
@@ -307,7 +302,7 @@ def _read_search(table: Mapping[str, Any], place: str, problems: list[str]) -> S
     for key, value in spec.cell.items():
         if key not in (*CELL_KEYS, "keep_target") or key == spec.field:
             problems.append(
-                unknown(f"{place}: cell: {key}", "cell key", key, set(CELL_KEYS) - {spec.field}, DESCRIBED))
+                unknown(f"{place}: cell: {key}", "cell key", key, set(CELL_KEYS) - {spec.field}, lists=LISTING))
         _override(ours, [key], value)
     axes, fixed = _read_keys(ours, place, problems)
     problems += [f"{place}: {axis} is an axis, and a trial has one value. Say which in [search.cell]." for axis in axes]
@@ -452,7 +447,7 @@ def _read_cases(given: Any, place: str, problems: list[str]) -> list[tuple[str, 
             continue
         for key in table:
             if key not in CELL_KEYS and key not in ("label", "keep_target"):
-                problems.append(unknown(f"{where}: {key}", "cell key", key, CELL_KEYS, DESCRIBED))
+                problems.append(unknown(f"{where}: {key}", "cell key", key, CELL_KEYS, lists=LISTING))
         axes, fixed = _read_keys({k: v for k, v in table.items() if k != "label"}, where, problems)
         for key in axes:
             problems.append(f"{where}: {key} is a list; a case holds one value a key. Write a [[case]] for each.")
@@ -598,13 +593,3 @@ def _cell(fields: Mapping[str, Any], seed: int, place: str, problems: list[str])
         return None
     # With every option and version of the donor's pieces, since they can change the numbers.
     return msgspec.structs.replace(cell, donor={key: msgspec.to_builtins(getattr(donor, key)) for key in cell.donor})
-
-
-def field_reference() -> list[tuple[str, str, str]]:
-    """Every key of a cell for the documentation: name, default, description."""
-    rows: list[tuple[str, str, str]] = []
-    for name in CELL_KEYS:
-        default = PIECE_DEFAULTS.get(name, NEUTRAL.get(name, FIELDS[name].default))
-        text = "" if default is None else msgspec.json.encode(default).decode()
-        rows.append((name, text, description(FIELDS[name].type)))
-    return rows

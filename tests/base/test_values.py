@@ -55,5 +55,31 @@ def test_a_table_tells_all_its_mistakes():
 
 def test_a_name_far_from_all_gets_no_guess():
     assert unknown("x", "init", "qqq", ["b", "a"]) == "x: no init of that name.\n  Known: a, b."
+    assert unknown("x", "init", "qqq", []) == "x: no init of that name.\n  Known: (none)."
     assert one_of(["a"]) == "a"
     assert one_of(["a", "b", "c"]) == "a, b or c"
+
+
+def test_sixteen_names_are_listed_and_of_more_the_likely_one_and_the_command_that_lists_all():
+    few, many = [f"layer{number}" for number in range(16)], [f"layer{number}" for number in range(17)]
+    listing = "`sweepstake pieces study`"
+    assert unknown("x", "layer", "layre3", few) == f"x: no layer of that name.\n  Did you mean \"layer3\"?  Known: {', '.join(sorted(few))}."
+    assert unknown("x", "key", "layre3", few, lists=listing).endswith(".\n  List them with `sweepstake pieces study`.")
+    assert unknown("x", "key", "layre3", many, lists=listing) == (
+        'x: no key of that name.\n  Did you mean "layer3"?  `sweepstake pieces study` lists all 17.')
+    assert unknown("x", "key", "qqq", many, "Or say none.", lists=listing) == (
+        "x: no key of that name.\n  `sweepstake pieces study` lists all 17.\n  Or say none.")
+    told = unknown("x", "layer", "layre3", [f"layer{number}" for number in range(1216)])
+    assert told.endswith(" and 1,200 more.") and "layer3," in told and len(told) < 250
+
+
+@pytest.mark.parametrize(("said", "meant"), [
+    ("learning_rate", "lr"), ("Learning-Rate", "lr"), ("num_epochs", "epochs"), ("optimizer", "optimiser"), ("weight_init", "init"),
+    ("glorot_uniform", "xavier_uniform")])
+def test_a_word_of_another_library_is_known_by_ours(said: str, meant: str):
+    assert f'Did you mean "{meant}"?' in unknown("x", "key", said, [meant, "weight_decay", "xavier_normal"])
+    assert f'"{meant}"' not in unknown("x", "key", said, ["weight_decay"])
+
+
+def test_a_word_for_what_is_removed_is_told_to_be_one_minus_what_is_kept():
+    assert 'Did you mean "keep" (1 - sparsity)?' in unknown("s", "study key", "sparsity", ["keep", "rounds"])

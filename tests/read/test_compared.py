@@ -199,10 +199,10 @@ def short_for_compare(w_final):
 
 @pytest.mark.parametrize(("name", "says"), [
     ("never_a_number_for_compare",
-     'digits/tiny: criterion = "never_a_number_for_compare": a score of fc1 is not a finite number.'),
+     'digits/tiny: criterion = "never_a_number_for_compare" (bad.py:4): a score of fc1 is not a finite number.'),
     ("flat_for_compare", 'digits/conv: criterion = "flat_for_compare" (bad.py:12) raised ValueError: '
                          "too many values to unpack (expected 2). Mend the plug-in."),
-    ("short_for_compare", 'digits/tiny: criterion = "short_for_compare": gave shape (1279,) for fc1.weight, '
+    ("short_for_compare", 'digits/tiny: criterion = "short_for_compare" (bad.py:15): gave shape (1279,) for fc1.weight, '
                           "expected (20, 64) (one a weight)."),
 ])
 def test_a_criterion_whose_scores_cannot_be_used_on_any_pair_is_one_line_before_one_trains(

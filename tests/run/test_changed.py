@@ -14,6 +14,7 @@ import pytest
 import sweepstake as ss
 from sweepstake.base.errors import UserError
 from sweepstake.cli import main
+from sweepstake.pieces import dataset
 from sweepstake.run.changed import changed
 from sweepstake.run.data import data_hashes
 from sweepstake.run.settings import Task
@@ -230,3 +231,39 @@ def changed_halves(*, images: DataFile):
 def test_an_empty_path_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="dataset: path"):
         load_study(write_study(tmp_path, TOML.replace("mine.npz", "")))
+
+
+# Before anything runs
+
+def test_a_study_of_ones_own_file_is_checked_and_estimated_without_data(tmp_path: Path, capsys):
+    path = write_study(tmp_path, TOML.replace("seeds = 2", 'seeds = 3\n[[claim]]\nsays = "x"\ntest = "matches_dense"\nkept = 0.1\n'))
+    write_npz(tmp_path / "mine.npz")
+    assert main(["show", str(path)]) == 2
+    assert capsys.readouterr().err == (f"{path}: [[claim]] 1 cannot be answered: No round with about 10 % of the weights will be measured; "
+                                       "the nearest is 64 %.\n")
+    path.write_text(TOML)
+    assert main(["show", str(path)]) == 0
+    told = capsys.readouterr().err
+    assert "kept fractions are of the 480 weights" in told and "No estimate" not in told and "60 steps" in told
+
+
+def test_a_study_whose_own_file_is_not_there_yet_is_shown_and_says_so(tmp_path: Path, capsys):
+    path = write_study(tmp_path)
+    assert main(["show", str(path)]) == 0
+    told = capsys.readouterr().err
+    assert f'data set "npz": path = "mine.npz": no file "{tmp_path / "mine.npz"}". A path is relative to the study file.' in told
+    assert "2 cells in 1 stack" in told
+
+
+def test_a_data_set_of_a_plug_in_that_no_one_can_size_is_told_to_be_unchecked(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr(dataset, "pieces", dict(dataset.pieces))
+    (tmp_path / "mine.py").write_text('''from sweepstake import dataset
+
+@dataset
+def unsized(files):
+    """Images that only their files know (nobody, never)."""
+    raise AssertionError("it is read")
+''')
+    path = write_study(tmp_path, 'plugins = ["mine.py"]\n' + TOML.replace('{name = "npz", path = "mine.npz"}', '"unsized"'))
+    assert main(["show", str(path)]) == 0
+    assert 'data set "unsized": its images are not known before they are read' in capsys.readouterr().err

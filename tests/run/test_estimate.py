@@ -1,5 +1,7 @@
 """What a study will cost is timed on networks pruned as its cells will be."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ def test_a_cell_that_loses_units_is_timed_without_them(monkeypatch, granularity,
 
     monkeypatch.setattr(Trainer, "train", seen)
     cell = make_cell(model=("conv2", {"width": 0.25}), granularity=granularity, criterion=criterion, batch_size=10)
-    cost = _cost(Planned("id", cell, {}))
+    cost = _cost(Planned("id", cell, {}), Path())
     assert cost.steps == 20 and len(cost.step_seconds) == len(TIMED) and min(cost.step_seconds) > 0
     assert cost.measure_seconds > 0 and cost.parameters > 20_000
     assert (left == {max(1, round(16 * kept)) for kept in TIMED}) == (granularity == "unit")
@@ -30,7 +32,7 @@ def test_kept_weights_are_in_the_disk_that_a_study_costs(monkeypatch):
     from sweepstake.run import estimate as module
     from tests.small import small_study
 
-    monkeypatch.setattr(module, "_cost", lambda _: module._Cost(10, np.log([0.01, 1.0]), np.array([1e-4, 1e-4]), 0.0, 910))
+    monkeypatch.setattr(module, "_cost", lambda *_: module._Cost(10, np.log([0.01, 1.0]), np.array([1e-4, 1e-4]), 0.0, 910))
     sizes = [module.estimate(small_study(machine={"save_weights": saves}), 1).bytes for saves in ("none", "last", "all")]
     assert [size - sizes[0] for size in sizes] == [0, 2 * 910 * 4, 2 * 3 * 910 * 4]
 
@@ -41,7 +43,7 @@ def test_stacks_that_differ_in_rounds_alone_are_timed_once_and_what_prunes_befor
 
     timed = []
     cost = module._Cost(100, np.log([0.01, 1.0]).tolist(), [0.01, 1.0], 0.0, 910)
-    monkeypatch.setattr(module, "_cost", lambda planned: timed.append(planned.id) or cost)
+    monkeypatch.setattr(module, "_cost", lambda planned, _: timed.append(planned.id) or cost)
     cases = [{"prune_when": "after", "rounds": 1}, {"prune_when": "before", "rounds": 0, "criterion": "snip"}]
     study = small_study(case=[{"label": each["prune_when"], **each} for each in cases], keep=0.01)
     found = module.estimate(study, 1)

@@ -272,7 +272,7 @@ def test_a_failure_keeps_its_traceback_and_is_tried_again_only_when_asked(tmp_pa
 
 # Said before anything runs
 
-UNFIT = '''
+UNFIT = '''from torch import nn
 import sweepstake as ss
 
 @ss.criterion
@@ -314,6 +314,25 @@ def unfit_reset(w_init):
 def unfit_rate(progress):
     """Divides by 0 at first (Nobody 2026)."""
     return 1 / progress
+
+@ss.lr_schedule
+def unfit_late(progress):
+    """Raises in the second half (Nobody 2026)."""
+    return 1.0 if progress < 0.5 else [][0]
+
+@ss.lr_schedule
+def unfit_word(progress):
+    """No number (Nobody 2026)."""
+    return "half"
+
+class Unfit(nn.Linear):
+    def forward(self, x):
+        return x / (1 // 0)
+
+@ss.model
+def unfit_forward(inputs, classes):
+    """Raises when it runs (Nobody 2026)."""
+    return Unfit(64, classes)
 '''
 
 
@@ -326,14 +345,18 @@ def own_pieces(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.usefixtures("own_pieces")
 @pytest.mark.parametrize(("changes", "said"), [
-    ({"criterion": "unfit_flat"}, 'criterion = "unfit_flat": gave shape () for fc1.weight, expected (12, 64) (one a weight).'),
-    ({"criterion": "unfit_list"}, 'criterion = "unfit_list": gave a list for fc1.weight, expected (12, 64) (one a weight).'),
-    ({"criterion": "unfit_unit", "granularity": "unit"}, 'criterion = "unfit_unit": gave shape (12, 64) for fc1.weight, expected (12,) '
-                                                         "(one a unit)."),
+    ({"criterion": "unfit_flat"}, 'criterion = "unfit_flat" (mine.py:4): gave shape () for fc1.weight, expected (12, 64) (one a weight).'),
+    ({"criterion": "unfit_list"}, 'criterion = "unfit_list" (mine.py:9): gave a list for fc1.weight, expected (12, 64) (one a weight).'),
+    ({"criterion": "unfit_unit", "granularity": "unit"}, 'criterion = "unfit_unit" (mine.py:14): gave shape (12, 64) for fc1.weight, '
+                                                         "expected (12,) (one a unit)."),
     ({"criterion": "unfit_raises"}, 'criterion = "unfit_raises" (mine.py:22) raised AttributeError: '),
-    ({"allocation": "unfit_shares"}, "allocation: wishes [768.0, 120.0, 1.0]; expected 2 finite numbers, none below 0."),
-    ({"init": "unfit_drawn"}, 'init = "unfit_drawn": gave shape (1, 64) for fc1.weight, expected (12, 64).'),
-    ({"reset": "unfit_reset"}, "reset = \"unfit_reset\": what it gave cannot be used: AttributeError: 'float' object has no attribute 'shape'."),
+    ({"allocation": "unfit_shares"}, 'allocation = "unfit_shares" (mine.py:24): wishes [768.0, 120.0, 1.0]; expected 2 finite numbers, '
+                                     "none below 0."),
+    ({"init": "unfit_drawn"}, 'init = "unfit_drawn" (mine.py:29): gave shape (1, 64) for fc1.weight, expected (12, 64).'),
+    ({"reset": "unfit_reset"}, 'reset = "unfit_reset" (mine.py:34): gave a float for fc1.weight, expected (12, 64).'),
+    ({"lr_schedule": "unfit_late"}, 'lr_schedule = "unfit_late" (mine.py:47) raised IndexError: list index out of range. Mend the plug-in.'),
+    ({"lr_schedule": "unfit_word"}, 'lr_schedule = "unfit_word" (mine.py:49): what it gave cannot be used: TypeError: '),
+    ({"model": "unfit_forward"}, 'model = "unfit_forward" (mine.py:56): raised ZeroDivisionError on a batch of shape (2, 1, 8, 8): '),
     ({"lr_schedule": "unfit_rate"}, 'lr_schedule = "unfit_rate" (mine.py:42) raised ZeroDivisionError: float division by zero. Mend the plug-in.'),
 ])
 def test_a_plug_ins_piece_that_does_not_fit_is_told_before_anything_trains(tmp_path: Path, changes: dict[str, Any], said: str):

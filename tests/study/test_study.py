@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from sweepstake.base.cell import NEUTRAL, Scaling
 from sweepstake.base.errors import UserError
-from sweepstake.pieces import cell_id
+from sweepstake.base.specs import ClaimSpec, FigureSpec
+from sweepstake.base.synonyms import OPPOSITES, SYNONYMS
+from sweepstake.pieces import REGISTRIES, cell_id
+from sweepstake.study.keys import CELL_KEYS, KEYS, OWN, cell_reference
 from sweepstake.study.plan import stack_cells
-from sweepstake.study.study import CELL_KEYS, KEYS, OWN_KEYS, Study, field_reference, load_study, read_study, shipped_studies
+from sweepstake.study.study import Machine, Study, load_study, read_study, shipped_studies
 
 MINIMAL = {"steps": 10}
 
@@ -417,10 +420,10 @@ def test_cells_of_one_program_share_a_stack():
 # The reference
 
 def test_every_key_has_a_description():
-    rows = field_reference()
+    rows = list(cell_reference())
     assert [name for name, _, _ in rows] == list(CELL_KEYS)
     assert all(len(described) > 10 for _, _, described in rows)
-    assert set(OWN_KEYS).isdisjoint(CELL_KEYS)
+    assert set(OWN).isdisjoint(CELL_KEYS)
     assert set(NEUTRAL) <= set(CELL_KEYS)
 
 
@@ -450,3 +453,23 @@ def test_any_table_is_a_study_or_a_user_error(table, quick, overrides):
 def test_cells_rewound_to_other_steps_are_other_stacks():
     made = study(reset=["fresh", {"name": "rewind", "step": [0, 5]}], steps=10)
     assert [[p.cell.reset.options.get("step", 0) for p in stack] for stack in stack_cells(made.planned)] == [[0, 0], [5]]
+
+
+# Words of other libraries
+
+def test_every_synonym_stands_for_a_name_that_a_study_can_say_and_is_none_itself():
+    tables = (ClaimSpec, FigureSpec, Machine)
+    keys = {*KEYS, "device", *(field.name for table in tables for field in msgspec.structs.fields(table))}
+    pieces = {name: piece for registry in REGISTRIES.values() for name, piece in registry.pieces.items()}
+    options = {option for piece in pieces.values() for option in piece.options}
+    assert {ours for ours in (SYNONYMS | OPPOSITES).values() if ours not in keys | set(pieces) | options} == set()
+    assert {theirs for theirs in SYNONYMS | OPPOSITES if theirs in KEYS or theirs in pieces} == set()
+    assert {theirs for theirs in SYNONYMS | OPPOSITES if theirs != theirs.lower() or "-" in theirs or " " in theirs} == set()
+    assert set(SYNONYMS).isdisjoint(OPPOSITES)
+
+
+def test_an_unknown_study_key_is_told_in_two_lines_with_its_likely_name_first():
+    with pytest.raises(UserError) as caught:
+        study(learning_rate=0.1)
+    assert str(caught.value) == ('s.toml: learning_rate: no study key of that name.\n'
+                                 f'  Did you mean "lr"?  `sweepstake pieces study` lists all {len(KEYS)}.')
