@@ -36,9 +36,7 @@ class Opened:
 
     def now(self, planned: Planned) -> Result:
         """What there is of a cell now, read anew: a begun one is told as such, with the rounds that it has finished."""
-        kept = self.store.look(planned.id)
-        found = _result(planned, kept)
-        return _with_rounds(self.store, found) if kept.status == "begun" else found
+        return result_so_far(planned, self.store.look(planned.id))
 
     @cached_property
     def results(self) -> list[Result]:
