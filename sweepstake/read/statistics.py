@@ -19,6 +19,9 @@ MIN_SEEDS = 3
 """With fewer, any two numbers look like a law."""
 RESAMPLES = 1999
 LEVEL = 0.95
+KNOWN = 20_000
+"""So many intervals are remembered: a page that is made again and again draws those that are new to it."""
+_known: dict[tuple[float, ...], Interval | None] = {}
 AT_ONCE = 2_000_000
 """So many resampled values are in memory at once."""
 
@@ -67,7 +70,18 @@ def bootstrap_interval(values: Sequence[float], level: float = LEVEL) -> Interva
 
 
 def bootstrap_intervals(many: Sequence[Sequence[float]], level: float = LEVEL) -> list[Interval | None]:
-    """The same of many lists of values, to the bit as one by one: all of one length are drawn at once."""
+    """The same of many lists of values, to the bit as one by one: those that were not asked for before are drawn."""
+    keys = [(level, *values) for values in many]
+    new = [key for key in dict.fromkeys(keys) if key not in _known]
+    if len(_known) + len(new) > KNOWN:
+        _known.clear()
+        new = list(dict.fromkeys(keys))
+    _known.update(zip(new, _intervals([key[1:] for key in new], level), strict=True))
+    return [_known[key] for key in keys]
+
+
+def _intervals(many: Sequence[Sequence[float]], level: float) -> list[Interval | None]:
+    """All of one length are drawn at once."""
     found: list[Interval | None] = [None] * len(many)
     alike: dict[int, list[int]] = {}
     for place, values in enumerate(many):

@@ -216,10 +216,10 @@ def test_who_computes_is_counted_and_a_run_has_ended_once_nobody_does_for_a_whil
         watched.look()
         assert (watched.state.running, watched.state.others, watched.state.over) == (1, True, False)
     over = list[bool]()
-    for _ in range(4):
+    for _ in range(8):
         watched.look()
         over.append(watched.state.over)
-    assert over == [False, False, False, True]
+    assert over == [False] * 7 + [True]
 
 
 def test_a_store_that_goes_or_is_damaged_is_told_in_a_line_and_the_page_stays(study: Study, fed: Any):
@@ -288,7 +288,7 @@ def test_a_round_appears_within_two_seconds_of_its_being_in_the_store(fed: Any, 
 @needs_chromium
 def test_what_a_reader_has_set_opened_and_scrolled_to_stays_when_the_page_follows(fed: Any, browser: Any):
     server, put, _ = fed
-    for place in range(4):
+    for place in range(8):
         put(place, 2)
     with browser.open(server.address) as opened:
         page = opened.page

@@ -19,13 +19,13 @@ from sweepstake.run.opened import Opened, open_study, result_so_far
 from sweepstake.run.store import MISSING, Kept, Store
 from sweepstake.study.study import Planned, Study
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.25
 """Between two looks at the store, while somebody looks at the page."""
 WATCHED_SECONDS = 15.0
 """For which somebody who asked looks at the page: a hidden one asks every ten seconds."""
 REST = 1.0
 """After making a page, so much of the time that it took is left to the run before the next."""
-IDLE_LOOKS = 4
+IDLE_LOOKS = 8
 """Looks at which nobody computed a cell, after which the run has ended: between two cells nobody does for a moment."""
 
 
