@@ -17,6 +17,7 @@ C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 STUDY = {
     "title": "Do inits differ?", "about": "First what it asks.\n\n" + "Then a long story about it. " * 60,
     "init": ["xavier_normal", "kaiming_normal"], "optimiser": ["adam", "sgd"], "seeds": 3, "rounds": 4, "steps": 400,
+    "reference": [{"label": "the paper", "source": "fig. 3", "points": [[1.0, 0.99], [0.5, 0.98]]}],
     "figure": [{"kind": "accuracy_by_kept", "by": "init", "panel": "optimiser"}, {"kind": "weights_remaining"}],
     "claim": [{"says": f"Claim {number}: " + "xavier ends above kaiming, whatever else is said of it. " * (1 + 6 * (number == 3)),
                "test": "better", "this": {"init": "xavier_normal"}, "than": {"init": "kaiming_normal"}} for number in range(1, 9)],
@@ -66,8 +67,9 @@ def test_a_chart_against_weights_remaining_can_be_edited_and_is_logarithmic_with
     assert len(charts) == 2
     x, y = charts[0].category_axis, charts[0].value_axis
 
-    assert [series.name for series in charts[0].plots[0].series] == ["xavier_normal", "kaiming_normal"]
-    assert [round(point, 1) for point in charts[0].plots[0].series[0].iter_values()][0] == pytest.approx(95.5, abs=1)
+    assert [series.name for series in charts[0].plots[0].series] == ["xavier_normal", "kaiming_normal", "the paper"]
+    assert list(charts[0].plots[0].series[2].iter_values()) == [99, 98]
+    assert next(iter(charts[0].plots[0].series[0].iter_values())) == pytest.approx(95.5, abs=1)
     xs = [float(v.text) for v in charts[0].plots[0].series[0]._element.find(f"{C}xVal").iter(f"{C}v")]
     assert xs == pytest.approx([100, 80, 64, 51.2, 40.96], abs=0.01)
     assert x._element.find(f"{C}scaling").find(f"{C}logBase").get("val") == "2"

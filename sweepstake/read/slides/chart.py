@@ -6,7 +6,7 @@ from typing import Any
 
 from sweepstake.read.analysis import Row
 from sweepstake.read.figures import Spec
-from sweepstake.read.figures.style import PALETTE
+from sweepstake.read.figures.style import GREY, PALETTE
 from sweepstake.read.slides.deck import SMALLEST, Place, Slide
 
 KINDS = ("accuracy_by_kept", "early_stop_by_kept")
@@ -14,8 +14,8 @@ MARKERS = ("CIRCLE", "SQUARE", "TRIANGLE", "DIAMOND", "PLUS", "X", "STAR", "DASH
 NAMESPACE = "http://schemas.openxmlformats.org/drawingml/2006/chart"
 
 
-LINE = (f'<c:spPr xmlns:c="{NAMESPACE}" xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"><a:ln w="15875">'
-        '<a:solidFill><a:srgbClr val="{colour}"/></a:solidFill></a:ln></c:spPr>')
+LINE = (f'<c:spPr xmlns:c="{NAMESPACE}" xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main">'
+        '<a:ln w="15875"><a:solidFill><a:srgbClr val="{colour}"/></a:solidFill></a:ln></c:spPr>')
 
 
 def is_native(spec: Spec) -> bool:
@@ -33,18 +33,20 @@ def panels_of(spec: Spec) -> dict[str, list[Row]]:
 
 
 def add_chart(slide: Slide, spec: Spec, points: Sequence[Row], place: Place) -> None:
-    """Lines with points and error bars, a series a group; dense on the left."""
+    """Lines with points and error bars, a series a group, and grey ones of references; dense on the left."""
     from pptx.chart.data import XyChartData  # pyright: ignore[reportMissingImports]
     from pptx.enum.chart import XL_AXIS_CROSSES, XL_CHART_TYPE, XL_LEGEND_POSITION  # pyright: ignore[reportMissingImports]
     from pptx.util import Inches, Pt  # pyright: ignore[reportMissingImports]
 
     made, data = spec["usermeta"], XyChartData()
-    groups = {label: [point for point in points if point["group"] == label] for label in made["groups"]}
+    ours = [point for point in points if "mean" in point]
+    labels = [*made["groups"], *dict.fromkeys(point["group"] for point in points if "reference" in point)]
+    groups = {label: [point for point in points if point["group"] == label] for label in labels}
     groups = {label: some for label, some in groups.items() if some}
     for label, some in groups.items():
         series = data.add_series(label)
         for point in some:
-            series.add_data_point(point["kept"], point["mean"])
+            series.add_data_point(point["kept"], point.get("mean", point.get("reference")))
     frame = slide.made.shapes.add_chart(XL_CHART_TYPE.XY_SCATTER_LINES, *map(Inches, place), data)
     frame._element.nvGraphicFramePr.cNvPr.set("descr", spec["description"])
     chart = frame.chart
@@ -53,18 +55,22 @@ def add_chart(slide: Slide, spec: Spec, points: Sequence[Row], place: Place) -> 
     if chart.has_legend:
         chart.legend.position, chart.legend.include_in_layout = XL_LEGEND_POSITION.RIGHT, False
     for number, (series, some) in enumerate(zip(chart.plots[0].series, groups.values(), strict=True)):
-        _style(series, number)
-        _bars(series, some)
+        if "reference" in some[0]:
+            _style(series, GREY, number, dashed=True)
+        else:
+            _style(series, PALETTE[number % len(PALETTE)], number)
+            _bars(series, some)
     x, y = chart.category_axis, chart.value_axis
     _title(x, "weights remaining (%)")
     _title(y, _y_title(spec))
     x.reverse_order, x.crosses, x.has_major_gridlines = True, XL_AXIS_CROSSES.MAXIMUM, False
     x.tick_labels.number_format, x.tick_labels.number_format_is_linked = "[<99]0.0;0", False
     if made["x"] == "log":
-        _logarithmic(x, min(point["kept"] for point in points))
+        _logarithmic(x, min(point["kept"] for point in ours))
     else:
         x.maximum_scale = 100
-    low, high, step = axis(*(_domain(spec) or (min(each["lo"] for each in points), max(each["hi"] for each in points))))
+    reached = [each[end] for each in points for end in ("lo", "hi", "reference") if end in each]
+    low, high, step = axis(*(_domain(spec) or (min(reached), max(reached))))
     y.minimum_scale, y.maximum_scale, y.major_unit = low, high, step
     y.tick_labels.number_format, y.tick_labels.number_format_is_linked = "General", False
 
@@ -110,14 +116,17 @@ def _logarithmic(axis: Any, least: float) -> None:
     axis.minimum_scale = 100 / 2 ** max(1, ceil(log2(100 / least) - 1e-6))
 
 
-def _style(series: Any, number: int) -> None:
+def _style(series: Any, hue: str, number: int, dashed: bool = False) -> None:
     from pptx.dml.color import RGBColor  # pyright: ignore[reportMissingImports]
     from pptx.enum.chart import XL_MARKER_STYLE  # pyright: ignore[reportMissingImports]
+    from pptx.enum.dml import MSO_LINE  # pyright: ignore[reportMissingImports]
     from pptx.util import Pt  # pyright: ignore[reportMissingImports]
 
-    colour = RGBColor.from_string(PALETTE[number % len(PALETTE)].lstrip("#").upper())
+    colour = RGBColor.from_string(hue.lstrip("#").upper())
     series.smooth = False
     series.format.line.width, series.format.line.color.rgb = Pt(2.25), colour
+    if dashed:
+        series.format.line.dash_style = MSO_LINE.DASH
     series.marker.style, series.marker.size = getattr(XL_MARKER_STYLE, MARKERS[number % len(MARKERS)]), 8
     series.marker.format.fill.solid()
     series.marker.format.fill.fore_color.rgb = series.marker.format.line.color.rgb = colour
