@@ -306,6 +306,14 @@ The path of the file goes to stdout, the words for its caption to stderr. docs/f
     made.add_argument("--partial", action="store_true",
                       help="publish even with cells missing or failed, --quick or --set: every title will say so")
 
+    made = add("slides", "write a study as PowerPoint slides: question, plan, figures, verdicts; trains nothing",
+               """  sweepstake slides demo --out talk.pptx
+
+One idea a slide, 16:9, with charts against weights remaining that can be edited there. What is cut to fit on a slide
+stands whole in its notes. Needs `pip install sweepstake[slides]`.""")
+    made.add_argument("--out", metavar="FILE", required=True, help="the file to write, NAME.pptx")
+    add_store(made)
+
     made = add("log", "write what is finished of a study into TensorBoard, Trackio or Weights & Biases; trains nothing",
                """  sweepstake log demo --to tensorboard:tb
   sweepstake log prune-ready --to wandb:~/logs --to trackio

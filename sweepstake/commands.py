@@ -299,6 +299,22 @@ def log(study: str, overrides: Sequence[str] = (), quick: bool = False, *, to: S
     return int(len(logger.feeds) < len(logger.sinks))
 
 
+def slides(study: str, overrides: Sequence[str] = (), quick: bool = False, *, out: str,
+           store: str | None = None) -> int:
+    """Write a study's question, plan, figures and verdicts as PowerPoint slides."""
+    opened, console = open_study(_load(study, overrides, quick), store), Terminal()
+    terminal.tell_damaged(opened, console)
+    terminal.tell_origins(opened, console)
+    terminal.tell_changed(opened, console)
+    if not any(result["rounds"] for result in opened.results):
+        console.print(nothing(opened))
+        return 3
+    from sweepstake.read.slides import write_slides
+
+    print(write_slides(opened.study, opened.results, out))
+    return 0
+
+
 def merge(sources: Sequence[str], into: str, dry: bool = False) -> int:
     """Join stores made apart into one."""
     merging, console = Merge.of(sources, into, dry), Terminal()

@@ -20,8 +20,8 @@ from sweepstake.study.keys import KEYS
 from sweepstake.study.study import load_study
 from tests.small import SMALL_TOML, write_small
 
-COMMANDS = ["run", "show", "script", "status", "report", "watch", "figure", "results", "ticket", "analyse", "publish", "log", "merge", "compare",
-            "check", "pieces", "demo", "data"]
+COMMANDS = ["run", "show", "script", "status", "report", "watch", "figure", "results", "ticket", "analyse", "publish", "slides", "log", "merge",
+            "compare", "check", "pieces", "demo", "data"]
 
 
 @pytest.fixture(autouse=True)
