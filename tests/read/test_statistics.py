@@ -292,4 +292,5 @@ def test_the_worst_step_back_is_a_fall_before_the_peak_or_a_rise_after_it(curve,
 def test_intervals_drawn_many_at_once_are_to_the_bit_those_drawn_one_by_one():
     draw = np.random.default_rng(7)
     many = [draw.normal(size=n).tolist() for n in (5, 3, 5, 50, 5, 2)] + [[], [0.5], [0.5, 0.5], [0.5, math.nan], [0.1, 0.1, 0.9]]
-    assert bootstrap_intervals(many) == [bootstrap_interval(values) for values in many]
+    alone = [found for values in many for found in statistics._intervals([values], 0.95)]
+    assert statistics._intervals(many, 0.95) == alone and bootstrap_intervals(many) == alone

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from sweepstake.read import analysis, figures
@@ -155,10 +156,11 @@ def _short(value: float) -> float:
 
 @cache
 def _library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, packed: kept in the user's cache, for to bundle it takes seconds."""
+    """Vega, Vega-Lite and vega-embed as one script, packed; in the user's cache, for bundling takes seconds."""
     import vl_convert
 
-    kept = user_cache() / "page" / f"vega-lite-{figures.VEGALITE}-vl-convert-{vl_convert.__version__}.js.gz"
+    versions = f"vega-lite-{figures.VEGALITE}-vl-convert-{version('vl-convert-python')}"
+    kept = user_cache() / "page" / f"{versions}.js.gz"
     with suppress(OSError, EOFError, ValueError, zlib.error):  # A missing or damaged one is made again.
         found = kept.read_bytes()
         if b"window.vegaEmbed=" in gzip.decompress(found):
