@@ -15,7 +15,7 @@ from sweepstake.base.errors import UserError
 OLD = 3600
 """Seconds after which a temporary file is nobody's, whoever wrote it: a writer needs a moment."""
 
-TEMPORARY = re.compile(r"\..+\.(?:json|safetensors|toml|py|csv|html|md|parquet|pdf|png|svg)"
+TEMPORARY = re.compile(r"\..+\.(?:json|safetensors|toml|py|csv|html|md|gz|parquet|pdf|png|svg)"
                        r"\.(?P<pid>\d+)(?:@(?P<host>.+))?")
 """What a writer calls its file until it is whole; before, without the machine."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sweepstake.read import statistics
-from sweepstake.read.statistics import about, bootstrap_interval, equivalent, more_seeds, non_inferior, superior, t_interval
+from sweepstake.read.statistics import about, bootstrap_interval, bootstrap_intervals, equivalent, more_seeds, non_inferior, superior, t_interval
 
 
 def coverage(interval, n, draws=500):
@@ -287,3 +287,10 @@ def test_the_worst_step_back_is_a_fall_before_the_peak_or_a_rise_after_it(curve,
     shape = statistics.one_peak([[value + 0.01 * seed for value in curve] for seed in range(4)])
     assert shape.back.effect == pytest.approx(back)
     assert shape.rise.effect == pytest.approx(10.0) and shape.fall.effect == pytest.approx(10.0 - curve[-1])
+
+
+def test_intervals_drawn_many_at_once_are_to_the_bit_those_drawn_one_by_one():
+    draw = np.random.default_rng(7)
+    many = [draw.normal(size=n).tolist() for n in (5, 3, 5, 50, 5, 2)] + [[], [0.5], [0.5, 0.5], [0.5, math.nan], [0.1, 0.1, 0.9]]
+    alone = [found for values in many for found in statistics._intervals([values], 0.95)]
+    assert statistics._intervals(many, 0.95) == alone and bootstrap_intervals(many) == alone

@@ -4,14 +4,19 @@ import base64
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from sweepstake.read import analysis, figures
 from sweepstake.read.analysis import Row
 from sweepstake.read.figures.by_level import by_level
 from sweepstake.read.figures.style import unit
+from sweepstake.run.data import user_cache
+from sweepstake.run.files import CannotWrite, clear_abandoned, write_whole
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -52,16 +57,19 @@ def charts(results: Results, rows: Sequence[Row], drawn: Sequence[tuple[str, fig
 def _view_key(spec: figures.Spec) -> str:
     """What is the same of figures with the same rows in the same groups; empty where one shows no other metric."""
     made = spec.get("usermeta", {})
-    return repr([made[name] for name in ("kind", "by", "panel", "where")]) if "column" in made else ""
+    if "column" not in made:
+        return ""
+    return repr([made["kind"] == "accuracy_by_level", *(made[name] for name in ("by", "panel", "where"))])
 
 
 def packed(value: Any) -> str:
     """JSON, compressed, in letters that may stand in any element of a page."""
-    return _packed_text(json.dumps(value, separators=(",", ":"), allow_nan=False))
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(_packed_bytes(text)).decode()
 
 
-def _packed_text(text: str) -> str:
-    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+def _packed_bytes(text: str) -> bytes:
+    return gzip.compress(text.encode(), 9, mtime=0)
 
 
 def _held(name: str, spec: figures.Spec, room: int) -> dict[str, Any]:
@@ -148,7 +156,18 @@ def _short(value: float) -> float:
 
 @cache
 def _library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, packed."""
+    """Vega, Vega-Lite and vega-embed as one script, packed; in the user's cache, for bundling takes seconds."""
     import vl_convert
 
-    return _packed_text(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=figures.VEGALITE))
+    versions = f"vega-lite-{figures.VEGALITE}-vl-convert-{version('vl-convert-python')}"
+    kept = user_cache() / "page" / f"{versions}.js.gz"
+    with suppress(OSError, EOFError, ValueError, zlib.error):  # A missing or damaged one is made again.
+        found = kept.read_bytes()
+        if b"window.vegaEmbed=" in gzip.decompress(found):
+            return base64.b64encode(found).decode()
+    made = _packed_bytes(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=figures.VEGALITE))
+    with suppress(OSError, CannotWrite):  # Where nothing can be kept, it is bundled each time.
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        clear_abandoned(kept.parent)
+        write_whole(kept, made)
+    return base64.b64encode(made).decode()

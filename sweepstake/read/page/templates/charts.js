@@ -14,7 +14,8 @@ function element(tag, attributes = {}, ...inside) {
 }
 
 async function unpack(packed) {
-  const bytes = Uint8Array.from(atob(packed), letter => letter.charCodeAt(0));
+  const letters = atob(packed), bytes = new Uint8Array(letters.length);
+  for (let place = 0; place < letters.length; place++) bytes[place] = letters.charCodeAt(place);
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
@@ -173,21 +174,22 @@ class Chart {
     spec.config = mix(spec.config ?? {}, inks());
     const flat = (spec.layer || spec.mark) && !spec.facet;
     if (flat) Object.assign(spec, { width, height: width < 520 ? 260 : 340, autosize: { type: "fit-x", contains: "padding" } });
-    for (const attempt of [1, 2]) {  // Around panels, axes take what they take: draw, see by how much it misses the width, draw again.
-      if (spec.facet && spec.spec.width) {
-        spec.columns = width < 520 ? 1 : Math.min(spec.columns ?? 2, 2);
-        spec.spec.width = Math.floor((width - (this.slack ?? 80)) / spec.columns);
-      }
-      this.plot.style.minHeight = `${this.plot.offsetHeight}px`;  // Nothing below it jumps meanwhile.
-      const result = await vegaEmbed(this.plot, spec, { mode: "vega-lite", actions: false, renderer: "svg", patch: vega => this.zoomable(vega),
-        tooltip: { theme: dark.matches ? "dark" : "light" } });
-      if (drawing !== this.drawing) return;  // Another has begun.
-      this.plot.style.minHeight = "";
-      this.vega = result.view;
-      const missed = Number(this.plot.querySelector("svg").getAttribute("width")) - width;
-      if (!spec.facet || missed <= 0 && missed > -4) break;
-      this.slack = (this.slack ?? 80) + missed + 1;
+    if (spec.facet && spec.spec.width) {
+      spec.columns = width < 520 ? 1 : Math.min(spec.columns ?? 2, 2);
+      spec.spec.width = Math.floor((width - (this.slack ?? 80)) / spec.columns);
     }
+    this.plot.style.minHeight = `${this.plot.offsetHeight}px`;  // Nothing below it jumps meanwhile.
+    const result = await vegaEmbed(this.plot, spec, { mode: "vega-lite", actions: false, renderer: "svg", patch: vega => this.zoomable(vega),
+      tooltip: { theme: dark.matches ? "dark" : "light" } });
+    if (drawing !== this.drawing) return;  // Another has begun.
+    this.vega = result.view;
+    const missed = Number(this.plot.querySelector("svg").getAttribute("width")) - width;
+    if (spec.facet && spec.spec.width && (missed > 0 || missed <= -4)) {  // Around panels, axes take what they take.
+      this.slack = (this.slack ?? 80) + missed + 1;
+      await this.vega.signal("child_width", Math.floor((width - this.slack) / spec.columns)).runAsync();
+      if (drawing !== this.drawing) return;
+    }
+    this.plot.style.minHeight = "";
     this.figure.classList.add("live");
     this.tell(words);
     this.walkTo(this.at);
