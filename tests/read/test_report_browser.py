@@ -94,7 +94,7 @@ def table(page, figure=MAIN):
 
 
 def test_every_chart_is_drawn_without_a_word_in_the_console_or_a_request(module_page, whole):
-    assert len(module_page.page.query_selector_all("figure.live .plot svg")) == 3
+    assert len(module_page.page.query_selector_all("figure.live .plot svg")) == 4
     assert module_page.console == [] and module_page.requests == [whole[0].as_uri()]
 
 

@@ -78,7 +78,7 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None, sto
 
     With the store that they are of, it also tells what only masks and the data set's files know. With a `nonce` it is
     the page of `sweepstake watch`: it follows the study through its server, each script of ours carries the nonce, the
-    policy comes with the server's answer, and no figure has a still.
+    policy comes with the server's answer, no figure has a still, and there are none of what survives: it is made often.
     """
     from markupsafe import Markup
 
@@ -86,7 +86,7 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None, sto
     drawn = charts(results, found.rows, found.drawn, live=bool(nonce))
     chosen = survive.choice(study, found.groups)
     masked = survive.section(study, results, chosen, store)
-    surviving = [*survive.drawings(study, chosen, found.rows, results, store), *masked["figures"]]
+    surviving = [] if nonce else [*survive.drawings(study, chosen, found.rows, results, store), *masked["figures"]]
     planned = plan.plan(study, results)
     verdicts = [told(verdict) for verdict in found.verdicts]
     searched = getattr(study, "searched", None)
@@ -99,7 +99,7 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None, sto
         table=means.table(study, found.rows), counted=counted.lines(results, list(study.axes)),
         summary=_summary(study, found.groups), checks=_checks(results),
         run_list=runs.section(study, results, found.rows), masked=masked,
-        surviving=[held(f"survive-{name}", spec, 0 if nonce else survive.ROOM) for name, spec in surviving],
+        surviving=[held(f"survive-{name}", spec, survive.ROOM) for name, spec in surviving],
         few=" ".join([*survive.alike(chosen.rows(study, found.rows)).values(), *filter(None, [chosen.says])]),
         cost=cost.section(results), plan=plan.in_words(planned),
         drawn_plan=[(kind, Markup(plan.svg(planned, width))) for kind, width in (("wide", plan.WIDE),
