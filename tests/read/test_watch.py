@@ -288,7 +288,7 @@ def test_a_round_appears_within_two_seconds_of_its_being_in_the_store(fed: Any, 
 @needs_chromium
 def test_what_a_reader_has_set_opened_and_scrolled_to_stays_when_the_page_follows(fed: Any, browser: Any):
     server, put, _ = fed
-    for place in range(8):
+    for place in range(4):
         put(place, 2)
     with browser.open(server.address) as opened:
         page = opened.page
