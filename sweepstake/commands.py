@@ -479,7 +479,7 @@ def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = F
         console.print("Nothing is finished yet, so there is no report." if ran or bad
                       else nothing(opened))
         return 1 if ran or bad else 3
-    page = write_report(opened.study, opened.results, out)
+    page = write_report(opened.study, opened.results, out, opened.store)
     console.print("report:", end=" ")
     console.file.flush()
     print(page, flush=True)

@@ -9,6 +9,7 @@ from sweepstake.read.analysis import StudyLike
 from sweepstake.read.means import terminal_table as terminal_table
 from sweepstake.read.page import Results, page, read
 from sweepstake.run.files import clear_abandoned, write_text
+from sweepstake.run.store import Store
 
 
 def folder_name(study: StudyLike) -> str:
@@ -17,8 +18,12 @@ def folder_name(study: StudyLike) -> str:
     return "-".join([study.name, *(["quick"] if study.quick else []), *([digest] if digest else [])])
 
 
-def write_report(study: StudyLike, results: Results, folder: Path | str | None = None) -> Path:
-    """The page, figures, rows, summary and verdicts in the folder (else reports/STUDY); returns the page's path."""
+def write_report(study: StudyLike, results: Results, folder: Path | str | None = None,
+                 store: Store | None = None) -> Path:
+    """The page, figures, rows, summary and verdicts in the folder (else reports/STUDY); returns the page's path.
+
+    With the store that the results are of, the page shows what survives by their masks, too.
+    """
     folder = Path(folder or Path("reports") / folder_name(study))
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     clear_abandoned(folder)
@@ -33,5 +38,5 @@ def write_report(study: StudyLike, results: Results, folder: Path | str | None =
         figures.to_pdf(spec, folder / "figures" / f"{name}.pdf")
     if searched := getattr(study, "searched", None):
         write_text(folder / "search.json", json.dumps(searched, indent=1) + "\n")
-    write_text(folder / "report.html", page(study, results, found))
+    write_text(folder / "report.html", page(study, results, found, store))
     return folder / "report.html"

@@ -148,7 +148,7 @@ class Results:
 
     def report(self, folder: str | Path | None = None) -> Path:
         """Write the one-file report (and its figures) and return its path."""
-        return report.write_report(self.study, self.cells, folder)
+        return report.write_report(self.study, self.cells, folder, self.store)
 
 
 def plot(results: Sequence[Results], y: str | None = None, x: str = "kept", *, labels: Sequence[str] = (),

@@ -44,7 +44,9 @@ def test_the_page_and_what_lies_beside_it(whole):
 
 
 def test_sections_come_in_the_order_a_reader_asks(whole):
-    assert re.findall(r'<section id="(\w+)"', whole[1]) == ["claims", "figures", "robustness", "numbers", "checks", "reading", "provenance", "study"]
+    assert re.findall(r'<section id="([\w-]+)"', whole[1]) == [
+        "answer", "main-figure", "claims", "figures", "robustness", "numbers", "survive", "run-list", "cost", "plan", "checks", "reading",
+        "provenance", "study"]
 
 
 def test_the_verdict_and_its_numbers_are_there(whole):
@@ -57,7 +59,7 @@ def test_a_contradicted_claim_reads_as_claimed_and_stands_beside_what_was_found(
     study = FakeStudy(claims=[claim, CLAIM])
     text = write_report(study, fake_results(study.axes, seeds=3, rounds=4), tmp_path).read_text()
     assert re.search(r"<b>Claimed:</b> Xavier ends 30 points above Kaiming\. <b>Found:</b> (not so much|the opposite), [+-]\d+\.\d\d points\.", text)
-    assert text.count("<b>Claimed:</b>") == 1
+    assert text.split('id="claims"')[1].split("</section>")[0].count("<b>Claimed:</b>") == 1
 
 
 def test_text_from_the_study_cannot_become_markup(whole):
@@ -249,5 +251,5 @@ def test_a_page_of_begun_cells_shows_the_rounds_that_they_have_finished(tmp_path
     assert [(one["status"], one["rounds"]) for one in live] == [("begun", first["rounds"][:2])] + [("missing", [])] * 3
     assert [(one["status"], one["rounds"]) for one in waiting] == [("missing", [])] * 4
     assert opened.load_results(study, tmp_path / "whole", begun=True) == whole
-    assert "accuracy against weights remaining" in page_of(study, live).split('<section id="figures"')[1]
+    assert "accuracy against weights remaining" in page_of(study, live).split('<section id="main-figure"')[1]
     assert "No round has finished yet" in page_of(study, waiting)

@@ -294,16 +294,19 @@ def test_what_a_reader_has_set_opened_and_scrolled_to_stays_when_the_page_follow
         page = opened.page
         figure = page.locator("#figure-1-accuracy_by_kept")
         figure.locator("select[data-sets=y]").select_option("test_loss")
-        page.locator("#provenance summary").click()
+        page.get_by_label("Filter").fill("done")
+        assert page.locator("#run-count").inner_text() == "0 of 4 runs"
         page.evaluate("document.querySelector('#provenance').scrollIntoView()")
         top = page.evaluate("document.querySelector('#provenance').getBoundingClientRect().top")
         time.sleep(1.2)
         put(0, 4)
         wait_for(lambda: "10 of 20 rounds" in line(page))
-        assert page.locator("#provenance details").evaluate("each => each.open")
+        assert page.get_by_label("Filter").input_value() == "done" and page.locator("#run-count").inner_text() == "0 of 4 runs"
         assert abs(page.evaluate("document.querySelector('#provenance').getBoundingClientRect().top") - top) < 3
         assert figure.locator("select[data-sets=y]").input_value() == "test_loss"
         page.wait_for_function("document.querySelector('#figure-1-accuracy_by_kept').textContent.includes('Test loss')")
+        page.get_by_label("Filter").fill("begun")
+        page.wait_for_function("document.querySelector('#run-table tbody').textContent.startsWith('xavier_normal0begun4')")  # Not 2: it follows.
         assert opened.console == []
 
 

@@ -48,9 +48,9 @@ def charts(results: Results, rows: Sequence[Row], drawn: Sequence[tuple[str, fig
     """The figures with all that draws them. A `live` page has no stills, and can draw before there is a figure."""
     room = 0 if live else (FIXED + A_CELL * len(results)) // max(1, len(drawn))
     views = {key: spec["usermeta"] for _, spec in drawn if (key := _view_key(spec))}
-    held = [{**_held(name, spec, room), "view": list(views).index(key) if (key := _view_key(spec)) else None}
+    made = [{**held(name, spec, room), "view": list(views).index(key) if (key := _view_key(spec)) else None}
             for name, spec in drawn]
-    return Charts(held, packed(_runs(results, rows, list(views.values()))) if views else "",
+    return Charts(made, packed(_runs(results, rows, list(views.values()))) if views else "",
                   _library() if drawn or live else "")
 
 
@@ -72,13 +72,13 @@ def _packed_bytes(text: str) -> bytes:
     return gzip.compress(text.encode(), 9, mtime=0)
 
 
-def _held(name: str, spec: figures.Spec, room: int) -> dict[str, Any]:
-    """A figure as the page holds it: still, and the spec that makes it live."""
+def held(name: str, spec: figures.Spec, room: int) -> dict[str, Any]:
+    """A figure as the page holds it: still, in so many bytes, and the spec that makes it live."""
     title = spec["title"]  # The page says the title itself, where it can wrap.
     bare = {key: value for key, value in spec.items() if key not in ("title", "$schema")}
     about, clip = " ".join(title["subtitle"]), spec.get("usermeta", {}).get("clip", "")
     return {"name": name, "title": title["text"], "about": about.replace(clip, "").strip() if clip else about,
-            "clip": clip, "still": _still(name, bare, room), "spec": packed({**bare, "title": title})}
+            "clip": clip, "view": None, "still": _still(name, bare, room), "spec": packed({**bare, "title": title})}
 
 
 def _still(name: str, spec: figures.Spec, room: int) -> Any:
@@ -102,7 +102,9 @@ def _slim(svg: str, name: str) -> str:
     svg = re.sub(r' (?:aria-[a-z]+|role|class|pointer-events|stroke-miterlimit|xmlns:xlink)="[^"]*"', "", svg)
     svg = re.sub(r'<path[^>]*? (?:opacity="0"|display="none")[^>]*/>', "", svg)
     svg = re.sub(r"font-family=\"[^\"]*\" | opacity=\"1\"", "", svg)
-    svg = re.sub(r'(\bid="|url\(#)', rf"\g<1>{name}-", svg)  # The page holds several, and each counts its own from 0.
+    clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))  # Counted over all that the library ever drew.
+    svg = re.sub(r"\bclip\d+", lambda found: f"clip{clips.index(found[0])}", svg)
+    svg = re.sub(r'(\bid="|url\(#)', rf"\g<1>{name}-", svg)  # The page holds several, each from 0.
     return re.sub(r"(\.\d\d)\d+", r"\1", svg)
 
 

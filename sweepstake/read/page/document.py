@@ -1,19 +1,23 @@
 """The page: one HTML document that opens anywhere, offline, made of a study and its results. It writes nothing."""
 
+import json
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from sweepstake.base.specs import label
-from sweepstake.base.text import visible
+from sweepstake.base.text import all_visible, visible
 from sweepstake.read import analysis, claims, counted, figures, means, origins, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
-from sweepstake.read.page.charts import charts
+from sweepstake.read.page import answer, cost, examples, plan, provenance, runs, survive
+from sweepstake.read.page.charts import charts, held
+
+if TYPE_CHECKING:
+    from sweepstake.run.store import Store
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -47,6 +51,14 @@ def drawings(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[t
         yield "search", spec
 
 
+def _data(value: Any) -> Any:
+    """JSON that cannot end the script it stands in."""
+    from markupsafe import Markup
+
+    text = json.dumps(all_visible(value), separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+
+
 @cache
 def _templates() -> Any:
     """Each compiled once, though the page is made often."""
@@ -56,29 +68,50 @@ def _templates() -> Any:
                               trim_blocks=True, lstrip_blocks=True,
                               finalize=lambda value: visible(value) if type(value) is str else value)
     environment.filters["code"] = _code
+    environment.filters["data"] = _data
     return environment
 
 
-def page(study: StudyLike, results: Results, reading: Reading | None = None, *, nonce: str = "") -> str:
+def page(study: StudyLike, results: Results, reading: Reading | None = None, store: "Store | None" = None, *,
+         nonce: str = "") -> str:
     """The page of a study, from results whole or begun; `reading` is what `read` gives, where a caller has it.
 
-    With a `nonce` it is the page of `sweepstake watch`: it follows the study through its server, each script of ours
-    carries the nonce, the policy comes with the server's answer, and no figure has a still.
+    With the store that they are of, it also tells what only masks and the data set's files know. With a `nonce` it is
+    the page of `sweepstake watch`: it follows the study through its server, each script of ours carries the nonce, the
+    policy comes with the server's answer, no figure has a still, and there are none of what survives: it is made often.
     """
     from markupsafe import Markup
 
     found = reading or read(study, results)
     drawn = charts(results, found.rows, found.drawn, live=bool(nonce))
+    chosen = survive.choice(study, found.groups)
+    masked = survive.section(study, results, chosen, store)
+    surviving = [] if nonce else [*survive.drawings(study, chosen, found.rows, results, store), *masked["figures"]]
+    planned = plan.plan(study, results)
+    verdicts = [told(verdict) for verdict in found.verdicts]
+    searched = getattr(study, "searched", None)
     return _templates().get_template("report.html.j2").render(
         live=bool(nonce), nonce=Markup(' nonce="{}"').format(nonce) if nonce else "",
-        study=study, verdicts=[told(verdict) for verdict in found.verdicts], marks=MARKS, ran=_ran(results),
-        warnings=_warnings(study, results),
-        figures=drawn.figures, runs=drawn.runs, library=drawn.library,
-        search=trials.section(searched) if (searched := getattr(study, "searched", None)) else None,
+        study=study, question=answer.question(study.about), verdicts=verdicts,
+        answer=answer.section(study, verdicts, found.groups, found.rows), ran=_ran(results),
+        warnings=_warnings(study, results), figures=drawn.figures, runs=drawn.runs, library=drawn.library,
+        search=trials.section(searched) if searched else None, searched=searched,
         table=means.table(study, found.rows), counted=counted.lines(results, list(study.axes)),
         summary=_summary(study, found.groups), checks=_checks(results),
-        provenance=_provenance(results), failures=_failures(results),
-        cells=[{"id": result["id"], "who": _who(result), "status": result["status"]} for result in results])
+        run_list=runs.section(study, results, found.rows), masked=masked,
+        surviving=[held(f"survive-{name}", spec, survive.ROOM) for name, spec in surviving],
+        few=" ".join([*survive.alike(chosen.rows(study, found.rows)).values(), *filter(None, [chosen.says])]),
+        cost=cost.section(results), plan=plan.in_words(planned),
+        drawn_plan=[(kind, Markup(plan.svg(planned, width))) for kind, width in (("wide", plan.WIDE),
+                                                                                ("narrow", plan.NARROW))],
+        examples=examples.section(results, study, data_of(study)) if store else [],
+        provenance=provenance.facts(results), again=provenance.reproduction(study, results),
+        failures=_failures(results))
+
+
+def data_of(study: StudyLike) -> str | None:
+    """Where the study says that its images lie."""
+    return getattr(getattr(study, "machine", None), "data", None)
 
 
 def _code(text: str) -> Any:
@@ -109,7 +142,7 @@ def _warnings(study: StudyLike, results: Results) -> list[str]:
     if study.overrides:
         said.append(f"Changed from the study as shipped: {', '.join(study.overrides)}.")
     count = Counter(result["status"] for result in results)
-    of, again, with_store = f"{len(results)} cells", _command(study), "(with the same --store, if any)"
+    of, again, with_store = f"{len(results)} cells", provenance.command(study), "(with the same --store, if any)"
     if count["missing"]:
         said.append(f"{count['missing']} of {of} not finished. `{again}` {with_store} goes on where it stopped.")
     if count["failed"]:
@@ -122,13 +155,6 @@ def _warnings(study: StudyLike, results: Results) -> list[str]:
         said.append(f"{count['diverged']} of {of} diverged (a loss that is not a number), in no mean from that "
                     "round on.")
     return said + origins.warnings(results)
-
-
-def _command(study: StudyLike) -> str:
-    """What runs these very cells: the study as named, at its scale, with its changes. The store is not known here."""
-    changes = [word for override in study.overrides for word in ("--set", override)]
-    return shlex.join(["sweepstake", "run", getattr(study, "path", "") or study.name,
-                       *(["--quick"] if study.quick else []), *changes])
 
 
 def told(verdict: claims.Verdict) -> dict[str, Any]:
@@ -153,16 +179,28 @@ def _summary(study: StudyLike, groups: Sequence[Row]) -> dict[str, Any]:
     p = told[0]["friedman_p"] if told else None
     return {
         "axes": ", ".join(study.axes) or "study", "down_to": figures.percent(100 * told[0]["down_to"]) if told else "",
-        "diverged": any(one["diverged"] for one in told),
+        "diverged": any(one["diverged"] for one in told), "ranked": any(one["rank"] is not None for one in told),
+        "csv": analysis.to_csv([{key: float(f"{value:.6g}") if isinstance(value, float) else value
+                                 for key, value in one.items()} for one in groups]) if told else "",
         "alike": "" if p is None else claims.p_value(p), "rows": [{
             "group": ", ".join(str(one[axis]) for axis in study.axes) or study.name, "n": one["n"],
-            "winners": summary.winners(one),
+            "winners": summary.winners(one), "drawn": _rank_drawn(one, len(told)),
             **summary.numbers_told(one)} for one in told]}
 
 
-CHECKS = {"counts": "every layer kept exactly the count it was asked to",
+def _rank_drawn(one: Row, groups: int) -> dict[str, float | None] | None:
+    """Where a mean rank and its interval stand, in % of the way from rank 1 to the last."""
+    def place(rank: float | None) -> float | None:
+        return None if rank is None else round(100 * (rank - 1) / max(1, groups - 1), 1)
+
+    return None if one["rank"] is None else {
+        "at": place(one["rank"]), "low": place(one["rank_low"]), "high": place(one["rank_high"])}
+
+
+CHECKS = {"counts": "every layer kept exactly as many weights as asked",
           "dead_weights": "pruned weights were exactly 0 after training",
-          "reset": "survivors were what the reset says", "shuffle": "a shuffled mask moved and kept its counts"}
+          "reset": "after a reset, the surviving weights had exactly the values that the study's reset names",
+          "shuffle": "a shuffled mask differed from the original and kept as many weights in every layer"}
 
 
 def _checks(results: Results) -> list[tuple[str, int]]:
@@ -173,29 +211,6 @@ def _checks(results: Results) -> list[tuple[str, int]]:
     far = [abs(value) for proof in proofs for name, value in proof.items() if name.startswith("correlation.")
            and isinstance(value, float) and math.isfinite(value)]
     if far:
-        said.append((f"new draws did not follow the old weights (largest correlation {max(far):.3f})", len(far)))
+        said.append(("weights drawn anew were uncorrelated with the old ones (largest absolute correlation "
+                     f"{max(far):.3f})", len(far)))
     return [(told, count) for told, count in said if count]
-
-
-def _provenance(results: Results) -> list[tuple[str, str]]:
-    """Which numerics made how many cells; then every other fact kept beside the results, with its values."""
-    facts: dict[str, dict[str, int]] = {}
-    for result in results:
-        for name, value in _flat(result.get("provenance") or {}):
-            facts.setdefault(name, {}).setdefault(value, 0)
-            facts[name][value] += 1
-    facts.pop("numerics", None)
-    made = origins.numerics(results)
-    first = [("numerics", origins.counted(made))] if made else []
-    return first + [(name, " · ".join([*list(values)[:4], *[f"and {len(values) - 4} more"] * (len(values) > 4)]))
-                    for name, values in facts.items()]
-
-
-def _flat(value: Any, name: str = "") -> Iterable[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))  # pyright: ignore[reportUnknownArgumentType]
-    elif isinstance(value, list):
-        yield name, " ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
-    elif value is not None and len(str(value)) < 400:
-        yield name, f"{value:,.1f}" if isinstance(value, float) else str(value)
