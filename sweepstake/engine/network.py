@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sweepstake.base.errors import UserError
 from sweepstake.engine.layers import PLAIN, parts_of
+from sweepstake.engine.narrow import spare_narrow
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 
@@ -62,6 +63,7 @@ class Net:
     def __init__(self, module: nn.Module, inputs: tuple[int, ...], classes: int,
                  slots: Sequence[Slot], w: Tensor, learnt: int):
         """The module's tensors become the slices of `w` that `slots` say, in the order of `tensors_of`."""
+        spare_narrow(module)
         self.module, self.inputs, self.classes = module, inputs, classes
         self.slots, self.w, self.learnt = list(slots), w, learnt
         self.grad = torch.zeros_like(w)
