@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sweepstake.base.errors import UserError
 from sweepstake.engine.numerics import UNVERSIONED
 from sweepstake.read.origins import numerics_of
-from sweepstake.read.page import MARKS
+from sweepstake.read.page.document import MARKS
 from sweepstake.read.publish import (
     NOTES,
     cell,

@@ -15,9 +15,9 @@ from typing import Any
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import label
 from sweepstake.base.text import visible
-from sweepstake.read import analysis, claims, figures, page, summary
+from sweepstake.read import analysis, claims, figures, summary
 from sweepstake.read.analysis import Row, StudyLike
-from sweepstake.read.page import MARKS, Results
+from sweepstake.read.page.document import MARKS, Results, drawings, told
 from sweepstake.run.files import clear_abandoned, write_text
 
 SMALL = 1_000_000
@@ -76,7 +76,7 @@ def _write_verdicts(study: StudyLike, rows: Sequence[Row], folder: Path, title: 
 
 
 def _judged(study: StudyLike, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    return [page.told(verdict) for verdict in claims.judge(study, rows)]
+    return [told(verdict) for verdict in claims.judge(study, rows)]
 
 
 def _again(study: StudyLike, rows: Sequence[Row], path: Path) -> list[Row]:
@@ -163,7 +163,7 @@ def _write_rows(rows: Sequence[Row], folder: Path) -> None:
 def _draw(study: StudyLike, rows: list[Row], results: Results, folder: Path, said: str) -> list[dict[str, str]]:
     """Every figure of the study as a slim SVG; those of an earlier publication that are no more are taken away."""
     drawn: list[dict[str, str]] = []
-    for name, spec in page.drawings(study, rows, analysis.curves(results)):
+    for name, spec in drawings(study, rows, analysis.curves(results)):
         title = {**spec["title"], "text": spec["title"]["text"] + said}
         svg = slim(figures.to_svg({**spec, "title": title}))
         if len(svg.encode()) > LARGEST:

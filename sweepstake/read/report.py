@@ -7,7 +7,7 @@ from pathlib import Path
 from sweepstake.read import analysis, claims, figures
 from sweepstake.read.analysis import StudyLike
 from sweepstake.read.means import terminal_table as terminal_table
-from sweepstake.read.page import Results, page, read
+from sweepstake.read.page.document import Results, page, read
 from sweepstake.run.files import clear_abandoned, write_text
 from sweepstake.run.store import Store
 

@@ -22,7 +22,7 @@ from sweepstake.base import events
 from sweepstake.base.errors import UserError
 from sweepstake.base.text import HIDDEN
 from sweepstake.read import analysis, claims, figures, findings, publish, report
-from sweepstake.read.page import told
+from sweepstake.read.page.document import told
 from sweepstake.run.progress import LineDisplay, NotebookDisplay, Tally, Terminal
 from sweepstake.study.study import Study, read_study
 from tests.read.fakes import fake_results

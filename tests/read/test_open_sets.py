@@ -11,8 +11,9 @@ import pytest
 import sweepstake as ss
 from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec, check_specs, claim_test, figure_kind
-from sweepstake.read import analysis, claims, figures, page
+from sweepstake.read import analysis, claims, figures
 from sweepstake.read.ahead import heed
+from sweepstake.read.page import document as page
 from sweepstake.run.check import check_study
 from sweepstake.study.study import load_study, read_study
 from tests.read.fakes import FakeStudy, fake_results

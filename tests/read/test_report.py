@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sweepstake.base.specs import ClaimSpec, FigureSpec
 from sweepstake.read import analysis
-from sweepstake.read.page import page as page_of
+from sweepstake.read.page.document import page as page_of
 from sweepstake.read.report import terminal_table, write_report
 from sweepstake.run import opened, run
 from sweepstake.run.store import Store

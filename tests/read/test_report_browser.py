@@ -10,9 +10,8 @@ import pytest
 from sweepstake.base.specs import FigureSpec, ReferenceSpec
 from sweepstake.read import analysis
 from sweepstake.read.figures.style import framed
-from sweepstake.read.page import page as page_of
-from sweepstake.read.page import read
-from sweepstake.read.page.document import Reading, drawings
+from sweepstake.read.page.document import Reading, drawings, read
+from sweepstake.read.page.document import page as page_of
 from sweepstake.read.report import write_report
 from tests.read.browser import chromium, needs_chromium
 from tests.read.fakes import FakeStudy, fake_results

@@ -12,7 +12,7 @@ import pytest
 from sweepstake.base.specs import ClaimSpec, FigureSpec
 from sweepstake.read import analysis, summary
 from sweepstake.read.page import answer, cost, plan, provenance, runs, survive
-from sweepstake.read.page import page as page_of
+from sweepstake.read.page.document import page as page_of
 from sweepstake.read.report import write_report
 from sweepstake.run import run
 from sweepstake.run.store import Store

@@ -11,7 +11,7 @@ from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec, ReferenceSpec
 from sweepstake.read import analysis, claims, figures
 from sweepstake.read.figures import paper
-from sweepstake.read.page import page
+from sweepstake.read.page.document import page
 from sweepstake.read.plot import Asked, Part, plot
 from sweepstake.study.study import Study, load_study, read_study
 from tests.read.fakes import FakeStudy, fake_results

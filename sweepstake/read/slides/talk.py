@@ -13,7 +13,7 @@ from sweepstake.pieces import told
 from sweepstake.read.claims import Verdict, shown, with_range
 from sweepstake.read.figures import Spec
 from sweepstake.read.figures.write import bitmap
-from sweepstake.read.page import read
+from sweepstake.read.page.document import read
 from sweepstake.read.publish import provenance
 from sweepstake.read.slides.chart import add_chart, is_native, panels_of
 from sweepstake.read.slides.deck import INNER, INSIDE, SMALLEST, TEXT, Deck, Place, cut, row_height

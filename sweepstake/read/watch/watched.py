@@ -13,7 +13,7 @@ from msgspec import Struct
 from sweepstake.base.errors import UserError
 from sweepstake.base.records import Result
 from sweepstake.base.text import visible
-from sweepstake.read.page import page
+from sweepstake.read.page.document import page
 from sweepstake.run.claims import Claims
 from sweepstake.run.opened import Opened, open_study, result_so_far
 from sweepstake.run.store import MISSING, Kept, Store
