@@ -209,22 +209,22 @@ def reasons(judged: Sequence[Mapping[str, Any]]) -> str:
 
 def summary_table(groups: Sequence[Row]) -> str:
     """What each group came to, the most robust first; nothing where no network was pruned from a dense one."""
-    told = summary.ordered(groups)
-    if not told:
+    ranked = summary.ordered(groups)
+    if not ranked:
         return ""
-    axes = [axis for axis in list(told[0])[:list(told[0]).index("n")] if len({one[axis] for one in told}) > 1]
+    axes = [axis for axis in list(ranked[0])[:list(ranked[0]).index("n")] if len({one[axis] for one in ranked}) > 1]
     lines = [f"| {' | '.join([*map(cell, axes), 'smallest winning ticket', 'seeds with one', 'robustness', 'rank'])} |",
              "|" + "---|" * (len(axes) + 4)]
-    for one in told:
+    for one in ranked:
         ticket, robustness, rank = (claims.with_range(*number) for number in summary.numbers_told(one).values())
         numbers = [ticket, summary.winners(one), robustness, rank]
         lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), *numbers])} |")
-    p, last = told[0]["friedman_p"], ", a diverged network the last" * any(one.get("diverged") for one in told)
+    p, last = ranked[0]["friedman_p"], ", a diverged network the last" * any(one.get("diverged") for one in ranked)
     alike = f"; that all are alike: p = {claims.p_value(p)} (Friedman)" if p is not None else ""
     return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy "
             "(at one level, if only by luck). "
             "Robustness: the area under test accuracy over the logarithm of weights remaining, "
-            f"down to {figures.percent(100 * told[0]['down_to'])}, relative to the dense network's; 1 loses nothing. "
+            f"down to {figures.percent(100 * ranked[0]['down_to'])}, relative to the dense network's; 1 loses nothing. "
             f"Rank: by robustness within each seed, 1 the best{last}{alike}. "
             "In brackets 95 % intervals over seeds.\n\n" + "\n".join(lines) + "\n")
 
