@@ -2,14 +2,17 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from sweepstake.read import origins
 from sweepstake.read.report import write_report
 from sweepstake.read.results import Results
+from tests.helpers import make_cell
 from tests.read.fakes import FakeStudy, fake_results
 
 MLP, CONV = {"name": "mlp"}, {"name": "conv2"}
+CELL = msgspec.to_builtins(make_cell())
 
 
 def cells(*made: dict[str, Any], models: tuple[dict[str, Any], ...] = ()) -> list[dict[str, Any]]:
@@ -17,7 +20,7 @@ def cells(*made: dict[str, Any], models: tuple[dict[str, Any], ...] = ()) -> lis
     found = fake_results({"init": ["xavier_normal"]}, seeds=len(made) + 1, rounds=1)
     for place, (cell, provenance) in enumerate(zip(found, made, strict=False)):
         cell["provenance"] = provenance
-        cell["cell"] = {"model": models[place] if models else MLP, "precision": "float32"}
+        cell["cell"] = {**CELL, "model": models[place] if models else MLP}
     return [*found[:-1], {**found[-1], "status": "missing", "rounds": [], "provenance": {}}]
 
 

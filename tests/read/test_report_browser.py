@@ -103,7 +103,7 @@ def table(page, figure=MAIN):
 
 
 def test_every_chart_is_drawn_without_a_word_in_the_console_or_a_request(module_page, whole):
-    assert len(module_page.page.query_selector_all("figure.live .plot svg")) == 4
+    assert len(module_page.page.query_selector_all("figure.live .plot svg")) == 5
     assert module_page.console == [] and module_page.requests == [whole[0].as_uri()]
 
 
@@ -330,7 +330,7 @@ def test_a_figure_of_a_plug_in_has_groups_a_table_keys_and_files_but_no_metric(p
 
 
 def test_pdf_prints_the_figure_alone(page):
-    page.evaluate("window.print = () => { window.printed = true }")
+    page.evaluate("() => { window.print = () => { window.printed = true } }")
     page.click(f"{MAIN} button >> text=PDF")
     page.wait_for_function("window.printed")
     page.emulate_media(media="print")

@@ -32,7 +32,7 @@ def section(study: StudyLike, verdicts: Sequence[Mapping[str, Any]], groups: Seq
                 "says": one["says"], "found": _found(one)} for one in verdicts]
     return {"counts": f"{_plural(len(verdicts), 'claim')}: {', '.join(told)}." if len(verdicts) > 1 else "",
             "first": answers[:FIRST], "more": answers[FIRST:],
-            "alone": "" if verdicts else headline(study, groups, rows)}
+            "headline": "" if verdicts else headline(study, groups, rows)}
 
 
 def _found(one: Mapping[str, Any]) -> str:

@@ -15,7 +15,6 @@ from sweepstake.read import analysis, figures
 from sweepstake.read.analysis import Row
 from sweepstake.read.figures.by_level import by_level
 from sweepstake.read.figures.style import unit
-from sweepstake.run.data import user_cache
 from sweepstake.run.files import CannotWrite, clear_abandoned, write_whole
 
 Results = Sequence[Mapping[str, Any]]
@@ -160,6 +159,8 @@ def _short(value: float) -> float:
 def _library() -> str:
     """Vega, Vega-Lite and vega-embed as one script, packed; in the user's cache, for bundling takes seconds."""
     import vl_convert
+
+    from sweepstake.run.data import user_cache  # With NumPy.
 
     versions = f"vega-lite-{figures.VEGALITE}-vl-convert-{version('vl-convert-python')}"
     kept = user_cache() / "page" / f"{versions}.js.gz"

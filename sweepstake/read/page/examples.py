@@ -11,7 +11,6 @@ from sweepstake.base.errors import UserError
 from sweepstake.pieces.datasets import Data, dataset, located
 from sweepstake.read.analysis import StudyLike
 from sweepstake.read.page.pictures import data_uri
-from sweepstake.run.data import data_directories, decoded_cache, load_data
 
 SETS, IMAGES, WIDEST = 3, 10, 32
 """Data sets and images of each that are shown, and the pixels that an image is wide at most."""
@@ -27,6 +26,8 @@ def section(results: Sequence[Mapping[str, Any]], study: StudyLike,
 
 
 def _of(ref: Ref, folder: Path, data: Path | str | None) -> dict[str, Any]:
+    from sweepstake.run.data import data_directories, decoded_cache, load_data  # With NumPy.
+
     source = dataset.get(ref.name).claim
     try:
         read = load_data(located(ref, folder), data_directories(data), decoded_cache())
