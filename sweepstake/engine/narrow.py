@@ -24,6 +24,12 @@ def spare_narrow(module: nn.Module) -> None:
             each.forward = MethodType(_every_nth, each)
 
 
+def unspare(module: nn.Module) -> None:
+    """As it was: for a stack, whose images do not lie channels last."""
+    if getattr(vars(module).get("forward"), "__func__", None) is _every_nth:
+        del module.forward
+
+
 def _is_narrow(conv: nn.Conv2d) -> bool:
     strided = conv.kernel_size == (1, 1) and max(conv.stride) > 1 and conv.padding == (0, 0)
     return strided and conv.in_channels // conv.groups < VECTOR

@@ -6,6 +6,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from sweepstake.engine.narrow import unspare
 from sweepstake.pieces.networks import Dropout
 
 
@@ -88,6 +89,7 @@ def for_stacks(module: nn.Module) -> tuple[nn.Module, list[str]]:
     """A copy of the module with the replacements in it, and the names of the dropouts, which take a key."""
     module, keyed = deepcopy(module), list[str]()
     for name, old in list(module.named_modules(remove_duplicate=False)):
+        unspare(old)
         if type(old) in STAND_INS:
             old.__class__ = STAND_INS[type(old)]  # All it has besides stays, for code that asks it for its in_features.
         elif name and type(old) in KEPT_DIMS:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sweepstake.engine.narrow import spare_narrow
+from sweepstake.engine.stand_ins import for_stacks
 
 
 def gradients(conv: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
@@ -27,6 +28,7 @@ def test_it_is_the_same_convolution(monkeypatch: pytest.MonkeyPatch, stride: int
     for one, other in zip(gradients(conv, x), gradients(spared, x), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     assert "forward" in vars(spared) and copy.deepcopy(spared).forward.__self__ is not spared
+    assert "forward" not in vars(for_stacks(nn.Sequential(spared))[0][0]) and "forward" in vars(spared)
 
 
 @pytest.mark.parametrize("conv", [nn.Conv2d(8, 8, 1, 2), nn.Conv2d(3, 3, 3, 2, 1), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1, 2, 1)])
