@@ -252,10 +252,7 @@ def analyse(study: str, overrides: Sequence[str] = (), quick: bool = False, *, w
     from sweepstake.read.survivors import by_name
 
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
-    terminal.tell_damaged(opened, console)
-    terminal.tell_origins(opened, console)
-    terminal.tell_changed(opened, console)
-    terminal.tell_other_text(opened, console)
+    terminal.tell_flaws(opened, console)
     if not any(result["rounds"] for result in opened.results):
         console.print(nothing(opened))
         return 3

@@ -158,12 +158,17 @@ def tell_held(opened: Opened, console: Terminal) -> None:
         console.print(f"held: {_label(planned)}: by {claim.holder.told}, {sign}", soft_wrap=True)
 
 
-def tell_doubts(opened: Opened, console: Terminal) -> None:
-    """What is to be known before its numbers are trusted: damage, other numerics, other images, missing cells."""
+def tell_flaws(opened: Opened, console: Terminal) -> None:
+    """Damaged files, several numerics, images and plug-ins that have changed since."""
     tell_damaged(opened, console)
     tell_origins(opened, console)
     tell_changed(opened, console)
     tell_other_text(opened, console)
+
+
+def tell_doubts(opened: Opened, console: Terminal) -> None:
+    """What is to be known before its numbers are trusted: flaws, and cells that are in no mean."""
+    tell_flaws(opened, console)
     if absent := sum(result["status"] in ("missing", "failed", "damaged") for result in opened.results):
         console.print(f"{opened.study.name}: {absent} of {len(opened.results)} cells are not finished, and in no mean.",
                       style="yellow")
