@@ -38,6 +38,20 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
+def signals_kept() -> Iterator[None]:
+    """A library that is imported or begun in here takes no signal for itself: Ctrl-C and these mean what they meant."""
+    numbers = [signal.SIGINT, *(getattr(signal, name) for name in SIGNALS if hasattr(signal, name))]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def unstopped() -> Iterator[None]:
     """What begins in here ends, though a signal comes meanwhile."""
     global _writing, _asked

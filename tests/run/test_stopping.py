@@ -49,3 +49,7 @@ import sweepstake.run.executors.slurm
 print(signal.getsignal(signal.SIGINT) is before)
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT).stdout == "True\n"
+
+
+def test_beginning_ray_leaves_sigterm_alone(ray_here):
+    assert {number: signal.getsignal(number) for number in HANDLERS} == HANDLERS

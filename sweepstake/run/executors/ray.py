@@ -9,6 +9,7 @@ from sweepstake.base.errors import UserError
 from sweepstake.run import node
 from sweepstake.run.executors.cluster import Came, Done, Lost
 from sweepstake.run.settings import Settings
+from sweepstake.run.stopping import signals_kept
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Nothing of ours calls home, and nothing that we start.
 
@@ -45,11 +46,12 @@ def opened(settings: Settings, on_step: Callable[[bytes], None]) -> Iterator["Ra
 def begin(on: str, cores: int) -> None:
     """Ray on so many cores of this machine, or a client of a cluster."""
     try:
-        if on == "ray":
-            ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False,
-                     configure_logging=False)
-        else:
-            ray.init(on, log_to_driver=False)
+        with signals_kept():  # ray.init answers SIGTERM by itself, with exit code 15.
+            if on == "ray":
+                ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False,
+                         configure_logging=False)
+            else:
+                ray.init(on, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"--on {on}: no Ray cluster answers there ({said}). "

@@ -1,21 +1,17 @@
 """`--on slurm`: Dask workers as jobs of Slurm, as `[machine.slurm]` says; cancelled when the study has ended."""
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sweepstake.base.errors import UserError
 from sweepstake.run.settings import Settings
+from sweepstake.run.stopping import signals_kept
 
-_before = signal.getsignal(signal.SIGINT)
 try:
-    from dask_jobqueue.slurm import SLURMCluster
+    with signals_kept():  # dask_jobqueue takes Ctrl-C as it is imported.
+        from dask_jobqueue.slurm import SLURMCluster
 except ImportError:
     raise UserError('--on slurm: needs dask-jobqueue. `pip install "sweepstake[slurm]"`.') from None
-finally:
-    if threading.current_thread() is threading.main_thread():  # It takes Ctrl-C for itself as it is imported.
-        signal.signal(signal.SIGINT, _before)
 
 
 @contextmanager
