@@ -19,8 +19,10 @@ from sweepstake.run.names import id_in
 from sweepstake.run.settings import Task
 from sweepstake.run.store import Store
 
-LOOK_SECONDS, LOOK_SECONDS_AT_MOST = 0.5, 5.0
-"""Between two looks at a cell that another run holds: at first, and after many."""
+LOOK_SECONDS = 0.5
+"""Between two looks at a cell that another run holds, at first."""
+LOOK_SECONDS_AT_MOST, FEW = (1.0, 5.0), 100
+"""After many looks: where few cells wait, so that a run ends when the last of them does, and where many do."""
 
 
 class Queue:
@@ -128,7 +130,8 @@ class Queue:
 
     def _wait(self, id_: str) -> None:
         """Look again after a while, which grows."""
-        span = min(LOOK_SECONDS_AT_MOST, 1.5 * self._looks.get(id_, (0.0, LOOK_SECONDS / 1.5))[1])
+        longest = LOOK_SECONDS_AT_MOST[len(self.waiting) > FEW]
+        span = min(longest, 1.5 * self._looks.get(id_, (0.0, LOOK_SECONDS / 1.5))[1])
         self._looks[id_] = time.monotonic() + span, span
 
     def _give_up(self, id_: str, why: str) -> None:
