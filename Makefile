@@ -11,13 +11,17 @@ STORE ?= runs
 DATASETS := mnist fashion_mnist cifar10
 FROM = $(if $(DATA),--data "$(DATA)")
 
-.PHONY: demo test lint docs foreign slurm bench studies publish data clean
+.PHONY: demo test long lint docs foreign slurm bench studies publish data clean
 
 demo: $(STAMP)
 	$(BIN)/sweepstake demo
 
 test: $(STAMP) lint
 	$(BIN)/python -m pytest
+
+# The tests that `make test` leaves out: every foreign network, a wheel in an empty environment, kernels of another CPU, clusters. Minutes.
+long: $(STAMP)
+	$(BIN)/python -m pytest -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -31,12 +35,12 @@ docs: $(STAMP)
 
 # Every network of the zoo thinned and compared, the slow ones too, and the page about them written anew. Minutes.
 foreign: $(STAMP)
-	SWEEPSTAKE_FOREIGN=1 $(BIN)/python -m pytest tests/tickets/test_networks.py
+	$(BIN)/python -m pytest -m "long or not long" tests/tickets/test_networks.py
 	$(BIN)/python bench/foreign.py --write
 
 # Copies of one command under a real Slurm of one node, which Debian's slurm-wlm brings. A minute.
 slurm: $(STAMP)
-	SWEEPSTAKE_SLURM=1 $(BIN)/python -m pytest -n 0 tests/run/test_slurm.py
+	$(BIN)/python -m pytest -n 0 -m long tests/run/test_slurm.py
 
 bench: $(STAMP)
 	$(BIN)/python bench/run.py

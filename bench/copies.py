@@ -3,6 +3,8 @@
     python bench/copies.py                      1,000 cells by 16 copies: overhead of the queue a cell, and the table
     python bench/copies.py --scaling DATA       prune-ready's cells in full: 1 and 2 workers, 1 and 2 copies (quiet machine)
 
+Add `--rounds 2 --repeats 6` for the first rounds alone, so often that a noisy machine shows in the spread.
+
 The overhead is the time that taking and ending cells costs: on the clock where one process is alone, of the processor
 where more copies than cores contend. Prints one JSON and keeps it
 in bench/latest.json under `copies`.
@@ -138,31 +140,30 @@ def _table(study: Study, store: Path) -> str:
     return to_csv(tidy(load_results(study, store)))
 
 
-def scaling(data: str, repeats: int) -> dict[str, Any]:
-    """Two of prune-ready's cells, in full: by one worker, two workers, and two copies of one worker each."""
-    walls: dict[str, list[float]] = {"one worker": [], "two workers": [], "two copies": []}
+def scaling(data: str, rounds: int, repeats: int) -> dict[str, Any]:
+    """Two of prune-ready's cells: by one worker, by two workers, and by two copies of one worker each, in turn."""
+    seconds: dict[str, list[float]] = {"one worker": [], "two workers": [], "two copies": []}
     for _ in range(repeats):
-        for name, kept in walls.items():
+        for name, kept in seconds.items():
             with tempfile.TemporaryDirectory() as folder:
-                kept.append(_wall(name, data, Path(folder)))
-                print(name, f"{kept[-1]:.1f} s", file=sys.stderr, flush=True)
-    one, two, copies = (statistics.median(kept) for kept in walls.values())
-    return {"walls": walls, "workers_2": one / two / 2, "copies_2": one / copies / 2, "copies_to_workers": two / copies}
+                kept.append(_seconds_a_cell(name, data, rounds, Path(folder)))
+                print(name, f"{kept[-1]:.1f} s a cell", file=sys.stderr, flush=True)
+    one, two, copies = (statistics.median(kept) for kept in seconds.values())
+    return {"rounds": rounds, "seconds_a_cell": seconds, "workers_2": one / two, "copies_2": one / copies, "copies_to_workers": two / copies}
 
 
-def _wall(how: str, data: str, folder: Path) -> float:
-    """Seconds of training: from the first cell's first round to the end, so that loading libraries counts nowhere."""
+def _seconds_a_cell(how: str, data: str, rounds: int, folder: Path) -> float:
+    """From when a cell was begun until its result is kept: starting the command counts nowhere."""
     workers = "2" if how == "two workers" else "1"
     (folder / "full.toml").write_text(FULL)
     command = [sys.executable, "-m", "sweepstake", "run", str(folder / "full.toml"), "--data", data, "--store", str(folder / "runs"),
-               "--out", str(folder / "report"), "--workers", workers]
-    began = time.time()
+               "--out", str(folder / "report"), "--workers", workers, "--set", f"rounds={rounds}"]
     copies = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2 if how == "two copies" else 1)]
     for each in copies:
         if each.wait():
             raise SystemExit(f"{how}: a copy ended with {each.returncode}")
-    done = [path.stat().st_mtime for path in (folder / "runs" / "cells").glob("*/result.json")]
-    return max(done) - min(path.stat().st_mtime for path in (folder / "runs" / "cells").glob("*/cell.json")) if done else time.time() - began
+    cells = list((folder / "runs" / "cells").iterdir())
+    return statistics.mean((cell / "result.json").stat().st_mtime - (cell / "cell.json").stat().st_mtime for cell in cells)
 
 
 def main() -> None:
@@ -170,10 +171,11 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1000)
     parser.add_argument("--copies", type=int, default=16)
     parser.add_argument("--scaling", metavar="DATA", help="measure scaling instead, with MNIST in this folder")
+    parser.add_argument("--rounds", type=int, default=20, help="of each of prune-ready's cells, after the first")
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    found = {"scaling": scaling(asked.scaling, asked.repeats)} if asked.scaling else {"queue": overhead(asked.cells, asked.copies)}
+    found = {"scaling": scaling(asked.scaling, asked.rounds, asked.repeats)} if asked.scaling else {"queue": overhead(asked.cells, asked.copies)}
     print(json.dumps(found, indent=1))
     latest = json.loads(LATEST.read_text()) if LATEST.exists() else {}
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}

@@ -23,6 +23,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_a_wheel_runs_the_demo_in_an_empty_environment_outside_the_checkout(tmp_path):
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, cwd=ROOT)
     wheel = next(tmp_path.glob("sweepstake-*.whl"))

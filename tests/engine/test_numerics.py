@@ -214,7 +214,8 @@ def cannot(target: str) -> str:
     return f"the hashes are of other libraries: here is {'; '.join(others)}" if others else ""
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [
+    pytest.param(target, marks=[pytest.mark.long] if "alone" in target else []) for target in TARGETS])
 def test_no_bit_of_a_trainer_moves_unless_its_version_is_raised(target: str):
     """On other vendors' CPUs the hashes of PyTorch's trainers are not known to hold, and are not held."""
     if why := cannot(target):

@@ -118,8 +118,8 @@ def test_the_arithmetic_is_the_precision_asked_for(precision, tolerance):
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 0.01), ("bfloat16", 0.03)])
 @pytest.mark.parametrize("chosen", [
-    ("lenet5", {"norm": "batch"}), ("lenet5", {"norm": "group"}), ("resnet20", {"width": 0.25}), ("resnet20", {"width": 0.25, "norm": "group"}),
-    ("mlp", {"hidden": [20], "norm": "batch"})], ids=str)
+    ("lenet5", {"norm": "batch"}), ("lenet5", {"norm": "group"}), ("mlp", {"hidden": [20], "norm": "batch"}),
+    *(pytest.param(("resnet20", {"width": 0.25, **more}), marks=pytest.mark.long) for more in ({}, {"norm": "group"}))], ids=str)
 def test_networks_with_norms_train_in_a_stack_of_one_and_of_two(chosen, precision, tolerance, count, device):
     """In float32 a gradient that is all rounding, before a norm, becomes whole steps of Adam: hence a hundredth."""
     cells = [make_cell(seed=seed, steps=8, precision=precision, model=chosen) for seed in range(count)]

@@ -30,7 +30,7 @@ from sweepstake.run.settings import Settings, Task
 from sweepstake.run.shipping import files_for, made, take_in
 from sweepstake.run.store import Store
 from sweepstake.study.study import load_study
-from tests.run.clusters import Nodes, command_of, descendants
+from tests.run.clusters import ROOT, Nodes, command_of, descendants, free_port
 from tests.small import small_study, write_small
 
 PLUGIN = '''
@@ -432,6 +432,29 @@ def test_a_worker_the_scheduler_and_a_node_are_killed_and_the_table_is_that_of_a
     assert rounds == 27
     assert table(tmp_path / "away", study) == table(tmp_path / "here", study)
     assert None not in table(tmp_path / "away", study)
+
+
+@pytest.mark.long
+def test_a_client_of_a_ray_cluster_has_the_table_of_one_machine(tmp_path: Path):
+    pytest.importorskip("ray")
+    port, client = free_port(), free_port()
+    head = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", f"--ray-client-server-port={client}",
+            "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
+    study = write_small(tmp_path)
+    with (tmp_path / "ray.log").open("wb") as log:
+        cluster = subprocess.Popen(head, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                                   env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        done = subprocess.run([sys.executable, "-m", "sweepstake", "run", study, "--on", f"ray://127.0.0.1:{client}", "--store", "away"],
+                              cwd=tmp_path, capture_output=True, text=True, timeout=200, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    finally:
+        os.killpg(cluster.pid, signal.SIGTERM)
+        cluster.wait(60)
+    assert done.returncode == 0, done.stderr[-3000:]
+    read = load_study(study)
+    run_study(read, tmp_path / "here", workers=1)
+    assert table(tmp_path / "away", read) == table(tmp_path / "here", read)
+    assert None not in table(tmp_path / "away", read)
 
 
 def test_a_stack_may_take_a_share_of_a_card_on_ray(monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,5 @@
 """Networks that nobody here wrote, thinned: the small network says the same, or a module is named that stands in the way."""
 
-import os
 import re
 
 import pytest
@@ -12,9 +11,10 @@ from tests.tickets.foreign import ZOO, difference, run
 
 WANTED = {"VGG", "ResNet", "DenseNet", "MobileNet", "EfficientNet", "ConvNeXt", "RegNet", "ShuffleNet", "Inception", "MLP-Mixer",
           "ViT", "DeiT", "Swin", "BERT", "DistilBERT", "GPT-2", "T5's encoder", "Llama, two layers", "LSTM", "U-Net"}
-SLOW = {"Swin", "MobileViT", "SegFormer", "VGG", "MobileNet"}
-"""Families whose structure takes more than five seconds to follow. `make foreign` thins them, too."""
-EACH = pytest.mark.parametrize("foreign", ZOO, ids=lambda foreign: foreign.name)
+QUICK = {"U-Net", "DenseNet", "ConvNeXt", "ViT", "DistilBERT", "Albert", "PoolFormer", "Transformer encoder", "LSTM"}
+"""Families whose structure is followed in seconds: convolutions and attention, forks and joins, and a refusal. `make foreign` thins all."""
+EACH = pytest.mark.parametrize("foreign", [
+    pytest.param(each, id=each.name, marks=[] if each.family in QUICK else [pytest.mark.long]) for each in ZOO])
 
 
 def test_the_zoo_has_at_least_twenty_networks_of_the_twenty_families():
@@ -24,8 +24,6 @@ def test_the_zoo_has_at_least_twenty_networks_of_the_twenty_families():
 
 @EACH
 def test_a_thinned_network_equals_the_whole_one_on_inputs_it_has_not_seen_or_a_module_is_named(foreign):
-    if foreign.family in SLOW and "SWEEPSTAKE_FOREIGN" not in os.environ:
-        pytest.skip("takes long to follow: make foreign")
     module, masks = foreign.killed(seed=1)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     names = [name or type(part).__name__ for name, part in module.named_modules()]
