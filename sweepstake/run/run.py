@@ -12,7 +12,7 @@ from sweepstake.pieces import check_not_loading, loaded_text
 from sweepstake.run import provenance
 from sweepstake.run.claims import Claims, Holder
 from sweepstake.run.data import data_hashes
-from sweepstake.run.executors import executor_for
+from sweepstake.run.executors import executor_for, server
 from sweepstake.run.opened import Opened, open_study
 from sweepstake.run.queue import Queue
 from sweepstake.run.search import search_first, settled
@@ -39,16 +39,20 @@ def run_study(study: Study, store: str | Path | None = None, *, data: str | Path
 
 def compute(study: Study, settings: Settings, on_event: OnEvent = ignore) -> Opened:
     """`run_study` with settled settings; the study opened where its results are."""
-    # With PyTorch and numba, which nothing needs that only reads.
-    from sweepstake.engine.kernels.step import are_compiled
-    from sweepstake.run.check import check_study
-
     check_not_loading("run_study")
     execute = executor_for(settings)
     store = _store_of(study, settings, on_event)
     _check_others(store)
     foreseen, named = dict[str, Outlook](), settled(study, store).planned
-    if any(store.status(each.id) in settings.lacking for each in named):
+    lacking = [each.cell for each in named if store.status(each.id) in settings.lacking]
+    if lacking and not (settings.on or settings.side_by_side):
+        server.begin(lacking, settings.engine)  # It loads PyTorch while we do.
+
+    # With PyTorch and numba, which nothing needs that only reads.
+    from sweepstake.engine.kernels.step import are_compiled
+    from sweepstake.run.check import check_study
+
+    if lacking:
         # A cell that waits for a search is checked by what stands in for the found value.
         found = check_study(study, list(study.planned), settings.directories)
         on_event(events.Foreseen(found))

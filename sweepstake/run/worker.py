@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 import torch
-import torch._dynamo
 
 from sweepstake.base import events
 from sweepstake.base.errors import UserError

@@ -87,7 +87,7 @@ def test_a_folder_that_the_python_path_names_stays_on_it(tmp_path: Path):
 
 
 @pytest.mark.parametrize("first", ["", "import multiprocessing; multiprocessing.set_start_method('spawn')\n",
-                                   "from sweepstake.run.executors import processes; processes.START = 'spawn'\n"])
+                                   "from sweepstake.run.executors import server; server.START = 'spawn'\n"])
 def test_a_script_without_a_guard_runs_once(tmp_path: Path, first: str):
     write_small(tmp_path, SHORT)
     (tmp_path / "script.py").write_text(first + SCRIPT)

@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -23,12 +22,12 @@ import msgspec
 from sweepstake.base import events
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import Event, OnEvent
-from sweepstake.run.children import import_path, python_path, quiet
+from sweepstake.run.children import python_path
+from sweepstake.run.executors import server
+from sweepstake.run.executors.server import installed_first, quiet_environment
 from sweepstake.run.queue import Queue
 from sweepstake.run.settings import Settings
-from sweepstake.run.worker import work
 
-START = "forkserver" if sys.platform != "win32" else "spawn"
 SAVING_SECONDS = 5.0
 """For which a worker that is to stop is left to put its finished round into the store."""
 
@@ -37,6 +36,8 @@ Work = Callable[[bytes, Connection], None]
 
 def execute(queue: Queue, settings: Settings, on_event: OnEvent) -> None:
     """Compute what the queue has, `settings.workers` cells at a time."""
+    from sweepstake.run.worker import work  # With PyTorch.
+
     in_processes(Cells(queue), work, settings.workers, on_event, timeout_seconds=settings.timeout_seconds)
 
 
@@ -105,10 +106,8 @@ def in_processes(source: Source, work: Work, workers: int, on_event: OnEvent, *,
         raise UserError("run_study: was called in a daemonic process (a worker of ours, or of a Pool), "
                         "which may start none. "
                         "Call it in the main process, under `if __name__ == \"__main__\":`.")
-    context = multiprocessing.get_context(START)
-    if START == "forkserver":
-        _start_server(context)
-    Pool(context, source, work, on_event, timeout_seconds).run(workers)
+    server.begin()
+    Pool(multiprocessing.get_context(server.START), source, work, on_event, timeout_seconds).run(workers)
 
 
 @dataclass
@@ -163,7 +162,7 @@ class Pool:
     def _start(self, id_: str, task: bytes) -> None:
         ours, theirs = self.context.Pipe(duplex=False)
         process = self.context.Process(target=self.work, args=(task, theirs), daemon=True, name=f"sweepstake {id_}")
-        with _quiet_environment(PYTHONPATH=os.pathsep.join(python_path())), _installed_first(), _no_main():
+        with quiet_environment(PYTHONPATH=os.pathsep.join(python_path())), installed_first(), _no_main():
             process.start()
         theirs.close()
         self.running.append(Worker(process, ours, id_, task, time.monotonic()))
@@ -212,32 +211,6 @@ class Pool:
         worker.process.join()
 
 
-def _start_server(context: Any) -> None:
-    """The fork server, our worker and torch already imported in it: a cell then starts in hundredths of a second."""
-    from multiprocessing.forkserver import ensure_running
-
-    context.set_forkserver_preload(["sweepstake.run.worker", "sweepstake.run.preload"])
-    # Python 3.11 hands the server no sys.path, and it says nothing when it cannot import what it should.
-    with _quiet_environment(PYTHONPATH=os.pathsep.join(import_path())), _installed_first():
-        ensure_running()
-
-
-@contextmanager
-def _quiet_environment(**more: str) -> Iterator[None]:
-    """What is said to a worker before anything is imported there; our own environment is left as it was."""
-    said = {**quiet(), **more}
-    before = {name: os.environ.get(name) for name in said}
-    os.environ.update(said)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 @contextmanager
 def _no_main() -> Iterator[None]:
     """Keep multiprocessing from running the user's script again in every worker: ours need nothing of it."""
@@ -247,21 +220,3 @@ def _no_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
-
-
-@contextmanager
-def _installed_first() -> Iterator[None]:
-    """A worker finds what is installed before what lies in the current folder or the script's.
-
-    Python has put those first in ours.
-    """
-    script = getattr(sys.modules["__main__"], "__file__", None)
-    put = {"", *([str(Path(script).absolute().parent)] if script else [])} - set(map(os.path.abspath, python_path()))
-    if str(Path(__file__).parents[3]) in map(os.path.abspath, put):
-        put = set()  # Ours itself lies there, and must be found before another that is installed.
-    before = list(sys.path)
-    sys.path.sort(key=lambda entry: entry in put)
-    try:
-        yield
-    finally:
-        sys.path[:] = before
