@@ -51,7 +51,8 @@ def study_file() -> str:
 
     return f"""{WRITTEN}# The study file
 
-A study is a TOML file. Its keys at the top describe one run, a *cell*. **A list is an axis**, and all axes multiply:
+A study is a TOML file ([a whole one](tutorial.md#a-question)). Its keys at the top describe one run, a *cell*. **A list is an axis**, and all axes
+multiply:
 
 ```toml
 init = ["xavier_normal", "kaiming_normal"]      # two values
@@ -59,11 +60,15 @@ criterion = ["magnitude", "movement"]           # times two
 seeds = 5                                       # times five: 20 cells
 ```
 
-A piece is a name, or a table with its options: `criterion = {{name = "magnitude_increase", weight = 0.5}}`. A list given to an
-option that holds one value is an axis too: `init = {{name = "normal", std = [0.05, 0.1]}}`. An option of an init, criterion or
-reset may differ by layer: `init = {{name = "xavier_normal", scale = {{fc1 = 0.5}}}}`. A `label` in the table is the piece's name in
-tables and figures. It is one line, and does not begin with `=`, `+`, `-` or `@` unless it is a number, since a spreadsheet would take it for a
-formula. No text of a study may hold a control character. Markup in a text does nothing: it is shown as it is written.
+A *piece* (an init, a criterion, a model, ...) is a name, or a table with its options:
+
+- `criterion = {{name = "magnitude_increase", weight = 0.5}}` sets an option.
+- `init = {{name = "normal", std = [0.05, 0.1]}}`: a list given to an option that holds one value is an axis too.
+- `init = {{name = "xavier_normal", scale = {{fc1 = 0.5}}}}`: an option of an init, criterion or reset may differ by layer.
+- A `label` in the table is the piece's name in tables and figures. It is one line, and does not begin with `=`, `+`, `-` or `@` unless it is a
+  number, since a spreadsheet would take it for a formula.
+
+No text of a study may hold a control character. Markup in a text does nothing: it is shown as it is written.
 
 A cell's id is the hash of its keys. A key at the value where its feature does not exist (`weight_decay = 0`) is left out, so that a new key
 of sweepstake renames no result.
@@ -89,7 +94,7 @@ In an older store an id holds the text of the file, comments too. Its results ar
 before you change a comment; it trains nothing. The store then knows which code that text says, and finds the results under any layout of it.
 
 A plug-in may import what is installed, but nothing from its own folder or the current one. A file that is also a script puts its commands
-under `if __name__ == "__main__":`. How to write one: [CONTRIBUTING.md](../CONTRIBUTING.md).
+under `if __name__ == "__main__":`. How to write one: [pieces of your own](own-pieces.md).
 
 ## `[[figure]]`
 

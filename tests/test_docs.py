@@ -66,7 +66,7 @@ def test_every_public_name_is_on_the_page_of_python():
 
 def test_every_command_written_in_a_page_parses():
     parser = build_parser()
-    commands = [re.split("[#>]", line)[0].strip() for page in PAGES for block in snippets(page.read_text(encoding="utf-8"), "(?:sh|bash)")
+    commands = [re.split("[#>|]", line)[0].strip() for page in PAGES for block in snippets(page.read_text(encoding="utf-8"), "(?:sh|bash)")
                 for line in block.splitlines() if line.strip().startswith("sweepstake ")]
 
     assert len(commands) >= 5

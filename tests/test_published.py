@@ -293,7 +293,7 @@ def test_what_is_said_of_frankle_carbin_is_its_verdicts():
     words = [one["verdict"] for one in verdicts.values()]
     assert [len(words), *map(words.count, ("supported", "undecided", "contradicted"))] == [7, 3, 4, 0]
     assert "Of its seven sentences three are supported, four undecided, none contradicted." in notes
-    assert "of frankle-carbin's seven sentences four are undecided" in page and "to the digit" not in notes + page
+    assert "of frankle-carbin's seven claims four are undecided" in page and "to the digit" not in notes + page
 
     def told(claim: str) -> list[float]:
         return [100 * verdicts[claim][key] for key in ("effect", "low", "high")]

@@ -92,16 +92,14 @@ def _introduction(studies: Sequence[Published]) -> str:
     """How to read the page, what the runs took, and how to repeat them."""
     took = _told(sum(study.provenance["seconds"]["all"] for study in studies))
     return (
-        "A claim is a sentence of a paper with a test and a margin, said before the run "
-        "([what a claim can say](study-file.md#claim)). What its\n"
-        "interval over seeds decides is **supported** or **contradicted**; the rest is **undecided**. "
-        "What a claim says is not what was found: of a\n"
-        "contradicted one, the effect is what was. "
-        '[How far to trust "more seeds would decide"](results.md#what-a-verdict-holds). '
-        f"The runs took {took} of one\n"
-        "core (a cell that two studies share is counted in each). "
-        "`make studies` does all of it, going on where it stopped; `sweepstake publish\n"
-        "STUDY` writes the files of one study again from its store.\n")
+        "A claim is a sentence of a paper, with a test and a margin that were written down before the run\n"
+        "([what a claim can say](study-file.md#claim)). The interval over seeds decides: the claim is **supported**, "
+        "**contradicted** or **undecided**\n([how](statistics.md)). The sentence states what was claimed, "
+        "the effect what the runs found.\n"
+        '[How far to trust "more seeds would decide"](results.md#what-a-verdict-holds).\n\n'
+        f"All runs took {took} of one core. A cell that two studies share is counted in each. "
+        "`make studies` runs all of them, and goes on where it\n"
+        "stopped. `sweepstake publish STUDY` writes the files of one study again from its store.\n")
 
 
 def _unversioned(studies: Sequence[Published]) -> list[str]:
@@ -110,9 +108,9 @@ def _unversioned(studies: Sequence[Published]) -> list[str]:
            if any(numerics_of(one).endswith(UNVERSIONED) for one in study.provenance["made_by"])]
     if not old:
         return []
-    return [f"The numbers of {len(old)} of the {len(studies)} studies are *{UNVERSIONED}*: "
-            "from before results kept the version of their\n"
-            "numerics. A run today agrees with them to rounding, not to the digit ([more](results.md#numerics)).\n"]
+    return [f"The numbers of {len(old)} of the {len(studies)} studies are *{UNVERSIONED}*: they were computed before "
+            "results kept the version of the\ncode that trained them. "
+            "A run today agrees with them to rounding, not to the digit ([more](results.md#numerics)).\n"]
 
 
 def _count(studies: Sequence[Published]) -> str:

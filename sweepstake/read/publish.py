@@ -219,14 +219,16 @@ def summary_table(groups: Sequence[Row]) -> str:
         ticket, robustness, rank = (claims.with_range(*number) for number in summary.numbers_told(one).values())
         numbers = [ticket, summary.winners(one), robustness, rank]
         lines.append(f"| {' | '.join([*(cell(one[axis]) for axis in axes), *numbers])} |")
-    p, last = ranked[0]["friedman_p"], ", a diverged network the last" * any(one.get("diverged") for one in ranked)
-    alike = f"; that all are alike: p = {claims.p_value(p)} (Friedman)" if p is not None else ""
-    return ("\nSmallest winning ticket: the fewest weights at or above the cell's own dense network's test accuracy "
-            "(at one level, if only by luck). "
+    p, lost = ranked[0]["friedman_p"], any(one.get("diverged") for one in ranked)
+    last = "; a diverged network ranks last, and has no ticket and no robustness" * lost
+    alike = ("" if p is None else " If all groups were alike, ranks at least so far apart would have a probability of "
+             f"p = {claims.p_value(p)} (Friedman's test).")
+    return ("\nSmallest winning ticket: the fewest weights remaining at a test accuracy at or above the cell's own "
+            "dense network's; one such level is enough, and chance alone can make one. Geometric mean over seeds. "
             "Robustness: the area under test accuracy over the logarithm of weights remaining, "
             f"down to {figures.percent(100 * ranked[0]['down_to'])}, relative to the dense network's; 1 loses nothing. "
-            f"Rank: by robustness within each seed, 1 the best{last}{alike}. "
-            "In brackets 95 % intervals over seeds.\n\n" + "\n".join(lines) + "\n")
+            "Rank: groups are ranked by robustness within each seed, 1 the best, and the mean over seeds is told"
+            f"{last}.{alike} In brackets 95 % intervals over seeds (Student's t).\n\n" + "\n".join(lines) + "\n")
 
 
 def verdict(one: Mapping[str, Any]) -> str:

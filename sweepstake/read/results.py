@@ -86,7 +86,7 @@ class Results:
                 at: At = "end") -> "DataFrame":
         """Two settings of the axes against each other, paired by seed: a row a level, or one at the level `kept`.
 
-        `results.compare({"init": "xavier_normal"}, {"init": "kaiming_normal"}, kept=0.03)`: the means, their
+        `results.compare({"init": "xavier_normal"}, {"init": "kaiming_normal"}, kept=0.035)`: the means, their
         difference a - b with its 95 % interval, on how many seeds, and p. Axes that neither names are paired as well.
         """
         claim = difference.asked_of(self.study.axes, a, b, metric, at, kept)

@@ -229,7 +229,7 @@ def test_the_page_tells_every_claim_then_each_study_with_its_notes_verbatim(fold
     assert publish.verdict_table(json.loads((folder / "verdicts.json").read_text())) in section
     assert "Run: 8 cells (2 init x 4 seeds), 16 rounds each; " in section
     assert "2020-01-01 to 2020-01-03; a CPU, torch 2.0" in section
-    links = re.findall(r"\]\((?!#|study-file|results\.md)([^)]+)\)", page)
+    links = re.findall(r"\]\((?!#|study-file|statistics\.md|results\.md)([^)]+)\)", page)
     assert len(links) == 6 and all((tmp_path / link).exists() for link in links)
 
 

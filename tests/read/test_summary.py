@@ -110,7 +110,7 @@ def test_a_seed_that_diverged_is_counted_has_no_ticket_and_ranks_last():
     assert [winners(groups[init]) for init in "abc"] == ["0 of 5, 2 diverged", "0 of 5", "0 of 5, 5 diverged"]
     assert [one["init"] for one in ordered(list(groups.values()))] == ["a", "b", "c"] and summarise(["init"], []) == []
     text = summary_table(list(groups.values()))
-    assert "a diverged network the last" in text and "| c | – | 0 of 5, 5 diverged | – | – |" in text
+    assert "a diverged network ranks last" in text and "| c | – | 0 of 5, 5 diverged | – | – |" in text
     assert "diverged" not in summary_table([groups["b"]])
 
 

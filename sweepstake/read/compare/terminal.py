@@ -29,7 +29,7 @@ def tell_outcome(outcome: Outcome, opened: Opened, console: Terminal) -> None:
     console.print(table)
     for mine in outcome.asked.new:
         for other, at in in_short(outcome, mine):
-            console.print(f"{mine.label} than {other}:", end=" ")
+            console.print(f"{mine.label} against {other}:", end=" ")
             said = [(word, ", ".join(f"{each}x" for each in sizes)) for word, sizes in at.items() if sizes]
             for number, (word, sizes) in enumerate(said):
                 console.print(word, style=COLOURS[word], end=" ")
