@@ -535,7 +535,8 @@ def test_an_argument_that_is_no_text_is_one_line(elsewhere: Path, arguments: lis
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("variable", ["SWEEPSTAKE_DATA", "XDG_CACHE_HOME", "KERAS_HOME", "HOME", "PWD"])
+@pytest.mark.parametrize("variable", ["SWEEPSTAKE_DATA", "PWD", *(
+    pytest.param(each, marks=pytest.mark.long) for each in ("XDG_CACHE_HOME", "KERAS_HOME", "HOME"))])
 def test_a_folder_that_is_no_text_is_one_line(elsewhere: Path, variable: str):
     if sys.platform != "linux":
         pytest.skip("elsewhere a file's name is text")

@@ -31,6 +31,7 @@ from sweepstake.run.shipping import files_for, made, take_in
 from sweepstake.run.store import Store
 from sweepstake.study.study import load_study
 from tests.run.clusters import ROOT, Nodes, command_of, descendants, free_port
+from tests.run.slurm import wait_for
 from tests.small import small_study, write_small
 
 PLUGIN = '''
@@ -440,13 +441,15 @@ def test_a_client_of_a_ray_cluster_has_the_table_of_one_machine(tmp_path: Path):
     port, client = free_port(), free_port()
     head = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", f"--ray-client-server-port={client}",
             "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a token that is long enough for Ray"}
     study = write_small(tmp_path)
     with (tmp_path / "ray.log").open("wb") as log:
-        cluster = subprocess.Popen(head, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                                   env={**os.environ, "PYTHONPATH": str(ROOT)})
+        cluster = subprocess.Popen(head, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment)
     try:
+        log = tmp_path / "ray.log"
+        wait_for(lambda: "Ray runtime started" in log.read_text(), 120, log.read_text)
         done = subprocess.run([sys.executable, "-m", "sweepstake", "run", study, "--on", f"ray://127.0.0.1:{client}", "--store", "away"],
-                              cwd=tmp_path, capture_output=True, text=True, timeout=200, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                              cwd=tmp_path, capture_output=True, text=True, timeout=200, env=environment)
     finally:
         os.killpg(cluster.pid, signal.SIGTERM)
         cluster.wait(60)
@@ -467,7 +470,7 @@ def test_a_stack_may_take_a_share_of_a_card_on_ray(monkeypatch: pytest.MonkeyPat
 
 
 def test_after_an_interrupt_no_node_trains_on(tmp_path: Path, dask_address: str):
-    study = small_study(seeds=1, rounds=0, steps=10_000_000)
+    study = small_study(seeds=1, rounds=0, steps=3_000_000, eval_every=10_000)
     from distributed import Client
 
     def stop(event: events.Event) -> None:

@@ -41,7 +41,7 @@ def hostile(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("by_module", [False, True])
+@pytest.mark.parametrize("by_module", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_command_imports_nothing_of_the_current_folder(hostile: Path, installed: Path, by_module: bool):
     done = python(*(["-m", "sweepstake"] if by_module else [installed]), "run", "small.toml", "--workers", 1, cwd=hostile)
     assert (hostile.parent / "imported").exists() is False
@@ -86,8 +86,8 @@ def test_a_folder_that_the_python_path_names_stays_on_it(tmp_path: Path):
     assert named.returncode == 0, named.stderr
 
 
-@pytest.mark.parametrize("first", ["", "import multiprocessing; multiprocessing.set_start_method('spawn')\n",
-                                   "from sweepstake.run.executors import server; server.START = 'spawn'\n"])
+@pytest.mark.parametrize("first", ["", *(pytest.param(each, marks=pytest.mark.long) for each in (
+    "import multiprocessing; multiprocessing.set_start_method('spawn')\n", "from sweepstake.run.executors import server; server.START = 'spawn'\n"))])
 def test_a_script_without_a_guard_runs_once(tmp_path: Path, first: str):
     write_small(tmp_path, SHORT)
     (tmp_path / "script.py").write_text(first + SCRIPT)
@@ -107,8 +107,8 @@ def foreign_own(normal):
 GUARDED = 'if __name__ == "__main__":\n    print(len(ss.run_study("small.toml", store="runs", workers=1, progress=False).rows()))\n'
 
 
-@pytest.mark.parametrize("call", ['ss.run_study("small.toml", store="runs")', 'ss.load_study("small.toml")',
-                                  'ss.run_study(ss.load_study("demo"))'])
+@pytest.mark.parametrize("call", ['ss.run_study("small.toml", store="runs")', *(pytest.param(each, marks=pytest.mark.long) for each in (
+    'ss.load_study("small.toml")', 'ss.run_study(ss.load_study("demo"))'))])
 def test_a_plug_in_that_runs_or_reads_a_study_is_told_to_guard_it(tmp_path: Path, call: str):
     write_small(tmp_path, f'plugins = ["script.py"]\n{SHORT}'.replace('["xavier_normal", "kaiming_normal"]', '"foreign_own"'))
     (tmp_path / "script.py").write_text(PLUGIN + call + "\n")

@@ -198,7 +198,7 @@ def test_copies_of_one_command_fill_one_store_and_every_cell_is_computed_once(tm
     assert Store(store).holders() == {}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_signal_of_a_scheduler_ends_a_run_and_frees_its_cell(tmp_path: Path, number: signal.Signals):
     study, store = write_study(tmp_path, rounds=4000, seeds=1, init="xavier_normal"), tmp_path / "shared"
     running = copy(study, store, "--workers", "1")

@@ -1,6 +1,8 @@
 """Ray: of this machine alone (`--on ray`), or an existing cluster (`ray://HOST:PORT`); a share of a card a stack."""
 
+import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -51,11 +53,13 @@ def begin(on: str, cores: int) -> None:
                 ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False,
                          configure_logging=False)
             else:
-                ray.init(on, log_to_driver=False)
+                logging.getLogger("ray.client_builder").setLevel(logging.WARNING)
+                with warnings.catch_warnings(action="ignore"):  # We say ourselves that nobody answers.
+                    ray.init(on, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"--on {on}: no Ray cluster answers there ({said}). "
-                        "Start one with `ray start --head`.") from error
+        raise UserError(f"--on {on}: no Ray cluster answers there ({said}). Start one with `ray start --head`. "
+                        "One that asks for a token answers where RAY_AUTH_MODE=token is set, too.") from error
 
 
 class Ray:
