@@ -1,6 +1,7 @@
 """A real Slurm of one node: an array of copies on one store, one cancelled, one requeued, one out of time."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from sweepstake.run.store import Store
 from sweepstake.study.study import Study, load_study
 from tests.run.slurm import CannotStart, Slurm, of_folder, running
 
-pytestmark = pytest.mark.timeout(900)  # Slurm looks at time limits every 30 seconds; the rest hangs on how busy the machine is.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+"""Slurm looks at time limits every 30 seconds; the rest hangs on how busy the machine is."""
 ROOT = Path(__file__).parents[2]
 SWEEPSTAKE = (sys.executable, "-m", "sweepstake")
 STUDY = """title = "Waits, while it is held"
@@ -162,7 +164,8 @@ def disturbed(slurm: Slurm, study: Study, scripted: Array, array: Array, environ
 @pytest.mark.usefixtures("disturbed")
 def test_an_array_cancelled_requeued_and_out_of_time_gives_the_table_of_one_process(slurm: Slurm, study: Study, array: Array, table: str):
     assert slurm.states(array.number) == {"0": "COMPLETED", "1": "CANCELLED", "2": "COMPLETED", "3": "TIMEOUT"}, array.logs
-    assert "Restarts=1" in slurm.said("scontrol", "show", "job", f"{array.number}_2")
+    said = slurm.said("scontrol", "show", "job", f"{array.number}_2")
+    assert re.search(r"Restarts=[1-9]", said), said
     assert [index for index in range(4) if "stopped. Kept in" in array.log(index)] == [1, 2, 3]
     assert sweepstake("status", study.path, "--store", array.store) == "done\t6\n"
     assert sweepstake("results", study.path, "--store", array.store) == table
@@ -171,6 +174,7 @@ def test_an_array_cancelled_requeued_and_out_of_time_gives_the_table_of_one_proc
 @pytest.mark.usefixtures("disturbed")
 def test_a_copy_of_the_script_that_is_warned_begins_itself_again(slurm: Slurm, study: Study, scripted: Array, table: str):
     assert slurm.states(scripted.number) == {"0": "COMPLETED", "1": "COMPLETED"}, scripted.logs
-    assert "Restarts=1" in slurm.said("scontrol", "show", "job", f"{scripted.number}_1")
+    said = slurm.said("scontrol", "show", "job", f"{scripted.number}_1")
+    assert re.search(r"Restarts=[1-9]", said), said
     assert [index for index in range(2) if "stopped. Kept in" in scripted.log(index)] == [1]
     assert sweepstake("results", study.path, "--store", scripted.store) == table
