@@ -1,5 +1,6 @@
 """What the page says beside its charts, and what its tables and buttons give."""
 
+import csv
 import html
 import re
 import time
@@ -10,7 +11,7 @@ import pytest
 
 from sweepstake.base.specs import ClaimSpec, FigureSpec
 from sweepstake.read import analysis, summary
-from sweepstake.read.page import answer, cost, plan, provenance, runs, survive
+from sweepstake.read.page import answer, charts, cost, plan, provenance, rows, runs, survive
 from sweepstake.read.page.document import page as page_of
 from sweepstake.run import run
 from sweepstake.run.store import Store
@@ -171,8 +172,34 @@ def test_runs_are_filtered_counted_paged_and_taken_along(pages, shown):
 
 
 def test_a_run_takes_less_than_300_bytes_of_the_page(pages):
-    text = section(pages[0].read_text(), "run-list")
+    text = section(pages[0].read_text(), "run-list").split('id="rows-data"')[0]
+    text += section(pages[0].read_text(), "run-list").split('id="run-data"')[1]
     assert 240 * 40 < len(text) < 240 * 150 + 2000
+
+
+@needs_chromium
+def test_every_rounds_row_comes_out_of_the_page_as_the_table_has_it(pages, shown):
+    table = analysis.Table.of(pages[1])
+    head, *lines = csv.reader(saved(shown.page, "Save rows.csv"))
+    assert head == table.columns and len(lines) == len(table) == 239 * 5
+    for line, values in zip(lines, table.values(), strict=True):
+        for name, one, value in zip(head, line, values, strict=True):
+            same = float(one) == pytest.approx(value, rel=1e-5) if isinstance(value, float) else one == ("" if value is None else str(value))
+            assert same, (name, one, value)
+
+
+def test_of_columns_without_room_those_of_layers_go_first_and_the_page_names_how_many(pages, monkeypatch):
+    table = analysis.tidy(pages[1])
+    every = rows.section(pages[1], table)
+    assert every
+    plain = sum(len(str(held)) for name, _, held in every["columns"] if "." not in name)
+    monkeypatch.setattr(rows, "FIXED", plain + 500)
+    monkeypatch.setattr(rows, "A_ROW", 0)
+    monkeypatch.setattr(charts, "_still", lambda *_: "")
+    found = rows.section(pages[1], table)
+    assert found and found["left"] and all("." in name for name in found["left"])
+    study = FakeStudy(axes={"init": ["xavier_normal", "kaiming_normal", EVIL]}, figures=ONE)
+    assert f"Without {len(found['left'])} columns of layers" in page_of(study, pages[1])
 
 
 # Ranks and numbers

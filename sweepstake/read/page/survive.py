@@ -1,7 +1,8 @@
 """What survives: figures of a few groups, and, from the masks in a store, which pixels and weights they keep."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstake.base.errors import UserError
@@ -29,6 +30,8 @@ class Some:
     study: "Study"
     cells: "list[Result]"
     store: "Store | None"
+    data: Path | str | None
+    """Where data sets are looked for first."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,10 @@ def lean(spec: figures.Spec) -> figures.Spec:
 # From masks
 
 def section(study: StudyLike, results: Sequence[Mapping[str, Any]], chosen: Choice,
-            store: "Store | None") -> dict[str, Any]:
+            store: "Store | None", data: Path | str | None = None) -> dict[str, Any]:
     """Pixels that are still read, weights that two tickets share, and error barriers; of each, why it is not there."""
     found: dict[str, Any] = {"pixels": [], "figures": [], "barriers": [], "notes": [], "says": ""}
-    some = _some(study, results, chosen, store)
+    some = _some(study, results, chosen, store, data)
     if some is None:
         return found
     found["says"] = f"From the masks of {len(some.cells)} of {len(results):,} cells" \
@@ -136,7 +139,7 @@ def section(study: StudyLike, results: Sequence[Mapping[str, Any]], chosen: Choi
 
 
 def _some(study: StudyLike, results: Sequence[Mapping[str, Any]], chosen: Choice,
-          store: "Store | None") -> Some | None:
+          store: "Store | None", data: Path | str | None) -> Some | None:
     if store is None or not study.planned:
         return None
     cells, taken = list[Any](), dict[tuple[str, ...], int]()
@@ -146,7 +149,7 @@ def _some(study: StudyLike, results: Sequence[Mapping[str, Any]], chosen: Choice
                 and taken.get(group, 0) < SEEDS:
             taken[group] = taken.get(group, 0) + 1
             cells.append(result)
-    return Some(study, cells, store) if cells else None  # pyright: ignore[reportArgumentType]
+    return Some(study, cells, store, data) if cells else None  # pyright: ignore[reportArgumentType]
 
 
 def _pixels(some: Some, found: dict[str, Any]) -> None:
@@ -158,7 +161,7 @@ def _pixels(some: Some, found: dict[str, Any]) -> None:
     from sweepstake.tickets.analysis.pixels import pixels_read
 
     cells = chosen("pixels", some, None, None)
-    masks = masks_of("pixels", some, cells, some.study.machine.data)
+    masks = masks_of("pixels", some, cells, some.data)
     groups: dict[str, list[Any]] = {}
     for one in cells:
         said = [each for axis, each in one.place.items() if axis != "seed"]
@@ -205,7 +208,7 @@ def _overlap(some: Some, found: dict[str, Any]) -> None:
 
     if len(some.cells) < 2:
         return
-    made = overlap(some, data=some.study.machine.data)
+    made = overlap(some, data=some.data)
     layers = list(dict.fromkeys(row["layer"] for row in made.summary if row["layer"] != WHOLE))
     shown = {WHOLE, *layers[:1], *layers[-2:]}
     rounds = sorted({row["round"] for row in made.summary})
@@ -228,9 +231,9 @@ def _connectivity(some: Some, found: dict[str, Any]) -> None:
     except UserError:
         return
     ids = {one.id for pair in pairs[:2] for one in (pair.a, pair.b)}
-    few = Some(some.study, [each for each in some.cells if each["id"] in ids], some.store)
+    few = replace(some, cells=[each for each in some.cells if each["id"] in ids])
     last = min(each["rounds"][-1]["round"] for each in few.cells)
-    made = connectivity(few, splits=("test",), round=last, data=some.study.machine.data)
+    made = connectivity(few, splits=("test",), round=last, data=some.data)
     found["barriers"] = [{
         "setting": row["setting"], "of": row["of"], "kept": figures.percent(100 * row["kept_fraction"]),
         "ends": f"{100 * row['ends']:.2f} %", "barrier": f"{100 * row['barrier']:.2f} points", "pairs": row["n"],
