@@ -9,12 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sweepstake.base.errors import UserError
 from sweepstake.base.specs import ClaimSpec, FigureSpec
 from sweepstake.read import analysis, summary
 from sweepstake.read.page import answer, charts, cost, plan, provenance, rows, runs, survive
 from sweepstake.read.page.document import page as page_of
-from sweepstake.run import run
+from sweepstake.run import data, run
 from sweepstake.run.store import Store
+from tests.helpers import make_cell, tiny_images
 from tests.read.browser import chromium, needs_chromium
 from tests.read.fakes import FakeStudy, fake_results
 from tests.small import small_study
@@ -297,6 +299,22 @@ def test_ten_images_one_a_class_are_shown_with_their_source(ran):
     text = section(ran[2], "examples")
     assert re.findall(r'alt="A training image of class (\d) of digits"', text) == list("0123456789")
     assert "Alpaydin" in text and "1,437 training and 360 test images of 8 × 8 pixels" in text
+
+
+def test_images_are_looked_for_where_the_report_is_told(tmp_path, monkeypatch):
+    study, results = FakeStudy(figures=ONE), fake_results({"init": ["xavier_normal"]}, seeds=1, rounds=1)
+    results[0]["cell"] = msgspec.to_builtins(make_cell(dataset="mnist"))
+
+    def load(ref, directories, cache):
+        if directories[0] != tmp_path:
+            raise UserError(f"{ref.name}: not here")
+        return tiny_images(shape=(1, 28, 28))
+
+    monkeypatch.setattr(data, "load_data", load)
+    monkeypatch.setattr(charts, "_still", lambda *_: "")
+    found, lost = (section(page_of(study, results, store=Store(tmp_path / "runs"), data=where), "examples") for where in (tmp_path, None))
+    assert found.count("<img") == 10 and "64 training and 32 test images of 28 × 28 pixels" in found
+    assert "<img" not in lost and "no image is shown: say where they lie with <code>sweepstake report --data DIR</code>" in lost
 
 
 # Provenance
