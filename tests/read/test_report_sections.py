@@ -14,6 +14,7 @@ from sweepstake.base.specs import ClaimSpec, FigureSpec
 from sweepstake.read import analysis, summary
 from sweepstake.read.page import answer, charts, cost, plan, provenance, rows, runs, survive
 from sweepstake.read.page.document import page as page_of
+from sweepstake.read.results import run_study
 from sweepstake.run import data, run
 from sweepstake.run.store import Store
 from tests.helpers import make_cell, tiny_images
@@ -190,14 +191,13 @@ def test_every_rounds_row_comes_out_of_the_page_as_the_table_has_it(pages, shown
             assert same, (name, one, value)
 
 
-def test_of_columns_without_room_those_of_layers_go_first_and_the_page_names_how_many(pages, monkeypatch):
+def test_of_columns_without_room_those_of_layers_go_first_and_the_page_names_how_many(pages, monkeypatch, without_stills):
     table = analysis.tidy(pages[1])
     every = rows.section(pages[1], table)
     assert every
     plain = sum(len(str(held)) for name, _, held in every["columns"] if "." not in name)
     monkeypatch.setattr(rows, "FIXED", plain + 500)
     monkeypatch.setattr(rows, "A_ROW", 0)
-    monkeypatch.setattr(charts, "_still", lambda *_: "")
     found = rows.section(pages[1], table)
     assert found and found["left"] and all("." in name for name in found["left"])
     study = FakeStudy(axes={"init": ["xavier_normal", "kaiming_normal", EVIL]}, figures=ONE)
@@ -278,6 +278,27 @@ def test_what_survives_is_shown_from_the_masks(ran):
     assert "No hidden unit has lost all of its weights." in text  # In the place of a figure with one flat line.
 
 
+@pytest.fixture
+def without_stills(monkeypatch):
+    monkeypatch.setattr(charts, "_still", lambda *_: "")
+
+
+def test_error_barriers_are_shown_where_weights_of_two_orders_were_kept(tmp_path, without_stills):
+    orders = [{"label": "order 0", "order_seed": 0}, {"label": "order 1", "order_seed": 1, "control": "transplant", "donor": {"order_seed": 0}}]
+    found = run_study(small_study(case=orders), tmp_path, workers=1, engine="reference", progress=False, save_weights="all")
+    text = page_of(found.study, found.cells, store=found.store)
+    barrier = found.connectivity(round=2, splits=("test",)).summary[0]
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", section(text, "survive").split("<h3>Connectivity</h3>")[1])
+    assert cells == ["all", "one ticket", "64 %", f"{100 * barrier['ends']:.2f} %", f"{100 * barrier['barrier']:.2f} points", "2"]
+
+
+def test_of_a_convolution_the_page_says_why_no_pixels_are_shown_and_shows_those_of_others(tmp_path, without_stills):
+    models = [{"name": "conv2", "width": 0.1, "label": "conv"}, {"name": "mlp", "hidden": [12], "label": "mlp"}]
+    found = run_study(small_study(model=models, rounds=1, seeds=1, steps=1), tmp_path, workers=1, engine="reference", progress=False)
+    told = said(page_of(found.study, found.cells, store=found.store), "survive")
+    assert "mlp 100 % 0 unread" in told and "Which pixels are still read is not shown of conv: the first layer is no linear one" in told
+
+
 def test_without_a_store_the_page_shows_what_rows_alone_say(pages):
     text = section(pages[0].read_text(), "survive")
     assert "<img" not in text and re.findall(r'figure-survive-(\w+)"', text) == ["learning_curves", "unit_degrees"]
@@ -301,7 +322,7 @@ def test_ten_images_one_a_class_are_shown_with_their_source(ran):
     assert "Alpaydin" in text and "1,437 training and 360 test images of 8 × 8 pixels" in text
 
 
-def test_images_are_looked_for_where_the_report_is_told(tmp_path, monkeypatch):
+def test_images_are_looked_for_where_the_report_is_told(tmp_path, monkeypatch, without_stills):
     study, results = FakeStudy(figures=ONE), fake_results({"init": ["xavier_normal"]}, seeds=1, rounds=1)
     results[0]["cell"] = msgspec.to_builtins(make_cell(dataset="mnist"))
 
@@ -311,7 +332,6 @@ def test_images_are_looked_for_where_the_report_is_told(tmp_path, monkeypatch):
         return tiny_images(shape=(1, 28, 28))
 
     monkeypatch.setattr(data, "load_data", load)
-    monkeypatch.setattr(charts, "_still", lambda *_: "")
     found, lost = (section(page_of(study, results, store=Store(tmp_path / "runs"), data=where), "examples") for where in (tmp_path, None))
     assert found.count("<img") == 10 and "64 training and 32 test images of 28 × 28 pixels" in found
     assert "<img" not in lost and "no image is shown: say where they lie with <code>sweepstake report --data DIR</code>" in lost

@@ -153,12 +153,15 @@ def _some(study: StudyLike, results: Sequence[Mapping[str, Any]], chosen: Choice
 
 
 def _pixels(some: Some, found: dict[str, Any]) -> None:
-    """A row of pictures a group: how many live weights read each pixel, at a few levels."""
+    """A row of pictures a group: how many live weights read each pixel, at a few levels.
+
+    Groups whose first layer gives no pixel a weight of its own, as convolutions do not, are named instead.
+    """
     import torch
 
     from sweepstake.read.page.pictures import data_uri
     from sweepstake.read.survivors.cells import chosen, masks_of
-    from sweepstake.tickets.analysis.pixels import pixels_read
+    from sweepstake.tickets.analysis.pixels import pixels_read, reads_pixels
 
     cells = chosen("pixels", some, None, None)
     masks = masks_of("pixels", some, cells, some.data)
@@ -166,7 +169,11 @@ def _pixels(some: Some, found: dict[str, Any]) -> None:
     for one in cells:
         said = [each for axis, each in one.place.items() if axis != "seed"]
         groups.setdefault(", ".join(said) or some.study.name, []).append(one)
+    others = list[str]()
     for group, members in groups.items():
+        if not all(reads_pixels(masks[one.id][0], masks[one.id].net.inputs) for one in members):
+            others.append(group)
+            continue
         rounds = sorted({round_ for one in members for round_ in one.rounds(None)})
         shown = sorted({rounds[round(place * (len(rounds) - 1) / (LEVELS - 1))] for place in range(LEVELS)})
         pictures = []
@@ -180,6 +187,10 @@ def _pixels(some: Some, found: dict[str, Any]) -> None:
                 "told": f"{group} at {kept} of the weights: {dead:.4g} of {read[0].numel()} pixels are read by no "
                         f"weight"})
         found["pixels"].append({"group": group, "pictures": pictures, "cells": len(members)})
+    if others:
+        of = f" of {', '.join(others)}" if found["pixels"] else ""
+        found["notes"].append(f"Which pixels are still read is not shown{of}: the first layer is no linear one, which "
+                              "has a weight for each pixel. A convolution reads every pixel with the same few weights.")
 
 
 LIGHT, DARK, NONE = (222, 235, 247), (8, 48, 107), (213, 94, 0)
