@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from sweepstake.base.specs import FigureSpec, ReferenceSpec
-from sweepstake.read import analysis
+from sweepstake.read import analysis, figures
 from sweepstake.read.figures.style import framed
 from sweepstake.read.page.document import Reading, drawings, read
 from sweepstake.read.page.document import page as page_of
@@ -168,10 +168,13 @@ def test_every_seed_has_a_line(page):
     assert [row["test accuracy"] for row in table(page) if row["init"] == "kaiming_normal" and row["round"] == "0"] == ["95", "95.2", "95.8"]
 
 
-def test_x_is_weights_remaining_or_compression(page):
+def test_x_is_weights_remaining_or_compression(page, whole):
     assert ticks(page, "x")[0] == "100"
     choose(page, "x", "compression")
-    assert ticks(page, "x")[0] == "1×" and "compression" in page.text_content(f"{MAIN} .plot svg")
+    assert ticks(page, "x")[0] == "1×"
+    drawn = figures.draw(FigureSpec(), analysis.tidy(whole[1]), [], {"init": GROUPS}, x="compression")
+    assert {layer["encoding"]["x"]["title"] for layer in drawn["layer"] if "x" in layer["encoding"]} == {"compression ratio"}
+    assert "compression ratio" in page.text_content(f"{MAIN} .plot svg")
     choose(page, "x", "linear")
     assert ticks(page, "x")[-1] == "0"
 
