@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from sweepstake.run.store import Store
     from sweepstake.study.study import Study
 
-GROUPS, SEEDS, LEVELS, LAYERS, INITS = 4, 3, 6, 5, 8
-"""What is shown at most: groups, cells of each, kept levels, layers, inits. So a large study takes no longer."""
+GROUPS, SEEDS, LEVELS, LAYERS, INITS, PAIRS = 4, 3, 6, 5, 8, 2
+"""What is shown at most: groups, cells of each, kept levels, layers, inits, pairs of a setting.
+
+So a large study takes no longer.
+"""
 ROOM = 30_000
 """Bytes that the still of one of these figures may take."""
 PREFIXES = ("kept.", "size.", "units.", "alive_units.", "in_degree.", "out_degree.")
@@ -188,7 +191,7 @@ def _pixels(some: Some, found: dict[str, Any]) -> None:
                         f"weight"})
         found["pixels"].append({"group": group, "pictures": pictures, "cells": len(members)})
     if others:
-        of = f" of {', '.join(others)}" if found["pixels"] else ""
+        of = f" of {'; '.join(others)}" if found["pixels"] else ""
         found["notes"].append(f"Which pixels are still read is not shown{of}: the first layer is no linear one, which "
                               "has a weight for each pixel. A convolution reads every pixel with the same few weights.")
 
@@ -232,7 +235,7 @@ def _overlap(some: Some, found: dict[str, Any]) -> None:
 
 def _connectivity(some: Some, found: dict[str, Any]) -> None:
     """Error barriers between trainings in other orders of the data, where weights of such pairs were kept."""
-    from sweepstake.read.survivors.cells import chosen
+    from sweepstake.read.survivors.cells import Pair, chosen
     from sweepstake.read.survivors.connectivity import connectivity, pairs_by_order
 
     if not any(some.store and some.store.weights(each["id"]).rounds for each in some.cells):
@@ -241,7 +244,11 @@ def _connectivity(some: Some, found: dict[str, Any]) -> None:
         pairs = pairs_by_order(chosen("connectivity", some, None, None))
     except UserError:
         return
-    ids = {one.id for pair in pairs[:2] for one in (pair.a, pair.b)}
+    taken: dict[tuple[str, ...], list[Pair]] = {}
+    for pair in pairs:
+        alike = tuple(each for axis, each in pair.a.place.items() if axis != "seed" and pair.b.place[axis] == each)
+        taken.setdefault(alike, []).append(pair)
+    ids = {one.id for each in taken.values() for pair in each[:PAIRS] for one in (pair.a, pair.b)}
     few = replace(some, cells=[each for each in some.cells if each["id"] in ids])
     last = min(each["rounds"][-1]["round"] for each in few.cells)
     made = connectivity(few, splits=("test",), round=last, data=some.data)
