@@ -188,8 +188,11 @@ docs/cluster.md explains each script line by line, and what the shared folder mu
     add_store(made)
 
     made = add("report", "write the report of what is there; trains nothing", """  sweepstake report demo
-  sweepstake report prune-ready --out ~/figures""")
+  sweepstake report prune-ready --out ~/figures
+  sweepstake report prune-ready --data ~/data            with images of the data set that lies there""")
     add_store(made)
+    made.add_argument("--data", metavar="DIR",
+                      help="where data sets lie, to show images of them (else the variable SWEEPSTAKE_DATA)")
     add_out(made)
 
     made = add("watch", "open the report in a browser, live, while other processes fill the store; trains nothing",

@@ -125,9 +125,11 @@ def status(study: str, overrides: Sequence[str] = (), quick: bool = False, store
 
 
 def report(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
-           out: str | None = None) -> int:
+           data: str | None = None, out: str | None = None) -> int:
     """Write the report of what is there."""
-    return _report(open_study(_load(study, overrides, quick), store), out, Terminal())
+    planned = _load(study, overrides, quick)
+    data_directories(data)  # A folder that is not there is refused.
+    return _report(open_study(planned, store), out, Terminal(), data)
 
 
 def watch(study: str, overrides: Sequence[str] = (), quick: bool = False, *, store: str | None = None,
@@ -432,8 +434,11 @@ def _present(wanted: dict[str, Pair], data: str | Path | None, said: bool) -> tu
 def _run(study: Study, out: str | None, log: Sequence[str], asked: Asked) -> int:
     console = Terminal()
     settings = Settings.of(study, **asked)
+    data_directories(asked.get("data"))  # A folder that is not there is refused, even if nothing is left to compute.
     opened = _computed(study, settings, console, log)
-    return opened if isinstance(opened, int) else _report(opened, out, console, ran=True, waited=settings.wait)
+    if isinstance(opened, int):
+        return opened
+    return _report(opened, out, console, settings.data, ran=True, waited=settings.wait)
 
 
 def _computed(study: Study, settings: Settings, console: Terminal, log: Sequence[str] = ()) -> Opened | int:
@@ -459,7 +464,8 @@ def _computed(study: Study, settings: Settings, console: Terminal, log: Sequence
         return exit_code(stop)
 
 
-def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = False, waited: bool = True) -> int:
+def _report(opened: Opened, out: str | None, console: Terminal, data: str | Path | None, *, ran: bool = False,
+            waited: bool = True) -> int:
     """The table and the verdicts to people, the report to a file, its path to stdout.
 
     After a run nothing may miss, but for what other runs compute, where it has not waited for them.
@@ -476,7 +482,7 @@ def _report(opened: Opened, out: str | None, console: Terminal, *, ran: bool = F
         console.print("Nothing is finished yet, so there is no report." if ran or bad
                       else nothing(opened))
         return 1 if ran or bad else 3
-    page = write_report(opened.study, opened.results, out, opened.store)
+    page = write_report(opened.study, opened.results, out, opened.store, data)
     console.print("report:", end=" ")
     console.file.flush()
     print(page, flush=True)

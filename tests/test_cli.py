@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sweepstake import commands
 from sweepstake.cli import build_parser
 from sweepstake.engine.numerics import VERSIONS
 from sweepstake.study.keys import KEYS
@@ -215,6 +216,17 @@ def test_a_reader_that_has_enough_is_no_mistake(finished: tuple[Path, Path, obje
     running.stdout.close()
     assert (running.wait(60), running.stderr.read()) == (0, "")
     running.stderr.close()
+
+
+@pytest.mark.parametrize("command", ["report", "run"])
+def test_the_report_shows_images_of_the_data_that_the_command_names(call, elsewhere: Path, finished: tuple[Path, Path, object],
+                                                                    monkeypatch: pytest.MonkeyPatch, command: str):
+    path, store, _ = finished
+    told = list[object]()
+    monkeypatch.setattr(commands, "write_report", lambda *asked: told.append(asked[-1]) or Path("report.html"))
+    assert call(command, path, "--store", store, "--data", elsewhere)[0] == 0
+    assert [str(each) for each in told] == [str(elsewhere)]
+    assert f'--data "{elsewhere / "no"}": no such directory.' in bad(call, command, path, "--store", store, "--data", elsewhere / "no")
 
 
 def test_report_trains_nothing_and_prints_its_path(call, elsewhere: Path, finished: tuple[Path, Path, object]):

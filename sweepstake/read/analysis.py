@@ -218,14 +218,16 @@ def curves(results: Iterable[Mapping[str, Any]]) -> list[Row]:
     """One row per point of every learning curve; the point at which a network diverged is empty."""
     rows: list[Row] = []
     for result in results:
+        who = _who(result)
         for record in result["rounds"]:
             curve = record["curve"]
             whole = len(curve["step"]) - record["diverged"]
+            at = {**who, "round": record["round"], "kept_fraction": record["kept_fraction"]}
+            measured = {name: [*map(_finite, values[:whole]), *[None] * len(values[whole:])]
+                        for name, values in curve.items() if name != "step"}
             for place, step in enumerate(curve["step"]):
-                point = {name: _finite(values[place] if place < whole else None) for name, values in curve.items()
-                         if name != "step" and place < len(values)}
-                rows.append({**_who(result), "round": record["round"], "kept_fraction": record["kept_fraction"],
-                             "step": int(step), **point})
+                rows.append({**at, "step": int(step), **{name: values[place] for name, values in measured.items()
+                                                         if place < len(values)}})
     return _even(rows)
 
 
@@ -248,22 +250,13 @@ def summarise(rows: Sequence[Row], by: Sequence[str], metric: str = "test_accura
     too, from the round they diverged in, and `diverged` counts them. Without `intervals`, which take longest, the
     bootstrap is left out.
     """
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+    groups = _grouped(rows, by, key)
     lost: dict[tuple[Any, ...], list[int]] = {}
-    for row in rows:
-        if row["status"] == "failed":
-            continue
-        group = tuple(row[axis] for axis in by)
-        if row.get("diverged"):
-            lost.setdefault(group, []).append(row["round"])
-        groups.setdefault((*group, row[key]), []).append(row)
+    for (*group, _), members in groups.items():
+        lost.setdefault(tuple(group), []).extend(row["round"] for row in members if row.get("diverged"))
     summary, every = list[Row](), list[list[float]]()
     for (*group, place), members in groups.items():
-        seeds: dict[int, list[float]] = {}
-        for row in members:
-            if not row.get("diverged") and row[metric] is not None:
-                seeds.setdefault(row["seed"], []).append(row[metric])
-        values = [statistics.mean(seeds[seed]) for seed in sorted(seeds)]
+        values = _by_seed(members, metric)
         every.append(values)
         summary.append({
             **dict(zip(by, group, strict=True)), key: place,
@@ -277,6 +270,32 @@ def summarise(rows: Sequence[Row], by: Sequence[str], metric: str = "test_accura
         for one, found in zip(summary, statistics.bootstrap_intervals(every), strict=True):
             one["low"], one["high"] = found or (None, None)
     return summary
+
+
+def intervals(rows: Sequence[Row], by: Sequence[str], metrics: Sequence[str],
+              key: str = "round") -> dict[str, list[statistics.Interval | None]]:
+    """The intervals of `summarise`, in its order, of several metrics."""
+    groups = _grouped(rows, by, key).values()
+    return {metric: statistics.bootstrap_intervals([_by_seed(members, metric) for members in groups])
+            for metric in metrics}
+
+
+def _grouped(rows: Sequence[Row], by: Sequence[str], key: str) -> dict[tuple[Any, ...], list[Row]]:
+    """The rows of each group and round, without those of failed cells."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        if row["status"] != "failed":
+            groups.setdefault((*[row[axis] for axis in by], row[key]), []).append(row)
+    return groups
+
+
+def _by_seed(members: Sequence[Row], metric: str) -> list[float]:
+    """One number a seed: the mean of its cells."""
+    seeds: dict[int, list[float]] = {}
+    for row in members:
+        if row[metric] is not None and not row.get("diverged"):
+            seeds.setdefault(row["seed"], []).append(row[metric])
+    return [each[0] if len(each) == 1 else statistics.mean(each) for _, each in sorted(seeds.items())]
 
 
 def nearest(rows: Iterable[Row], kept: float, tolerance: float = 0.15) -> Row | None:

@@ -163,7 +163,7 @@ def _write_rows(rows: Sequence[Row], folder: Path) -> None:
 def _draw(study: StudyLike, rows: list[Row], results: Results, folder: Path, said: str) -> list[dict[str, str]]:
     """Every figure of the study as a slim SVG; those of an earlier publication that are no more are taken away."""
     drawn: list[dict[str, str]] = []
-    for name, spec in drawings(study, rows, analysis.curves(results)):
+    for name, spec in drawings(study, rows, results):
         title = {**spec["title"], "text": spec["title"]["text"] + said}
         svg = slim(figures.to_svg({**spec, "title": title}))
         if len(svg.encode()) > LARGEST:

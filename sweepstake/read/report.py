@@ -19,10 +19,11 @@ def folder_name(study: StudyLike) -> str:
 
 
 def write_report(study: StudyLike, results: Results, folder: Path | str | None = None,
-                 store: Store | None = None) -> Path:
+                 store: Store | None = None, data: Path | str | None = None) -> Path:
     """The page, figures, rows, summary and verdicts in the folder (else reports/STUDY); returns the page's path.
 
-    With the store that the results are of, the page shows what survives by their masks, too.
+    With the store that the results are of, the page shows what survives by their masks, and images of their data set,
+    which is looked for in `data` first.
     """
     folder = Path(folder or Path("reports") / folder_name(study))
     (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -38,5 +39,5 @@ def write_report(study: StudyLike, results: Results, folder: Path | str | None =
         figures.to_pdf(spec, folder / "figures" / f"{name}.pdf")
     if searched := getattr(study, "searched", None):
         write_text(folder / "search.json", json.dumps(searched, indent=1) + "\n")
-    write_text(folder / "report.html", page(study, results, found, store))
+    write_text(folder / "report.html", page(study, results, found, store, data=data))
     return folder / "report.html"

@@ -146,9 +146,9 @@ class Results:
         return plot([self], y, x, by=by, panel=panel, where=where, kind=kind, at=at, error=error, width=width,
                     height=height, font_size=font_size, style=style, title=title)
 
-    def report(self, folder: str | Path | None = None) -> Path:
-        """Write the one-file report (and its figures) and return its path."""
-        return report.write_report(self.study, self.cells, folder, self.store)
+    def report(self, folder: str | Path | None = None, *, data: str | Path | None = None) -> Path:
+        """Write the one-file report (and its figures) and return its path; images are looked for in `data` first."""
+        return report.write_report(self.study, self.cells, folder, self.store, data)
 
 
 def plot(results: Sequence[Results], y: str | None = None, x: str = "kept", *, labels: Sequence[str] = (),

@@ -9,7 +9,8 @@ exactly where its interval decides, so that Holm (1979) can correct a family of 
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 Interval = tuple[float, float]
@@ -23,7 +24,7 @@ KNOWN = 20_000
 """So many intervals are remembered: a page that is made again and again draws those that are new to it."""
 _known: dict[tuple[float, ...], Interval | None] = {}
 AT_ONCE = 2_000_000
-"""So many resampled values are in memory at once."""
+"""So many means of resamples, or values of jackknives, are in memory at once."""
 
 
 class Decision(NamedTuple):
@@ -92,7 +93,7 @@ def _intervals(many: Sequence[Sequence[float]], level: float) -> list[Interval |
         else:
             alike.setdefault(len(values), []).append(place)
     for n, places in alike.items():
-        rows = max(1, AT_ONCE // (RESAMPLES * n))
+        rows = max(1, AT_ONCE // max(RESAMPLES, n * n))
         for first in range(0, len(places), rows):
             chunk = places[first:first + rows]
             drawn = _bootstrapped([many[place] for place in chunk], level, "BCa")
@@ -113,12 +114,22 @@ def _bootstrapped(rows: Sequence[Sequence[float]], level: float, method: str) ->
     def mean_of(values: Any, axis: int) -> Any:
         return np.mean(np.ascontiguousarray(values), axis=axis)  # In memory's order, numpy adds in one order.
 
+    values, places = np.asarray(rows, float), _resamples(len(rows[0]))
+    means = SimpleNamespace(bootstrap_distribution=np.stack([row.take(places).mean(axis=-1) for row in values]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scipy warns where BCa is undefined.
-        drawn = bootstrap((np.asarray(rows, float),), mean_of, axis=-1, confidence_level=level, n_resamples=RESAMPLES,
-                          method=method, vectorized=True, rng=np.random.Generator(np.random.Philox(key=20190509)))
+        drawn = bootstrap((values,), mean_of, axis=-1, confidence_level=level, n_resamples=0, bootstrap_result=means,
+                          method=method, vectorized=True)
     lows, highs = drawn.confidence_interval
     return list(zip(map(float, lows), map(float, highs), strict=True))
+
+
+@lru_cache(maxsize=4)
+def _resamples(n: int) -> Any:
+    """The places of the values in each resample of so many: drawn once, for they are the same for all."""
+    import numpy as np
+
+    return np.random.Generator(np.random.Philox(key=20190509)).integers(0, n, (RESAMPLES, n))
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:

@@ -75,7 +75,7 @@ def test_a_study_as_written_is_refused_before_it_trains_and_a_changed_one_told(t
         run_study(small_study(claim=claim), tmp_path / "runs", progress=False)
     assert not list((tmp_path / "runs" / "cells").iterdir())
     quick = read_study({**SMALL, "claim": claim, "quick": {"seeds": 1, "steps": 1}}, name="small", quick=True)
-    run_study(quick, tmp_path / "runs", progress=False)
+    run_study(quick, tmp_path / "runs", workers=1, engine="reference", progress=False)
     assert "[[claim]] 1 cannot be answered: No round with about 35 % of the weights will be measured; the nearest is 64 %." in capsys.readouterr().err
 
 

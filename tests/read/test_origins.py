@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from sweepstake.base.specs import FigureSpec
 from sweepstake.read import origins
-from sweepstake.read.report import write_report
+from sweepstake.read.page.document import page
 from sweepstake.read.results import Results
 from tests.helpers import make_cell
 from tests.read.fakes import FakeStudy, fake_results
@@ -62,9 +63,8 @@ def test_several_machines_or_libraries_are_one_line_more():
         "The same cell may differ by rounding there."]
 
 
-def test_the_report_counts_numerics_and_warns_of_a_mixture_before_any_number(tmp_path):
-    mixed = write_report(FakeStudy(), cells(FAST, FAST, FAST_2), tmp_path / "mixed").read_text()
-    pure = write_report(FakeStudy(), cells(FAST, FAST), tmp_path / "pure").read_text()
+def test_the_report_counts_numerics_and_warns_of_a_mixture_before_any_number():
+    mixed, pure = page(FakeStudy(), cells(FAST, FAST, FAST_2)), page(FakeStudy(figures=[FigureSpec()]), cells(FAST, FAST))
     assert "<dt>numerics</dt><dd>fast 1 (2 cells), fast 2 (1 cell)</dd>" in mixed
     assert "<dt>numerics</dt><dd>fast 1 (2 cells)</dd>" in pure
     assert mixed.index("several numerics: fast 1 (2 cells)") < mixed.index('<section id="figures"')

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sweepstake.base.specs import ClaimSpec, FigureSpec
 from sweepstake.read import analysis
+from sweepstake.read.page import charts
 from sweepstake.read.page.document import page as page_of
 from sweepstake.read.report import terminal_table, write_report
 from sweepstake.run import opened, run
@@ -23,16 +24,16 @@ CLAIM = ClaimSpec(says="Winning tickets exist at 51 %.", test="matches_dense", k
 ONE = [FigureSpec()]
 
 
-def page(tmp_path, **changes):
-    study = FakeStudy(claims=[CLAIM], **changes)
-    results = fake_results(study.axes, seeds=3, rounds=4)
-    return study, results, write_report(study, results, tmp_path).read_text()
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    return folder, page(folder)[2]
+    folder, study = tmp_path_factory.mktemp("report"), FakeStudy(claims=[CLAIM])
+    return folder, write_report(study, fake_results(study.axes, seeds=3, rounds=4), folder).read_text()
+
+
+@pytest.fixture(autouse=True)
+def without_stills(whole, monkeypatch):
+    """What is tested here is said in words: pictures, which take longest to make, are on the whole page alone."""
+    monkeypatch.setattr(charts, "_still", lambda *_: "")
 
 
 def test_the_page_and_what_lies_beside_it(whole):
@@ -53,11 +54,11 @@ def test_the_verdict_and_its_numbers_are_there(whole):
     assert "Winning tickets exist at 51 %." in whole[1] and "✓ supported" in whole[1]
 
 
-def test_a_contradicted_claim_reads_as_claimed_and_stands_beside_what_was_found(tmp_path):
+def test_a_contradicted_claim_reads_as_claimed_and_stands_beside_what_was_found():
     claim = ClaimSpec(says="Xavier ends 30 points above Kaiming.", test="better", margin=0.3, this={"init": "xavier_normal"},
                       than={"init": "kaiming_normal"})
     study = FakeStudy(claims=[claim, CLAIM])
-    text = write_report(study, fake_results(study.axes, seeds=3, rounds=4), tmp_path).read_text()
+    text = page_of(study, fake_results(study.axes, seeds=3, rounds=4))
     assert re.search(r"<b>Claimed:</b> Xavier ends 30 points above Kaiming\. <b>Found:</b> (not so much|the opposite), [+-]\d+\.\d\d points\.", text)
     assert text.split('id="claims"')[1].split("</section>")[0].count("<b>Claimed:</b>") == 1
 
@@ -72,32 +73,35 @@ def test_the_page_asks_for_nothing_from_anywhere(whole):
     assert not re.search(r"<(?:link|img|iframe|script)[^>]+(?:src|href)=", whole[1].split("<script>")[0])
 
 
-def test_a_whole_run_carries_no_warning_and_a_reduced_one_does(whole, tmp_path):
+def test_a_whole_run_carries_no_warning_and_a_reduced_one_does(whole):
     assert 'role="alert"' not in whole[1]
-    _, _, text = page(tmp_path, figures=ONE, quick=True, overrides=["rounds=4"])
+    study = FakeStudy(figures=ONE, quick=True, overrides=["rounds=4"])
+    text = page_of(study, fake_results(study.axes, seeds=3, rounds=4))
     assert "Quick run" in text and "rounds=4" in text and 'role="alert"' in text
 
 
-def test_missing_failed_and_diverged_cells_are_said_first(tmp_path):
+def test_missing_failed_and_diverged_cells_are_said_first():
     study = FakeStudy(figures=ONE)
     results = fake_results(study.axes, seeds=3, rounds=2)
     results[0] |= {"status": "missing", "rounds": []}
     results[1] |= {"status": "failed", "error": "BrokenControl: fc1 keeps <3>"}
     results[2] |= {"status": "diverged"}
     results[2]["rounds"][2] |= {"diverged": True}
-    text = write_report(study, results, tmp_path).read_text()
+    text = page_of(study, results)
     for said in ("1 of 6 cells not finished", "1 of 6 cells failed", "1 of 6 cells diverged", "BrokenControl: fc1 keeps &lt;3&gt;"):
         assert said in text
 
 
-def test_a_study_that_has_not_started_still_has_a_page(tmp_path):
+def test_a_study_that_has_not_started_still_has_a_page():
     study = FakeStudy(claims=[CLAIM])
     results = [{**result, "status": "missing", "rounds": []} for result in fake_results(study.axes, seeds=1)]
-    assert "No round has finished yet" in write_report(study, results, tmp_path).read_text()
+    assert "No round has finished yet" in page_of(study, results)
 
 
-def test_the_same_results_give_the_same_page(tmp_path):
-    assert page(tmp_path / "a", figures=ONE)[2] == page(tmp_path / "b", figures=ONE)[2]
+def test_the_same_results_give_the_same_page(whole, monkeypatch):
+    monkeypatch.undo()
+    study = FakeStudy(claims=[CLAIM])
+    assert page_of(study, fake_results(study.axes, seeds=3, rounds=4)) == whole[1]
 
 
 def test_the_terminal_table_fits_80_columns_and_shows_the_mean():
@@ -166,35 +170,35 @@ def test_two_rounds_at_one_level_are_both_shown_by_round():
     assert cells_of(text, "a") == ["100 %:", "99.5 %:", "50 %:"]
 
 
-def test_the_page_shows_no_number_under_a_level_where_it_was_not_measured(tmp_path):
+def test_the_page_shows_no_number_under_a_level_where_it_was_not_measured():
     study = FakeStudy(axes={"how": list(SHARED)}, figures=ONE)
-    text = write_report(study, scheduled(SHARED), tmp_path).read_text()
+    text = page_of(study, scheduled(SHARED))
     assert re.findall(r'<th class="n">([\d.]+ %)</th>', text) == ["100 %", "97.8 %", "73.9 %", "33.4 %", "30 %"]
     units = text.split('id="numbers"')[1].split("<td>units</td>")[1].split("</tr>")[0]
     assert re.findall(r'<td class="n">([\d.–]+) ', units) == ["70.00", "–", "69.00", "–", "–"]
 
 
-def test_the_page_says_by_round_and_how_many_are_left_out(tmp_path):
+def test_the_page_says_by_round_and_how_many_are_left_out():
     long = {name: [base**r for r in range(10)] for name, base in (("a", 0.8), ("b", 0.7), ("c", 0.6))}
-    text = write_report(FakeStudy(axes={"how": list(long)}, figures=ONE), scheduled(long), tmp_path).read_text()
+    text = page_of(FakeStudy(axes={"how": list(long)}, figures=ONE), scheduled(long))
     assert "by round, each under its weights remaining" in text and "7 of 10 rounds shown" in text
     assert '<th class="n">round 9</th>' in text and '<small>34.3 %</small><br>77.00' in text
 
 
-def test_without_an_axis_the_row_is_named_by_the_study(tmp_path):
+def test_without_an_axis_the_row_is_named_by_the_study():
     study, results = FakeStudy(axes={}, figures=ONE), fake_results({}, seeds=3, rounds=2)
-    text, page_ = printed(study, results), write_report(study, results, tmp_path).read_text()
+    text, page_ = printed(study, results), page_of(study, results)
     assert cells_of(text, "prune-ready")[0].startswith("95.") and "│ all" not in text and "group" not in text
     assert "<td>prune-ready</td>" in page_ and "<th>study</th>" in page_
 
 
-def test_the_command_it_names_runs_the_same_cells(tmp_path):
+def test_the_command_it_names_runs_the_same_cells():
     study = FakeStudy(figures=ONE, quick=True, overrides=["lr=[0.1, 0.2]"])
     study.path = "my studies/fail.toml"
     results = fake_results(study.axes, seeds=3, rounds=1)
     results[0] |= {"status": "failed", "rounds": [], "error": "x"}
     results[1] |= {"status": "missing", "rounds": []}
-    text = html.unescape(write_report(study, results, tmp_path).read_text())
+    text = html.unescape(page_of(study, results))
     command = "sweepstake run 'my studies/fail.toml' --quick --set 'lr=[0.1, 0.2]'"
     assert f"<code>{command} --retry</code> (with the same --store, if any)" in text
     assert f"<code>{command}</code> (with the same --store, if any)" in text
@@ -213,19 +217,19 @@ def test_robustness_is_shown_with_the_best_first_and_lies_beside_the_page(tmp_pa
     assert lines[0].startswith("init,n,diverged,dense,smallest_winning,smallest_winning_low") and len(lines) == 3
 
 
-def test_a_study_that_prunes_nothing_shows_no_robustness(tmp_path):
+def test_a_study_that_prunes_nothing_shows_no_robustness():
     study = FakeStudy(figures=ONE)
-    assert 'id="robustness"' not in write_report(study, fake_results(study.axes, seeds=3, rounds=0), tmp_path).read_text()
+    assert 'id="robustness"' not in page_of(study, fake_results(study.axes, seeds=3, rounds=0))
 
 
-def test_a_kept_fraction_says_of_what_and_of_whom_where_networks_differ(tmp_path):
+def test_a_kept_fraction_says_of_what_and_of_whom_where_networks_differ():
     study = FakeStudy()
     results = fake_results(study.axes, seeds=2, rounds=2)
     for result in results:
         mixed = result["labels"]["init"] == "kaiming_normal"
         for record in result["rounds"]:
             record["unpruned"] = {"mix.weight": {"size": 1024, "why": "Scaled", "counted": False}} if mixed else {}
-    said = write_report(study, results, tmp_path).read_text()
+    said = page_of(study, results)
     assert "Weights remaining (xavier_normal) are of the 266,200 weights in its layers." in said
     assert ("Weights remaining (kaiming_normal) are of the 266,200 weights in its layers; neither counted nor pruned: "
             "mix.weight 1,024 (Scaled).") in said

@@ -25,7 +25,8 @@ from tests.read.browser import chromium, needs_chromium
 from tests.small import small_study
 
 HOSTILE = '</title></script><script>document.title = "taken"</script><img src=x onerror=alert(1)>'
-CHANGES: dict[str, Any] = {"init": ["xavier_normal", "kaiming_normal"], "rounds": 4, "title": HOSTILE,
+CHANGES: dict[str, Any] = {"init": ["xavier_normal", "kaiming_normal"], "rounds": 4, "title": HOSTILE, "about": "Does it hold? It trains and prunes.",
+                           "claim": [{"says": f"It holds {n}.", "test": "matches_dense", "kept": 0.512, "margin": 0.9} for n in range(6)],
                            "figure": [{"kind": "accuracy_by_kept"}, {"kind": "learning_curves"}]}
 
 
@@ -296,11 +297,17 @@ def test_what_a_reader_has_set_opened_and_scrolled_to_stays_when_the_page_follow
         figure.locator("select[data-sets=y]").select_option("test_loss")
         page.get_by_label("Filter").fill("done")
         assert page.locator("#run-count").inner_text() == "0 of 4 runs"
+        opened_by_hand = ("header details", "#answer details", "#figure-1-accuracy_by_kept details.numbers")
+        for where in opened_by_hand:
+            page.locator(f"{where} > summary").click()
+        page.evaluate("document.querySelector('#answer').dataset.old = 'yes'")
         page.evaluate("document.querySelector('#provenance').scrollIntoView()")
         top = page.evaluate("document.querySelector('#provenance').getBoundingClientRect().top")
         time.sleep(1.2)
         put(0, 4)
         wait_for(lambda: "10 of 20 rounds" in line(page))
+        assert page.get_attribute("#answer", "data-old") is None  # It says something else by now.
+        assert [page.locator(where).evaluate("one => one.open") for where in opened_by_hand] == [True] * 3
         assert page.get_by_label("Filter").input_value() == "done" and page.locator("#run-count").inner_text() == "0 of 4 runs"
         assert abs(page.evaluate("document.querySelector('#provenance').getBoundingClientRect().top") - top) < 3
         assert figure.locator("select[data-sets=y]").input_value() == "test_loss"

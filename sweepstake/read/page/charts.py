@@ -2,7 +2,7 @@
 
 import base64
 import gzip
-import json
+import math
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from typing import Any, NamedTuple
+
+import msgspec
 
 from sweepstake.read import analysis, figures
 from sweepstake.read.analysis import Row
@@ -63,12 +65,7 @@ def _view_key(spec: figures.Spec) -> str:
 
 def packed(value: Any) -> str:
     """JSON, compressed, in letters that may stand in any element of a page."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(_packed_bytes(text)).decode()
-
-
-def _packed_bytes(text: str) -> bytes:
-    return gzip.compress(text.encode(), 9, mtime=0)
+    return base64.b64encode(gzip.compress(msgspec.json.encode(value, enc_hook=float), 6, mtime=0)).decode()
 
 
 def held(name: str, spec: figures.Spec, room: int) -> dict[str, Any]:
@@ -89,10 +86,14 @@ def _still(name: str, spec: figures.Spec, room: int) -> Any:
     svg = _slim(figures.to_svg(spec), name)
     if len(svg) <= room:
         return Markup(svg)
+    tried = (math.inf, 1.0)
     for scale in (1.5, 1.0, 0.6):
+        if tried[0] * (scale / tried[1]) ** 2 > room and math.isfinite(tried[0]):
+            continue  # With fewer pixels, it shrinks at most as they do.
         image = base64.b64encode(figures.bitmap(spec, scale)).decode()
         if len(image) <= room:
             return Markup('<img alt="" src="data:image/png;base64,{}">').format(image)
+        tried = len(image), scale
     return "This figure has too many parts to stand here as a picture: a browser that runs the page's script draws it."
 
 
@@ -123,14 +124,14 @@ def _runs(results: Results, rows: Sequence[Row], views: Sequence[Mapping[str, An
         scale, _, said = unit(name)
         told, times, plus = METRICS.get(name, (said, scale, 0))
         metrics.append({"name": name, "column": column, "told": told, "times": times, "plus": plus})
-        columns[column] = [None if value is None else _short(value) for value in values]
+        columns[column] = [None if value is None else short(value) for value in values]
     axes = list(dict.fromkeys(axis for view in views for axis in (view["by"], view["panel"]) if axis))
     labels = {axis: list(dict.fromkeys(row[axis] for row in whole)) for axis in axes}
     return {
         "metrics": metrics, "columns": columns, "labels": labels,
         "axes": {axis: [labels[axis].index(row[axis]) for row in whole] for axis in axes},
         "seed": [row["seed"] for row in whole], "round": [row["round"] for row in whole],
-        "kept": [_short(row["kept_fraction"]) for row in whole],
+        "kept": [short(row["kept_fraction"]) for row in whole],
         "diverged": [place for place, row in enumerate(whole) if row["diverged"]],
         "views": [_view(view, whole, columns) for view in views]}
 
@@ -142,15 +143,15 @@ def _view(view: Mapping[str, Any], rows: Sequence[Row], columns: Iterable[str]) 
     if view["kind"] == "accuracy_by_level":
         shown = by_level(shown)
     over = [axis for axis in (view["by"], view["panel"]) if axis]
-    intervals = {column: [[_short(one["low"]), _short(one["high"])] if one["low"] is not None else None
-                          for one in analysis.summarise(shown, over, column)] for column in columns}
+    intervals = {column: [one and [short(one[0]), short(one[1])] for one in found]
+                 for column, found in analysis.intervals(shown, over, list(columns)).items()}
     whole = len(shown) == len(rows)
     return {"rows": None if whole else [number[row["place"]] for row in shown],
             "rounds": [row["round"] for row in shown] if view["kind"] == "accuracy_by_level" else None,
             "intervals": intervals}
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Six digits: more than any view shows."""
     return float(f"{value:.6g}")
 
@@ -168,7 +169,8 @@ def _library() -> str:
         found = kept.read_bytes()
         if b"window.vegaEmbed=" in gzip.decompress(found):
             return base64.b64encode(found).decode()
-    made = _packed_bytes(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=figures.VEGALITE))
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=figures.VEGALITE)
+    made = gzip.compress(bundle.encode(), 9, mtime=0)
     with suppress(OSError, CannotWrite):  # Where nothing can be kept, it is bundled each time.
         kept.parent.mkdir(parents=True, exist_ok=True)
         clear_abandoned(kept.parent)

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ from sweepstake.base.specs import label
 from sweepstake.base.text import all_visible, visible
 from sweepstake.read import analysis, claims, counted, figures, means, origins, summary, trials
 from sweepstake.read.analysis import Row, StudyLike
-from sweepstake.read.page import answer, cost, examples, plan, provenance, runs, survive
+from sweepstake.read.page import answer, cost, examples, plan, provenance, rows, runs, survive
 from sweepstake.read.page.charts import charts, held
 
 if TYPE_CHECKING:
@@ -37,12 +38,15 @@ class Reading(NamedTuple):
 def read(study: StudyLike, results: Results) -> Reading:
     """Rows, summary, verdicts and figures of whatever results there are."""
     rows = analysis.tidy(results)
-    return Reading(rows, summary.summarise(list(study.axes), rows), claims.verdicts(study, results),
-                   list(drawings(study, rows, analysis.curves(results))))
+    timed = any(claim.metric == "train_seconds" for claim in study.claims)
+    verdicts = claims.verdicts(study, results) if timed else claims.judge(study, rows)
+    return Reading(rows, summary.summarise(list(study.axes), rows), verdicts, list(drawings(study, rows, results)))
 
 
-def drawings(study: StudyLike, rows: list[Row], curves: list[Row]) -> Iterable[tuple[str, figures.Spec]]:
-    for number, figure in enumerate(study.figures or figures.default_figures(rows), 1):
+def drawings(study: StudyLike, rows: list[Row], results: Results) -> Iterable[tuple[str, figures.Spec]]:
+    shown = study.figures or figures.default_figures(rows)
+    curves = analysis.curves(results) if any(figures.kind_of(figure).of_curves for figure in shown) else []
+    for number, figure in enumerate(shown, 1):
         spec = figures.draw(figure, rows, curves, study.axes, study.planned, study.references) \
             if rows else None
         if spec is not None:
@@ -73,19 +77,21 @@ def _templates() -> Any:
 
 
 def page(study: StudyLike, results: Results, reading: Reading | None = None, store: "Store | None" = None, *,
-         nonce: str = "") -> str:
+         data: Path | str | None = None, nonce: str = "") -> str:
     """The page of a study, from results whole or begun; `reading` is what `read` gives, where a caller has it.
 
-    With the store that they are of, it also tells what only masks and the data set's files know. With a `nonce` it is
-    the page of `sweepstake watch`: it follows the study through its server, each script of ours carries the nonce, the
-    policy comes with the server's answer, no figure has a still, and there are none of what survives: it is made often.
+    With the store that they are of, it also tells what only masks and the data set's files know; these lie in `data`,
+    else where the study says. With a `nonce` it is the page of `sweepstake watch`: it follows the study through its
+    server, each script of ours carries the nonce, the policy comes with the server's answer, no figure has a still, and
+    there are none of what survives, and no rows to save: it is made often.
     """
     from markupsafe import Markup
 
     found = reading or read(study, results)
     drawn = charts(results, found.rows, found.drawn, live=bool(nonce))
     chosen = survive.choice(study, found.groups)
-    masked = survive.section(study, results, chosen, store)
+    data = data or data_of(study)
+    masked = survive.section(study, results, chosen, store, data)
     surviving = [] if nonce else [*survive.drawings(study, chosen, found.rows, results, store), *masked["figures"]]
     planned = plan.plan(study, results)
     verdicts = [told(verdict) for verdict in found.verdicts]
@@ -98,13 +104,14 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None, sto
         search=trials.section(searched) if searched else None, searched=searched,
         table=means.table(study, found.rows), counted=counted.lines(results, list(study.axes)),
         summary=_summary(study, found.groups), checks=_checks(results),
-        run_list=runs.section(study, results, found.rows), masked=masked,
+        run_list=runs.section(study, results, found.rows),
+        rows=None if nonce else rows.section(results, found.rows), masked=masked,
         surviving=[held(f"survive-{name}", spec, survive.ROOM) for name, spec in surviving],
         few=" ".join([*survive.alike(chosen.rows(study, found.rows)).values(), *filter(None, [chosen.says])]),
         cost=cost.section(results), plan=plan.in_words(planned),
         drawn_plan=[(kind, Markup(plan.svg(planned, width))) for kind, width in (("wide", plan.WIDE),
                                                                                 ("narrow", plan.NARROW))],
-        examples=examples.section(results, study, data_of(study)) if store else [],
+        examples=examples.section(results, study, data) if store else [],
         provenance=provenance.facts(results), again=provenance.reproduction(study, results),
         failures=_failures(results))
 

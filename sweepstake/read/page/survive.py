@@ -1,7 +1,8 @@
 """What survives: figures of a few groups, and, from the masks in a store, which pixels and weights they keep."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweepstake.base.errors import UserError
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from sweepstake.run.store import Store
     from sweepstake.study.study import Study
 
-GROUPS, SEEDS, LEVELS, LAYERS, INITS = 4, 3, 6, 5, 8
-"""What is shown at most: groups, cells of each, kept levels, layers, inits. So a large study takes no longer."""
+GROUPS, SEEDS, LEVELS, LAYERS, INITS, PAIRS = 4, 3, 6, 5, 8, 2
+"""What is shown at most: groups, cells of each, kept levels, layers, inits, pairs of a setting.
+
+So a large study takes no longer.
+"""
 ROOM = 30_000
 """Bytes that the still of one of these figures may take."""
 PREFIXES = ("kept.", "size.", "units.", "alive_units.", "in_degree.", "out_degree.")
@@ -29,6 +33,8 @@ class Some:
     study: "Study"
     cells: "list[Result]"
     store: "Store | None"
+    data: Path | str | None
+    """Where data sets are looked for first."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +125,10 @@ def lean(spec: figures.Spec) -> figures.Spec:
 # From masks
 
 def section(study: StudyLike, results: Sequence[Mapping[str, Any]], chosen: Choice,
-            store: "Store | None") -> dict[str, Any]:
+            store: "Store | None", data: Path | str | None = None) -> dict[str, Any]:
     """Pixels that are still read, weights that two tickets share, and error barriers; of each, why it is not there."""
     found: dict[str, Any] = {"pixels": [], "figures": [], "barriers": [], "notes": [], "says": ""}
-    some = _some(study, results, chosen, store)
+    some = _some(study, results, chosen, store, data)
     if some is None:
         return found
     found["says"] = f"From the masks of {len(some.cells)} of {len(results):,} cells" \
@@ -136,7 +142,7 @@ def section(study: StudyLike, results: Sequence[Mapping[str, Any]], chosen: Choi
 
 
 def _some(study: StudyLike, results: Sequence[Mapping[str, Any]], chosen: Choice,
-          store: "Store | None") -> Some | None:
+          store: "Store | None", data: Path | str | None) -> Some | None:
     if store is None or not study.planned:
         return None
     cells, taken = list[Any](), dict[tuple[str, ...], int]()
@@ -146,24 +152,31 @@ def _some(study: StudyLike, results: Sequence[Mapping[str, Any]], chosen: Choice
                 and taken.get(group, 0) < SEEDS:
             taken[group] = taken.get(group, 0) + 1
             cells.append(result)
-    return Some(study, cells, store) if cells else None  # pyright: ignore[reportArgumentType]
+    return Some(study, cells, store, data) if cells else None  # pyright: ignore[reportArgumentType]
 
 
 def _pixels(some: Some, found: dict[str, Any]) -> None:
-    """A row of pictures a group: how many live weights read each pixel, at a few levels."""
+    """A row of pictures a group: how many live weights read each pixel, at a few levels.
+
+    Groups whose first layer gives no pixel a weight of its own, as convolutions do not, are named instead.
+    """
     import torch
 
     from sweepstake.read.page.pictures import data_uri
     from sweepstake.read.survivors.cells import chosen, masks_of
-    from sweepstake.tickets.analysis.pixels import pixels_read
+    from sweepstake.tickets.analysis.pixels import pixels_read, reads_pixels
 
     cells = chosen("pixels", some, None, None)
-    masks = masks_of("pixels", some, cells, some.study.machine.data)
+    masks = masks_of("pixels", some, cells, some.data)
     groups: dict[str, list[Any]] = {}
     for one in cells:
         said = [each for axis, each in one.place.items() if axis != "seed"]
         groups.setdefault(", ".join(said) or some.study.name, []).append(one)
+    others = list[str]()
     for group, members in groups.items():
+        if not all(reads_pixels(masks[one.id][0], masks[one.id].net.inputs) for one in members):
+            others.append(group)
+            continue
         rounds = sorted({round_ for one in members for round_ in one.rounds(None)})
         shown = sorted({rounds[round(place * (len(rounds) - 1) / (LEVELS - 1))] for place in range(LEVELS)})
         pictures = []
@@ -177,6 +190,10 @@ def _pixels(some: Some, found: dict[str, Any]) -> None:
                 "told": f"{group} at {kept} of the weights: {dead:.4g} of {read[0].numel()} pixels are read by no "
                         f"weight"})
         found["pixels"].append({"group": group, "pictures": pictures, "cells": len(members)})
+    if others:
+        of = f" of {'; '.join(others)}" if found["pixels"] else ""
+        found["notes"].append(f"Which pixels are still read is not shown{of}: the first layer is no linear one, which "
+                              "has a weight for each pixel. A convolution reads every pixel with the same few weights.")
 
 
 LIGHT, DARK, NONE = (222, 235, 247), (8, 48, 107), (213, 94, 0)
@@ -205,7 +222,7 @@ def _overlap(some: Some, found: dict[str, Any]) -> None:
 
     if len(some.cells) < 2:
         return
-    made = overlap(some, data=some.study.machine.data)
+    made = overlap(some, data=some.data)
     layers = list(dict.fromkeys(row["layer"] for row in made.summary if row["layer"] != WHOLE))
     shown = {WHOLE, *layers[:1], *layers[-2:]}
     rounds = sorted({row["round"] for row in made.summary})
@@ -218,7 +235,7 @@ def _overlap(some: Some, found: dict[str, Any]) -> None:
 
 def _connectivity(some: Some, found: dict[str, Any]) -> None:
     """Error barriers between trainings in other orders of the data, where weights of such pairs were kept."""
-    from sweepstake.read.survivors.cells import chosen
+    from sweepstake.read.survivors.cells import Pair, chosen
     from sweepstake.read.survivors.connectivity import connectivity, pairs_by_order
 
     if not any(some.store and some.store.weights(each["id"]).rounds for each in some.cells):
@@ -227,10 +244,14 @@ def _connectivity(some: Some, found: dict[str, Any]) -> None:
         pairs = pairs_by_order(chosen("connectivity", some, None, None))
     except UserError:
         return
-    ids = {one.id for pair in pairs[:2] for one in (pair.a, pair.b)}
-    few = Some(some.study, [each for each in some.cells if each["id"] in ids], some.store)
+    taken: dict[tuple[str, ...], list[Pair]] = {}
+    for pair in pairs:
+        alike = tuple(each for axis, each in pair.a.place.items() if axis != "seed" and pair.b.place[axis] == each)
+        taken.setdefault(alike, []).append(pair)
+    ids = {one.id for each in taken.values() for pair in each[:PAIRS] for one in (pair.a, pair.b)}
+    few = replace(some, cells=[each for each in some.cells if each["id"] in ids])
     last = min(each["rounds"][-1]["round"] for each in few.cells)
-    made = connectivity(few, splits=("test",), round=last, data=some.study.machine.data)
+    made = connectivity(few, splits=("test",), round=last, data=some.data)
     found["barriers"] = [{
         "setting": row["setting"], "of": row["of"], "kept": figures.percent(100 * row["kept_fraction"]),
         "ends": f"{100 * row['ends']:.2f} %", "barrier": f"{100 * row['barrier']:.2f} points", "pairs": row["n"],

@@ -20,8 +20,14 @@ def surviving_pixels(ticket: Ticket, shape: Sequence[int]) -> Tensor:
 def pixels_read(masks: Mapping[str, Tensor], shape: Sequence[int]) -> Tensor:
     """The same of masks by name, the first layer first."""
     name, mask = next(iter(masks.items()))
-    if len(shape) != 3 or mask.dim() != 2 or mask.shape[1] != prod(shape):
+    if not reads_pixels(masks, shape):
         raise UserError(
             f"pixels: the first layer ({name}, of shape {tuple(mask.shape)}) does not read an image of "
             f"{' x '.join(map(str, shape))} pixel by pixel. That needs a linear first layer, as the model mlp has.")
     return mask.sum(0).view(*shape).sum(0)
+
+
+def reads_pixels(masks: Mapping[str, Tensor], shape: Sequence[int]) -> bool:
+    """Whether the first layer has a weight for each pixel, as a linear one has."""
+    mask = next(iter(masks.values()))
+    return len(shape) == 3 and mask.dim() == 2 and mask.shape[1] == prod(shape)

@@ -13,12 +13,6 @@ function element(tag, attributes = {}, ...inside) {
   return made;
 }
 
-async function unpack(packed) {
-  const letters = atob(packed), bytes = new Uint8Array(letters.length);
-  for (let place = 0; place < letters.length; place++) bytes[place] = letters.charCodeAt(place);
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-}
-
 let library;
 const nonce = document.currentScript.nonce || null;  // A served page runs no script without it.
 const vegaIsThere = () => library ??= unpack(document.getElementById("library").textContent).then(text => {

@@ -96,10 +96,19 @@
     const value = JSON.parse(element.textContent);
     return typeof value === "string" ? value : JSON.stringify(value, null, 1);
   }
+  /* Every round's row, as Python writes it: of each column one value, one a cell, or one a row. */
+  async function rows({ rounds, columns }) {
+    const counts = JSON.parse(await unpack(rounds)), of_cell = counts.flatMap((count, cell) => Array(count).fill(cell));
+    const values = await Promise.all(columns.map(async ([, way, held]) => way === "all" ? held : JSON.parse(await unpack(held))));
+    const told = value => value === true ? "True" : value === false ? "False" : value;
+    const at = { all: value => value, cell: (value, row) => value[of_cell[row]], row: (value, row) => value[row] };
+    return [columns.map(([name]) => name), ...of_cell.map((_, row) => values.map((value, place) => told(at[columns[place][1]](value, row))))];
+  }
   const types = { csv: "text/csv", json: "application/json", toml: "application/toml" };
   document.addEventListener("click", async event => {
-    const { copy, save: saved, table, name } = event.target.closest("button")?.dataset ?? {};
+    const { copy, save: saved, table, rows: data, name } = event.target.closest("button")?.dataset ?? {};
     if (table) save(name, csv([...document.querySelector(table).rows].map(row => [...row.cells].map(within))), "text/csv");
+    if (data) save("rows.csv", csv(await rows(JSON.parse(document.querySelector(data).textContent))), "text/csv");
     if (saved) save(name, content(document.querySelector(saved)), types[name.split(".").pop()]);
     if (copy) document.getElementById("copied").textContent = await copied(document.querySelector(copy)) ? "Copied." : "Selected: copy it with your keyboard.";
   });

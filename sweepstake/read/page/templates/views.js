@@ -76,7 +76,7 @@ function place(points, made, state) {
   if (state.x === "log")
     return { title: "weights remaining (%)", scale: { type: "log", reverse: true, domain: [least * 0.93, most * 1.06], nice: false },
       axis: { values: ticks, labelExpr: "datum.value >= 99.95 ? '100' : datum.value >= 0.995 ? format(datum.value, '.1f') : format(datum.value, '.2~g')", ...axis } };
-  return { title: "compression (weights of the whole network / weights remaining)", scale: { type: "log", domain: [100 / (most * 1.06), 100 / (least * 0.93)], nice: false },
+  return { title: "compression ratio", scale: { type: "log", domain: [100 / (most * 1.06), 100 / (least * 0.93)], nice: false },
     axis: { values: ticks.map(tick => 100 / tick), labelExpr: "format(datum.value, '.3~r') + '×'", ...axis } };
 }
 
