@@ -46,11 +46,16 @@ def charts(results: Results, rows: Sequence[Row], drawn: Sequence[tuple[str, fig
            live: bool = False) -> Charts:
     """The figures with all that draws them. A `live` page has no stills, and can draw before there is a figure."""
     room = 0 if live else (FIXED + A_CELL * len(results)) // max(1, len(drawn))
-    views = {key: spec["usermeta"] for _, spec in drawn if (key := _view_key(spec))}
-    made = [{**held(name, spec, room), "view": list(views).index(key) if (key := _view_key(spec)) else None}
-            for name, spec in drawn]
-    return Charts(made, packed(_runs(results, rows, list(views.values()))) if views else "",
-                  _library() if drawn or live else "")
+    keys, shown = [_view_key(spec) for _, spec in drawn], views(drawn)
+    known = list(dict.fromkeys(filter(None, keys)))
+    made = [{**held(name, spec, room), "view": known.index(key) if key else None}
+            for key, (name, spec) in zip(keys, drawn, strict=True)]
+    return Charts(made, packed(_runs(results, rows, shown)) if shown else "", _library() if drawn or live else "")
+
+
+def views(drawn: Sequence[tuple[str, figures.Spec]]) -> list[Mapping[str, Any]]:
+    """What each selection of rows was drawn from that can show other metrics, once where several figures share it."""
+    return list({key: spec["usermeta"] for _, spec in drawn if (key := _view_key(spec))}.values())
 
 
 def _view_key(spec: figures.Spec) -> str:
@@ -123,14 +128,14 @@ def _runs(results: Results, rows: Sequence[Row], views: Sequence[Mapping[str, An
         scale, _, said = unit(name)
         told, times, plus = METRICS.get(name, (said, scale, 0))
         metrics.append({"name": name, "column": column, "told": told, "times": times, "plus": plus})
-        columns[column] = [None if value is None else _short(value) for value in values]
+        columns[column] = [None if value is None else short(value) for value in values]
     axes = list(dict.fromkeys(axis for view in views for axis in (view["by"], view["panel"]) if axis))
     labels = {axis: list(dict.fromkeys(row[axis] for row in whole)) for axis in axes}
     return {
         "metrics": metrics, "columns": columns, "labels": labels,
         "axes": {axis: [labels[axis].index(row[axis]) for row in whole] for axis in axes},
         "seed": [row["seed"] for row in whole], "round": [row["round"] for row in whole],
-        "kept": [_short(row["kept_fraction"]) for row in whole],
+        "kept": [short(row["kept_fraction"]) for row in whole],
         "diverged": [place for place, row in enumerate(whole) if row["diverged"]],
         "views": [_view(view, whole, columns) for view in views]}
 
@@ -142,7 +147,7 @@ def _view(view: Mapping[str, Any], rows: Sequence[Row], columns: Iterable[str]) 
     if view["kind"] == "accuracy_by_level":
         shown = by_level(shown)
     over = [axis for axis in (view["by"], view["panel"]) if axis]
-    intervals = {column: [[_short(one["low"]), _short(one["high"])] if one["low"] is not None else None
+    intervals = {column: [[short(one["low"]), short(one["high"])] if one["low"] is not None else None
                           for one in analysis.summarise(shown, over, column)] for column in columns}
     whole = len(shown) == len(rows)
     return {"rows": None if whole else [number[row["place"]] for row in shown],
@@ -150,7 +155,7 @@ def _view(view: Mapping[str, Any], rows: Sequence[Row], columns: Iterable[str]) 
             "intervals": intervals}
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Six digits: more than any view shows."""
     return float(f"{value:.6g}")
 

@@ -73,12 +73,13 @@ def _templates() -> Any:
 
 
 def page(study: StudyLike, results: Results, reading: Reading | None = None, store: "Store | None" = None, *,
-         nonce: str = "") -> str:
+         nonce: str = "", version: int = 0) -> str:
     """The page of a study, from results whole or begun; `reading` is what `read` gives, where a caller has it.
 
     With the store that they are of, it also tells what only masks and the data set's files know. With a `nonce` it is
-    the page of `sweepstake watch`: it follows the study through its server, each script of ours carries the nonce, the
-    policy comes with the server's answer, no figure has a still, and there are none of what survives: it is made often.
+    the page of `sweepstake watch` in this `version`: it follows the study through its server, each script of ours
+    carries the nonce, the policy comes with the server's answer, no figure has a still, and there are none of what
+    survives: it is made often.
     """
     from markupsafe import Markup
 
@@ -91,7 +92,7 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None, sto
     verdicts = [told(verdict) for verdict in found.verdicts]
     searched = getattr(study, "searched", None)
     return _templates().get_template("report.html.j2").render(
-        live=bool(nonce), nonce=Markup(' nonce="{}"').format(nonce) if nonce else "",
+        live=bool(nonce), version=version, nonce=Markup(' nonce="{}"').format(nonce) if nonce else "",
         study=study, question=answer.question(study.about), verdicts=verdicts,
         answer=answer.section(study, verdicts, found.groups, found.rows), ran=_ran(results),
         warnings=_warnings(study, results), figures=drawn.figures, runs=drawn.runs, library=drawn.library,
