@@ -302,9 +302,7 @@ def slides(study: str, overrides: Sequence[str] = (), quick: bool = False, *, ou
            store: str | None = None) -> int:
     """Write a study's question, plan, figures and verdicts as PowerPoint slides."""
     opened, console = open_study(_load(study, overrides, quick), store), Terminal()
-    terminal.tell_damaged(opened, console)
-    terminal.tell_origins(opened, console)
-    terminal.tell_changed(opened, console)
+    terminal.tell_flaws(opened, console)
     if not any(result["rounds"] for result in opened.results):
         console.print(nothing(opened))
         return 3

@@ -110,5 +110,6 @@ def draw_init(net: Net, cell: Cell, *purpose: object, ref: tuple[str, dict[str, 
         }, piece.for_layer(slot.layer, options))
         if not isinstance(value, Tensor) or value.shape != slot.shape:
             raise piece.misfit(value, str(slot.shape), slot.name)
-        slot.of(flat).copy_(value)
+        if not slot.of(flat).copy_(value).isfinite().all():
+            raise UserError(f"{piece.told()}: a value for {slot.name} is not a finite number.")
     return flat

@@ -23,7 +23,7 @@ class ForeseenLike(Protocol):
 def heed(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> list[str]:
     """What cannot be answered: refused for a study as written, told for one that --quick or --set has changed.
 
-    Few seeds are told, and inits that nothing draws from.
+    Few seeds are told, inits that nothing draws from, and rounds that prune nothing.
     """
     place = getattr(study, "path", "") or study.name
     never, few = unanswerable(study, foreseen)
@@ -31,7 +31,16 @@ def heed(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> list[str]:
         raise UserError(*(f"{place}: {problem}" for problem in never))
     some = (f"{len(few)} of {len(study.claims)} claims have fewer than {statistics.MIN_SEEDS} seeds, "
             "so they will stay undecided.")
-    return [*never, *([some] if few else []), *unused_inits(study)]
+    return [*never, *([some] if few else []), *unused_inits(study), *never_pruned(study, foreseen)]
+
+
+def never_pruned(study: StudyLike, foreseen: Mapping[str, ForeseenLike]) -> list[str]:
+    """A line where rounds are asked for in which no cell of the study loses a weight."""
+    kept = [foreseen[one.id].kept if one.id in foreseen else None for one in study.planned if one.cell.rounds]
+    if not kept or any(levels is None or min(levels) < 1 for levels in kept):
+        return []
+    return ["nothing is ever pruned: every round of every cell keeps all weights. Say keep = 0.8 to lose a fifth of "
+            "them in each round, or rounds = 0 to train once."]
 
 
 def unused_inits(study: StudyLike) -> list[str]:

@@ -8,8 +8,10 @@ exactly where its interval decides, so that Holm (1979) can correct a family of 
 
 import math
 import warnings
+from array import array
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
+from hashlib import blake2b
 from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +24,8 @@ RESAMPLES = 1999
 LEVEL = 0.95
 KNOWN = 20_000
 """So many intervals are remembered: a page that is made again and again draws those that are new to it."""
-_known: dict[tuple[float, ...], Interval | None] = {}
+_known: dict[bytes, Interval | None] = {}
+"""By a hash of the level and the values, for hundreds of values as a key would take megabytes in the end."""
 AT_ONCE = 2_000_000
 """So many means of resamples, or values of jackknives, are in memory at once."""
 
@@ -72,12 +75,12 @@ def bootstrap_interval(values: Sequence[float], level: float = LEVEL) -> Interva
 
 def bootstrap_intervals(many: Sequence[Sequence[float]], level: float = LEVEL) -> list[Interval | None]:
     """The same of many lists of values, to the bit as one by one: those that were not asked for before are drawn."""
-    keys = [(level, *values) for values in many]
-    new = [key for key in dict.fromkeys(keys) if key not in _known]
-    if len(_known) + len(new) > KNOWN:
+    keys = [blake2b(array("d", (level, *values)).tobytes(), digest_size=16).digest() for values in many]
+    asked = dict(zip(keys, many, strict=True))
+    if len(_known) + len(asked.keys() - _known.keys()) > KNOWN:
         _known.clear()
-        new = list(dict.fromkeys(keys))
-    _known.update(zip(new, _intervals([key[1:] for key in new], level), strict=True))
+    new = {key: values for key, values in asked.items() if key not in _known}
+    _known.update(zip(new, _intervals(list(new.values()), level), strict=True))
     return [_known[key] for key in keys]
 
 

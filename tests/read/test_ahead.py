@@ -83,3 +83,12 @@ def test_a_study_as_written_is_refused_before_it_trains_and_a_changed_one_told(t
 def test_every_claim_and_figure_of_a_shipped_study_can_be_answered(name):
     study = load_study(name)
     assert unanswerable(study, check_study(study, list(study.planned), None)) == ([], [])
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"keep": 1.0}, True), ({"keep": {"fc2": 1.0}}, True), ({"keep": 0.99999}, True),
+    ({"keep": [1.0, 0.8]}, False), ({"keep": 1.0, "rounds": 0}, False), ({"keep": {"fc2": 0.5}}, False)])
+def test_rounds_that_prune_nothing_are_told(changes, told):
+    study = small_study(**changes)
+    said = [line for line in heed(study, check_study(study, list(study.planned), None)) if line.startswith("nothing is ever pruned: ")]
+    assert len(said) == told

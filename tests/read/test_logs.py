@@ -1,8 +1,10 @@
 """Loggers hold what the store holds, each thing once, read back from the real files by the real libraries."""
 
 import json
+import queue
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +19,7 @@ from sweepstake.read.logs.asked import sinks_of
 from sweepstake.read.logs.contents import picture, rounds_of, settings_of, steps_of
 from sweepstake.read.logs.contract import Run
 from sweepstake.read.logs.logger import Logger
+from sweepstake.read.logs.tensorboard import _quiet
 from sweepstake.run import worker
 from sweepstake.run.opened import Opened, open_study
 from sweepstake.run.settings import Saves, Task
@@ -212,6 +215,17 @@ def test_another_result_of_a_cell_is_logged_in_the_place_of_the_old_one_and_with
     assert run.Tags()["histograms"] == ["initial/fc1.weight", "initial/fc2.weight"]
     assert [event.step for event in run.Scalars("round/kept_fraction")] == [0, 1, 2]
     assert len(list(folder.glob("*tfevents*"))) == 1
+
+
+def test_what_fails_in_a_thread_of_tensorboard_is_told_once_where_we_write_next(monkeypatch: pytest.MonkeyPatch):
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+
+    told, plain, theirs = list[Any](), threading.Thread(), _AsyncWriterThread(queue.Queue(), None, 0)
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    _quiet.__wrapped__()
+    for thread in (plain, theirs):
+        threading.excepthook(threading.ExceptHookArgs((OSError, OSError(28, "full"), None, thread)))
+    assert [each.thread for each in told] == [plain]
 
 
 # Weights & Biases

@@ -294,3 +294,13 @@ def test_intervals_drawn_many_at_once_are_to_the_bit_those_drawn_one_by_one():
     many = [draw.normal(size=n).tolist() for n in (5, 3, 5, 50, 5, 2)] + [[], [0.5], [0.5, 0.5], [0.5, math.nan], [0.1, 0.1, 0.9]]
     alone = [found for values in many for found in statistics._intervals([values], 0.95)]
     assert statistics._intervals(many, 0.95) == alone and bootstrap_intervals(many) == alone
+
+
+def test_no_more_intervals_are_remembered_than_said_and_each_is_what_it_was(monkeypatch):
+    monkeypatch.setattr(statistics, "KNOWN", 3)
+    monkeypatch.setattr(statistics, "_known", {})
+    values = [[0.1, 0.2, 0.3 + n] for n in range(4)]
+    first = [statistics.bootstrap_interval(each) for each in values]
+    assert [statistics.bootstrap_intervals(values[:2]), len(statistics._known)] == [first[:2], 3]
+    assert statistics.bootstrap_interval(values[0], 0.5) != first[0]  # Another level is another interval.
+    assert len(statistics._known) <= 3

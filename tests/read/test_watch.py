@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import statistics
@@ -48,15 +49,6 @@ def ask(server: Server, path: str = "/", method: str = "GET", **headers: str) ->
     said = answer.status, dict(answer.getheaders()), answer.read().decode()
     connection.close()
     return said
-
-
-def wait_for(condition: Any, seconds: float = 60) -> float:
-    """How long it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "it never came"
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +173,7 @@ def test_unfinished_cells_count_with_the_rounds_that_they_have(fed: Any):
     put(0, 2)
     put(1, 1)
     watched = Watched(server.watched.study, server.watched.folder, "n")
-    assert watched.look()
+    assert watched.look() and watched.make()
     state = watched.state
     assert (state.version, state.cells, state.whole, state.running, state.rounds, state.planned, state.over) == (1, 4, 0, 0, 3, 20, False)
     assert b"accuracy against weights remaining" in watched.made.whole
@@ -194,10 +186,50 @@ def test_a_page_is_made_again_only_when_a_cells_files_have_changed(fed: Any, mon
     watched, read = Watched(server.watched.study, store.folder, "n"), list[str]()
     look = Store.look
     monkeypatch.setattr(Store, "look", lambda self, id_: (read.append(id_), look(self, id_))[1])
-    assert [watched.look(), watched.look()] == [True, False]
+    assert [watched.look(), watched.make(), watched.look(), watched.make()] == [True, True, False, False]
     put(1, 2)
     read.clear()
-    assert [watched.look(), watched.look(), read] == [True, False, [server.watched.study.planned[1].id]]
+    assert [watched.look(), watched.look(), watched.make(), watched.make()] == [True, False, True, False]
+    assert read == [server.watched.study.planned[1].id]
+
+
+def test_what_cells_have_beyond_the_page_is_told_until_the_page_has_it(study: Study, whole: tuple[Path, list[Any]], fed: Any):
+    _, put, store = fed
+    put(0, 2)
+    put(1, 1)
+    watched = Watched(study, store.folder, "n")
+    watched.look()
+    watched.make()
+    assert watched.state_for(1, 0).news == []
+
+    put(1, 3)
+    watched.look()
+
+    (news,) = watched.state_for(1, 0).news
+    records = whole[1][1]["rounds"][:3]
+    assert (news["place"], news["labels"], news["seed"], news["views"]) == (1, {"init": "xavier_normal"}, 1, [0])
+    assert [(row["round"], row["diverged"]) for row in news["rows"]] == [(1, False), (2, False)]
+    accuracies = [each["end"]["test"]["accuracy"] for each in records[1:]]
+    assert [row["values"]["test_accuracy"] for row in news["rows"]] == pytest.approx(accuracies, rel=1e-5)
+    assert news["line"][:4] + news["line"][-1:] == ["xavier_normal", 1, "begun", 3, study.planned[1].id]
+    assert watched.state_for(1, watched.state.seen).news == []  # The browser has it.
+    assert watched.state_for(7, 0).news == ()  # It shows another page.
+
+    watched.make()
+    assert watched.state_for(2, 0).news == []
+
+
+def test_of_a_cell_that_failed_or_was_begun_anew_no_round_is_added_to_the_page(study: Study, fed: Any):
+    _, put, store = fed
+    put(0, 2)
+    put(1, 3)
+    watched = Watched(study, store.folder, "n")
+    watched.look()
+    watched.make()
+    store.fail(study.planned[0].id, "no reason", "", {})
+    put(1, 1)
+    watched.look()
+    assert [(each["line"][2:4], each["rows"]) for each in watched.state_for(1, 0).news] == [(["failed", 0], []), (["begun", 1], [])]
 
 
 def test_a_look_writes_nothing_into_the_store(fed: Any):
@@ -228,6 +260,7 @@ def test_a_store_that_goes_or_is_damaged_is_told_in_a_line_and_the_page_stays(st
     put(0, 2)
     watched = Watched(study, store.folder, "n")
     watched.look()
+    watched.make()
     made = watched.made
     marker = store.folder / "sweepstake-store.json"
     text = marker.read_text()
@@ -249,6 +282,7 @@ def test_a_damaged_cell_is_told_on_the_page(study: Study, fed: Any):
     (store.folder / "cells" / study.planned[1].id / "state.safetensors").write_bytes(b"no")
     watched = Watched(study, store.folder, "n")
     watched.look()
+    watched.make()
     assert b"1 of 4 cells damaged on disk" in watched.made.whole
 
 
@@ -261,7 +295,15 @@ def browser() -> Iterator[Any]:
 
 
 def line(page: Any) -> str:
-    return page.locator("#live").inner_text()
+    return page.locator("#live").inner_text().replace("\n", " ")
+
+
+def wait_for_line(page: Any, pattern: str, seconds: float = 60) -> None:
+    """Until the line at the top of the page is as said."""
+    began = time.monotonic()
+    while not re.search(pattern, line(page)):
+        assert time.monotonic() - began < seconds, f"the line never was {pattern}, but: {line(page)}"
+        time.sleep(0.05)
 
 
 @needs_chromium
@@ -269,7 +311,7 @@ def test_a_round_appears_within_two_seconds_of_its_being_in_the_store(fed: Any, 
     server, put, _ = fed
     put(0, 1)
     with browser.open(server.address) as opened:
-        wait_for(lambda: "1 of 20 rounds" in line(opened.page))
+        wait_for_line(opened.page, "1 of 20 rounds")
         took = list[float]()
         for rounds in range(2, 6):
             time.sleep(0.3 * rounds)
@@ -283,7 +325,40 @@ def test_a_round_appears_within_two_seconds_of_its_being_in_the_store(fed: Any, 
         opened.page.wait_for_function("document.querySelectorAll('#figure-1-accuracy_by_kept svg').length > 0")
         assert opened.page.title() == HOSTILE
         assert opened.console == []
-        assert {request.removeprefix(server.address) for request in opened.requests} <= {"", "changes", "report"}
+        assert {request.removeprefix(server.address).partition("?")[0] for request in opened.requests} <= {"", "changes", "report"}
+        assert opened.requests.count(f"{server.address}report") <= 5  # What it has it does not ask for.
+
+
+@needs_chromium
+def test_rounds_are_in_the_chart_and_the_table_before_the_next_page_is_made(study: Study, fed: Any, browser: Any, monkeypatch: pytest.MonkeyPatch):
+    _, put, store = fed
+    put(0, 2)
+    put(1, 1)
+    make, may = Watched.make, threading.Event()
+    monkeypatch.setattr(Watched, "make", lambda self: (self.made.version == 0 or may.is_set()) and make(self))
+    server = served(study, store.folder)
+    shown = """seeds => [...document.querySelectorAll("#figure-1-accuracy_by_kept svg [aria-label]")]
+        .filter(each => each.getAttribute("aria-label").endsWith(`, ${seeds} seeds`)).length"""
+    with browser.open(server.address) as opened:
+        page = opened.page
+        page.wait_for_function(f"({shown})(1) === 1")  # Round 1 is of one seed, round 0 of two.
+        page.locator("#figure-1-accuracy_by_kept select[data-sets=error]").select_option("ci")
+        assert "verdicts as of" not in line(page)
+
+        put(1, 3)
+
+        page.wait_for_function(f"({shown})(2) === 2 && ({shown})(1) === 1")
+        wait_for_line(page, ", 5 of 20 rounds; verdicts as of ")
+        assert page.locator("#run-table tbody tr").nth(1).inner_text().split("\t")[:4] == ["xavier_normal", "1", "begun", "3"]
+        assert page.locator("#figure-1-accuracy_by_kept select[data-sets=error]").input_value() == "ci"
+        page.locator("#figure-1-accuracy_by_kept details.numbers summary").click()
+        intervals = """() => [...document.querySelectorAll("#figure-1-accuracy_by_kept details.numbers tbody tr")]
+            .map(row => row.cells[5].innerText !== "–")"""
+        assert page.evaluate(intervals) == [True, False, False]  # Of what is newer than the page there is none.
+        may.set()
+        wait_for_line(page, "5 of 20 rounds$")
+        page.wait_for_function(f"() => ({intervals})().join() === 'true,true,false'")
+        assert opened.console == []
 
 
 @needs_chromium
@@ -305,7 +380,7 @@ def test_what_a_reader_has_set_opened_and_scrolled_to_stays_when_the_page_follow
         top = page.evaluate("document.querySelector('#provenance').getBoundingClientRect().top")
         time.sleep(1.2)
         put(0, 4)
-        wait_for(lambda: "10 of 20 rounds" in line(page))
+        wait_for_line(page, "10 of 20 rounds")
         assert page.get_attribute("#answer", "data-old") is None  # It says something else by now.
         assert [page.locator(where).evaluate("one => one.open") for where in opened_by_hand] == [True] * 3
         assert page.get_by_label("Filter").input_value() == "done" and page.locator("#run-count").inner_text() == "0 of 4 runs"
@@ -321,11 +396,11 @@ def test_what_a_reader_has_set_opened_and_scrolled_to_stays_when_the_page_follow
 def test_when_the_server_is_gone_the_page_says_so_and_stays_readable(study: Study, whole: tuple[Path, list[Any]], browser: Any):
     server = served(study, whole[0])
     with browser.open(server.address) as opened:
-        wait_for(lambda: "the run has ended" in line(opened.page))
-        assert "4 of 4 cells: the run has ended updated " in line(opened.page).replace("\n", " ")
+        wait_for_line(opened.page, "the run has ended")
+        assert "4 of 4 cells: the run has ended updated " in line(opened.page)
         server.shutdown()
         server.server_close()
-        wait_for(lambda: "no connection: what is shown stays readable" in line(opened.page))
+        wait_for_line(opened.page, "no connection: what is shown stays readable")
         assert opened.page.locator("#figure-1-accuracy_by_kept svg").count() > 0
         assert opened.page.locator("#numbers tbody tr").count() == 2
         assert opened.faults() == []
@@ -334,25 +409,26 @@ def test_when_the_server_is_gone_the_page_says_so_and_stays_readable(study: Stud
 @needs_chromium
 def test_the_kill_of_a_run_leaves_the_page_readable(tmp_path: Path, browser: Any):
     """The commands themselves: a run fills the store, `watch` shows it, and the run is killed."""
-    (tmp_path / "small.toml").write_text('title = "Killed"\nmodel = {name = "mlp", hidden = [12]}\nsteps = 2000\nrounds = 400\nseeds = 2\n')
+    (tmp_path / "small.toml").write_text('title = "Killed"\nmodel = {name = "mlp", hidden = [12]}\nsteps = 100\neval_every = 100\n'
+                                       'keep = 0.99\nrounds = 1000\nseeds = 2\n')
     environment = {**os.environ, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
 
     def start(command: str, *more: str) -> Any:
         said = [sys.executable, "-m", "sweepstake", command, str(tmp_path / "small.toml"), "--store", str(tmp_path / "runs"), *more]
         return subprocess.Popen(said, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    running, watching = start("run", "--stack", "1"), start("watch")
+    running, watching = start("run", "--stack", "1", "--engine", "reference"), start("watch")
     try:
         with browser.open(watching.stdout.readline().strip()) as opened:
-            wait_for(lambda: "0 of 2 cells, 1 running" in line(opened.page) and " 0 of" not in line(opened.page), 120)
+            wait_for_line(opened.page, r"0 of 2 cells, [12] running .*, [1-9][\d,]* of 2,002 rounds", 120)
             running.send_signal(signal.SIGKILL)
             running.wait()
-            wait_for(lambda: "0 of 2 cells: the run has ended" in line(opened.page))
+            wait_for_line(opened.page, "0 of 2 cells: the run has ended")
             assert opened.page.locator("h1").inner_text() == "Killed"
             opened.page.wait_for_function("document.querySelectorAll('figure svg').length > 0")
             watching.send_signal(signal.SIGINT)
             assert watching.wait(30) == 130
-            wait_for(lambda: "no connection" in line(opened.page))
+            wait_for_line(opened.page, "no connection")
         assert "The page has ended. What a browser shows of it stays readable." in watching.stderr.read()
     finally:
         for process in (running, watching):

@@ -333,6 +333,21 @@ class Unfit(nn.Linear):
 def unfit_forward(inputs, classes):
     """Raises when it runs (Nobody 2026)."""
     return Unfit(64, classes)
+
+@ss.criterion
+def unfit_logs(w_final):
+    """NaN of weights below 0 (Nobody 2026)."""
+    return w_final.log()
+
+@ss.criterion
+def unfit_ratio(grad):
+    """NaN of all weights (Nobody 2026)."""
+    return 0 * grad / 0
+
+@ss.init
+def unfit_roots(normal, fan_in):
+    """NaN of draws below 0 (Nobody 2026)."""
+    return (normal / fan_in).sqrt()
 '''
 
 
@@ -357,6 +372,9 @@ def own_pieces(monkeypatch: pytest.MonkeyPatch):
     ({"lr_schedule": "unfit_late"}, 'lr_schedule = "unfit_late" (mine.py:47) raised IndexError: list index out of range. Mend the plug-in.'),
     ({"lr_schedule": "unfit_word"}, 'lr_schedule = "unfit_word" (mine.py:49): what it gave cannot be used: TypeError: '),
     ({"model": "unfit_forward"}, 'model = "unfit_forward" (mine.py:56): raised ZeroDivisionError on a batch of shape (2, 1, 8, 8): '),
+    ({"criterion": "unfit_logs"}, 'criterion = "unfit_logs" (mine.py:63): a score of fc1 is not a finite number.'),
+    ({"criterion": "unfit_ratio"}, 'criterion = "unfit_ratio" (mine.py:68): no score of fc1 is a number, but each is NaN.'),
+    ({"init": "unfit_roots"}, 'init = "unfit_roots" (mine.py:73): a value for fc1.weight is not a finite number.'),
     ({"lr_schedule": "unfit_rate"}, 'lr_schedule = "unfit_rate" (mine.py:42) raised ZeroDivisionError: float division by zero. Mend the plug-in.'),
 ])
 def test_a_plug_ins_piece_that_does_not_fit_is_told_before_anything_trains(tmp_path: Path, changes: dict[str, Any], said: str):
@@ -370,9 +388,9 @@ def test_a_plug_ins_piece_that_does_not_fit_is_told_before_anything_trains(tmp_p
 
 
 @pytest.mark.usefixtures("own_pieces")
-def test_a_plug_ins_criterion_of_noise_need_not_be_finite(tmp_path: Path):
-    (tmp_path / "mine.py").write_text(UNFIT.replace("return w_final.abs().sum()", "return w_final / 0"))
-    study = small_study(tmp_path, plugins=["mine.py"], criterion="unfit_flat")
+def test_a_plug_ins_criterion_of_noise_need_not_be_finite_everywhere(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(UNFIT.replace("return grad.tolist()", "return 0 * grad.log()"))  # NaN of half of the weights.
+    study = small_study(tmp_path, plugins=["mine.py"], criterion="unfit_list")
     assert check_study(study, list(study.planned), None).keys() == {planned.id for planned in study.planned}
 
 

@@ -18,6 +18,8 @@ from sweepstake.read.statistics import Word
 
 def verdicts(study: StudyLike, results: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     """A verdict on every claim from results; seconds are read only where a claim is about them."""
+    if not study.claims:
+        return []
     return judge(study, analysis.tidy(results, timing=any(claim.metric == "train_seconds" for claim in study.claims)))
 
 

@@ -7,7 +7,9 @@ Of two points of one tag at one step TensorBoard shows the later, and it wants t
 """
 
 import re
+import threading
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise missing("tensorboard", error) from error
+        _quiet()
         self.writer, self.said = SummaryWriter, f"tensorboard:{where}"
         self.folder = made(self.said, Path(where) / _fit(study))
         self.where = f"{where} (look with `tensorboard --logdir {where}`)"
@@ -80,6 +83,18 @@ class EventFile:
 
     def drop(self) -> None:
         self.writer.close()
+
+
+@cache
+def _quiet() -> None:
+    """No traceback of the library's threads: what fails in one, a full disk say, is raised where a pen writes next."""
+    before = threading.excepthook
+
+    def tell(failed: threading.ExceptHookArgs) -> None:
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            before(failed)
+
+    threading.excepthook = tell
 
 
 def _hyperparameters(run: Run) -> tuple[Any, ...]:

@@ -24,7 +24,7 @@ class Trackio:
             from trackio.utils import TRACKIO_DIR  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise missing("trackio", error) from error
-        self.library, self.storage, self.media = trackio, SQLiteStorage, get_project_media_path
+        self.package, self.storage, self.media = trackio, SQLiteStorage, get_project_media_path
         self.project = where or study
         self.said = f"trackio:{where}" if where else "trackio"
         try:
@@ -63,9 +63,9 @@ class Rows:
         self._write({})
 
     def weights(self, round_: int, values: Arrays, pictures: Arrays) -> None:
-        row: dict[str, Any] = {name: self.home.library.Histogram(each)._to_dict() for name, each in values.items()}
+        row: dict[str, Any] = {name: self.home.package.Histogram(each)._to_dict() for name, each in values.items()}
         for name, each in pictures.items():
-            image = self.home.library.Image(each)
+            image = self.home.package.Image(each)
             image._save(self.home.project, self.run.id, round_)
             row[name] = image._to_dict()
         self.waiting.append((round_, row))

@@ -32,7 +32,7 @@ class WandB:
             import wandb  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise missing("wandb", error) from error
-        self.library, self.said = wandb, f"wandb:{where}" if where else "wandb"
+        self.package, self.said = wandb, f"wandb:{where}" if where else "wandb"
         self.study, self.root = study, made(self.said, Path(where or "."))
         self.folder = self.root / "wandb"
         self.where = f"{self.folder} (send with `wandb sync {self.folder / 'offline-run-*'}`)"
@@ -43,17 +43,17 @@ class WandB:
     def begin(self, run: Run) -> "OfflineRun":
         for old in self._of(run):
             shutil.rmtree(old)
-        settings = self.library.Settings(**QUIET)
-        begun = self.library.init(dir=str(self.root.absolute()), project=self.study, id=run.id, name=run.name,
+        settings = self.package.Settings(**QUIET)
+        begun = self.package.init(dir=str(self.root.absolute()), project=self.study, id=run.id, name=run.name,
                                   config=dict(run.settings), settings=settings, reinit="create_new")
         for prefixes, axis in ((BY_STEP, "step"), (BY_ROUND, "round")):
             begun.define_metric(axis, hidden=True)
             for prefix in prefixes:
                 begun.define_metric(f"{prefix}/*", step_metric=axis)
-        return OfflineRun(self.library, begun, Path(begun.settings.sync_dir), run)
+        return OfflineRun(self.package, begun, Path(begun.settings.sync_dir), run)
 
     def close(self) -> None:
-        self.library.teardown()
+        self.package.teardown()
 
     def _of(self, run: Run) -> list[Path]:
         """The folders of a run, of this study's project."""
@@ -64,7 +64,7 @@ class WandB:
 class OfflineRun:
     """One run of it."""
 
-    library: Any
+    package: Any
     begun: Any
     folder: Path
     run: Run
@@ -76,8 +76,8 @@ class OfflineRun:
         self.begun.log({"round": round_, **values})
 
     def weights(self, round_: int, values: Arrays, pictures: Arrays) -> None:
-        histograms = {name: self.library.Histogram(each) for name, each in values.items()}
-        images = {name: self.library.Image(each) for name, each in pictures.items()}
+        histograms = {name: self.package.Histogram(each) for name, each in values.items()}
+        images = {name: self.package.Image(each) for name, each in pictures.items()}
         if histograms or images:
             self.begun.log({"round": round_, **histograms, **images})
 

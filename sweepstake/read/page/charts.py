@@ -48,11 +48,16 @@ def charts(results: Results, rows: Sequence[Row], drawn: Sequence[tuple[str, fig
            live: bool = False) -> Charts:
     """The figures with all that draws them. A `live` page has no stills, and can draw before there is a figure."""
     room = 0 if live else (FIXED + A_CELL * len(results)) // max(1, len(drawn))
-    views = {key: spec["usermeta"] for _, spec in drawn if (key := _view_key(spec))}
-    made = [{**held(name, spec, room), "view": list(views).index(key) if (key := _view_key(spec)) else None}
-            for name, spec in drawn]
-    return Charts(made, packed(_runs(results, rows, list(views.values()))) if views else "",
-                  _library() if drawn or live else "")
+    keys, shown = [_view_key(spec) for _, spec in drawn], views(drawn)
+    known = list(dict.fromkeys(filter(None, keys)))
+    made = [{**held(name, spec, room), "view": known.index(key) if key else None}
+            for key, (name, spec) in zip(keys, drawn, strict=True)]
+    return Charts(made, packed(_runs(results, rows, shown)) if shown else "", _library() if drawn or live else "")
+
+
+def views(drawn: Sequence[tuple[str, figures.Spec]]) -> list[Mapping[str, Any]]:
+    """What each selection of rows was drawn from that can show other metrics, once where several figures share it."""
+    return list({key: spec["usermeta"] for _, spec in drawn if (key := _view_key(spec))}.values())
 
 
 def _view_key(spec: figures.Spec) -> str:

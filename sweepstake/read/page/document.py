@@ -77,13 +77,13 @@ def _templates() -> Any:
 
 
 def page(study: StudyLike, results: Results, reading: Reading | None = None, store: "Store | None" = None, *,
-         data: Path | str | None = None, nonce: str = "") -> str:
+         data: Path | str | None = None, nonce: str = "", version: int = 0) -> str:
     """The page of a study, from results whole or begun; `reading` is what `read` gives, where a caller has it.
 
     With the store that they are of, it also tells what only masks and the data set's files know; these lie in `data`,
-    else where the study says. With a `nonce` it is the page of `sweepstake watch`: it follows the study through its
-    server, each script of ours carries the nonce, the policy comes with the server's answer, no figure has a still, and
-    there are none of what survives, and no rows to save: it is made often.
+    else where the study says. With a `nonce` it is the page of `sweepstake watch` in this `version`: it follows the
+    study through its server, each script of ours carries the nonce, the policy comes with the server's answer, no
+    figure has a still, and there are none of what survives, and no rows to save: it is made often.
     """
     from markupsafe import Markup
 
@@ -97,7 +97,7 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None, sto
     verdicts = [told(verdict) for verdict in found.verdicts]
     searched = getattr(study, "searched", None)
     return _templates().get_template("report.html.j2").render(
-        live=bool(nonce), nonce=Markup(' nonce="{}"').format(nonce) if nonce else "",
+        live=bool(nonce), version=version, nonce=Markup(' nonce="{}"').format(nonce) if nonce else "",
         study=study, question=answer.question(study.about), verdicts=verdicts,
         answer=answer.section(study, verdicts, found.groups, found.rows), ran=_ran(results),
         warnings=_warnings(study, results), figures=drawn.figures, runs=drawn.runs, library=drawn.library,

@@ -17,14 +17,21 @@ def section(study: StudyLike, results: Sequence[Mapping[str, Any]], rows: Sequen
     """The columns, and a list of values a cell: labels and statuses by their place in a list of them."""
     tickets = {rounds[0]["id"]: claims.smallest_winning(rounds) for rounds in claims.finished(rows)}
     axes = list(study.axes)
-    labels = {axis: list(dict.fromkeys(label(result["labels"].get(axis, "")) for result in results)) for axis in axes}
-    place = {axis: {one: number for number, one in enumerate(found)} for axis, found in labels.items()}
-    statuses = list(dict.fromkeys(result["status"] for result in results))
+    lines = [line(axes, result, tickets.get(result["id"])) for result in results]
+    words = [*range(len(axes)), len(axes) + 1]
+    known = {column: list(dict.fromkeys(one[column] for one in lines)) for column in words}
+    place = {column: {word: number for number, word in enumerate(found)} for column, found in known.items()}
     return {
-        "axes": [[axis, labels[axis]] for axis in axes], "statuses": statuses, "heads": HEADS,
-        "cells": [[*(place[axis][label(result["labels"].get(axis, ""))] for axis in axes), result["seed"],
-                   statuses.index(result["status"]), *_numbers(result, tickets.get(result["id"])), result["id"]]
-                  for result in results]}
+        "axes": [[axis, known[column]] for column, axis in enumerate(axes)], "statuses": known[words[-1]],
+        "heads": HEADS,
+        "cells": [[place[column][value] if column in place else value for column, value in enumerate(one)]
+                  for one in lines]}
+
+
+def line(axes: Sequence[str], result: Mapping[str, Any], ticket: float | None) -> list[Any]:
+    """A cell as the table shows it: its labels, seed and status, its numbers and its id."""
+    labels = [label(result["labels"].get(axis, "")) for axis in axes]
+    return [*labels, result["seed"], result["status"], *_numbers(result, ticket), result["id"]]
 
 
 def _numbers(result: Mapping[str, Any], ticket: float | None) -> list[float | int | None]:

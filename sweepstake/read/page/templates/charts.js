@@ -19,12 +19,15 @@ const vegaIsThere = () => library ??= unpack(document.getElementById("library").
   document.head.append(element("script", { nonce }, text));
 });
 
-/* The numbers of all cells; unpacked again where the document holds others. */
-let numbers = [null, null];
-function runs() {
+/* The numbers of all cells; unpacked again where the document holds others, with the rounds that a page which follows its study has got since. */
+const news = window.report?.news ?? new Map();
+let numbers = [null, null], joined = [null, null, null];
+async function runs() {
   const text = document.getElementById("runs").textContent;
   if (numbers[0] !== text) numbers = [text, unpack(text).then(JSON.parse)];
-  return numbers[1];
+  const all = await numbers[1];
+  if (joined[0] !== all || joined[1] !== news.number) joined = [all, news.number, withNews(all, [...news.values()])];
+  return joined[2];
 }
 
 /* One line that is read out, and seen at the foot of the window while a point is walked to. */
@@ -61,7 +64,8 @@ class Chart {
 
   /* What the document says of it now. */
   get source() {
-    return [this.figure.querySelector("script.spec").textContent, this.figure.dataset.view ? document.getElementById("runs").textContent : ""].join(" ");
+    const { view } = this.figure.dataset, grown = [...news.values()].some(cell => cell.rows.length && cell.views.includes(Number(view)));
+    return [this.figure.querySelector("script.spec").textContent, ...view ? [document.getElementById("runs").textContent, grown ? news.number : ""] : []].join(" ");
   }
 
   /* Drawn again if the document says something else by now. */
@@ -96,6 +100,9 @@ class Chart {
     this.surroundings = surroundings;
   }
 
+  /* Whether the spec's own points are what is to be shown: nothing is set, and no round has come since it was made. */
+  get isAsMade() { return this.isFirst && !this.view?.grown; }
+
   get isFirst() { return !this.made || Object.entries(this.first).every(([name, value]) => this.state[name] === value); }
 
   get metric() { return this.runs.metrics.find(one => one.name === this.state.y); }
@@ -103,11 +110,12 @@ class Chart {
   get showsPercent() { return Math.abs(this.metric.times) === 100; }
 
   summary() {
-    return summarised(this.runs, this.view, this.made, this.metric).filter(one => !this.state.groups.length || this.state.groups.includes(one.group));
+    const shown = this.state.groups.length ? this.state.groups : this.all;  // A group that has come since has no colour before the next page.
+    return summarised(this.runs, this.view, this.made, this.metric).filter(one => !shown.length || shown.includes(one.group));
   }
 
   points() {
-    if (!this.isFirst) return pointsOf(this.summary(), this.made, this.metric, this.state);
+    if (!this.isAsMade) return pointsOf(this.summary(), this.made, this.metric, this.state);
     const points = (this.spec.data?.values ?? []).filter(point => point.reference === undefined);
     return this.state.groups.length ? points.filter(point => this.state.groups.includes(point[this.by])) : points;
   }
@@ -125,15 +133,15 @@ class Chart {
     const words = { title: spec.title.text, about: this.figure.dataset.about, clip: "" };
     if (spec.data?.values) spec.data.values = [...points, ...laid];
     if (!this.made) return [spec, words];
-    const asDrawn = this.isFirst && !state.groups.length;
+    const asDrawn = this.isAsMade && !state.groups.length;
     const clip = asDrawn ? { says: this.made.clip } : clipped(points, this.showsPercent ? value => `${short(value)} %` : short);
     words.clip = clip.says;
     if (!asDrawn || state.everything && clip.says) {
       const domain = padded(state.everything || !clip.domain ? [Math.min(...points.map(point => point.lo)), Math.max(...points.map(point => point.hi))] : clip.domain);
-      redrawn(spec.spec ?? spec, roomFor(laid, domain), this.isFirst ? {} : place(points, this.made, state),
-        this.isFirst ? {} : { title: `${this.metric.told}${this.showsPercent ? " (%)" : ""}` }, state.lines === "seeds");
+      redrawn(spec.spec ?? spec, roomFor(laid, domain), this.isAsMade ? {} : place(points, this.made, state),
+        this.isAsMade ? {} : { title: `${this.metric.told}${this.showsPercent ? " (%)" : ""}` }, state.lines === "seeds");
     }
-    if (!this.isFirst) {
+    if (!this.isAsMade) {
       words.about = [told(points, state), ...spec.title.subtitle.slice(1).filter(line => laid.length || !/^Grey(, dashed)?: /.test(line))].join(" ");
       if (state.y !== this.first.y) words.title = `${this.metric.told[0].toUpperCase()}${this.metric.told.slice(1)} against weights remaining`;
     }
@@ -545,5 +553,5 @@ function again() {
 let lastWidth = innerWidth, timer;
 addEventListener("resize", () => { clearTimeout(timer); timer = setTimeout(() => { if (innerWidth !== lastWidth) { lastWidth = innerWidth; again(); } }, 150); });
 dark.addEventListener("change", again);
-window.report = { start, settled: () => Promise.all(charts.map(chart => chart.drawn)) };
+window.report = { ...window.report, start, settled: () => Promise.all(charts.map(chart => chart.drawn)) };
 start();

@@ -1,12 +1,16 @@
 "use strict";
-/* Follow the study: ask the server every second whether the page is another by now, and replace the parts of it that are. */
+/* Follow the study: ask the server again and again what is new; it answers once something is, or after a second. What cells have beyond the page is added to charts and the table of runs at once;
+   where the page is another by now, the parts of it that are others are replaced. */
 (() => {
-  const HIDDEN = 10, ATTEMPTS = [1, 2, 4, 8, 10];  // Seconds between two questions: on a page nobody sees, and to a server that does not answer.
+  const PAUSE = 0.1, HIDDEN = 10, ATTEMPTS = [1, 2, 4, 8, 10];  // Seconds between two questions: on a page nobody sees, and to a server that does not answer.
   const RESTS = 1000;  // Milliseconds since a reader last did something: nothing is replaced under a pointer that is down or a key that is held.
+  const news = new Map();  // Of the cells that have more than the page, by their place in the study: charts.js and tables.js add it to what they show.
+  news.number = 0;  // Another is other news.
+  window.report = { news };
   const bar = document.getElementById("live"), [cells, when] = bar.children;
-  const clock = () => new Date().toLocaleTimeString("en-GB");
+  const clock = (time = Date.now()) => new Date(time).toLocaleTimeString("en-GB");
   const say = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-  let version = null, updated = "", failures = 0, answered = "", ran = false, touched = 0, timer;
+  let version = Number(bar.dataset.version), seen = 0, after = 0, updated = clock(), failures = 0, answered = "", ran = false, touched = 0, timer;
 
   /* The parts that are replaced one by one: children of header and main, and figures in these. Of each, what the server said last. */
   const tops = root => [...root.querySelectorAll("header > *, main > *")];
@@ -96,7 +100,10 @@
     for (const part of names.keys()) if (tops(document).includes(part) && !kept.has(part)) names.delete(part);
     for (const [part, name] of kept) names.set(part, name);
     sources = next;
-    window.report?.start?.();
+    version = Number(made.getElementById("live").dataset.version);
+    news.clear();  // What it has by now; the rest is asked for again.
+    news.number = after = 0;
+    window.report.start?.();
     for (const [part, before] of back) put(part, before);
     const now = anchor && [...names].find(([, name]) => name === anchor[1])?.[0];
     if (now && Math.abs(now.getBoundingClientRect().top - top) > 1) scrollBy({ top: now.getBoundingClientRect().top - top, behavior: "instant" });
@@ -111,22 +118,31 @@
       : !state.over ? count
       : all || ran ? `${count}: the run has ended` : `${count}: nobody computes now`;
     say(cells, state.problem || (state.failed ? `${now}, ${state.failed} failed` : now));
-    say(when, `updated ${updated}, ${state.rounds.toLocaleString("en")} of ${state.planned.toLocaleString("en")} rounds`);
+    const older = news.size ? `; verdicts as of ${clock(1000 * state.as_of)}` : "";
+    say(when, `updated ${updated}, ${state.rounds.toLocaleString("en")} of ${state.planned.toLocaleString("en")} rounds${older}`);
     bar.classList.toggle("gone", Boolean(state.problem));
   }
 
   async function ask() {
     clearTimeout(timer);
-    let wait = document.hidden ? HIDDEN : 1;
+    let wait = document.hidden ? HIDDEN : PAUSE;
     try {
-      const state = await (await fetch("/changes", { signal: AbortSignal.timeout(10000) })).json();
-      if (state.version !== version && Date.now() - touched > RESTS) {
+      const state = await (await fetch(`/changes?version=${version}&seen=${seen}&after=${after}`, { signal: AbortSignal.timeout(10000) })).json();
+      if (Date.now() - touched <= RESTS) {
+        wait = 1;  // It is asked for again.
+      } else if (state.version !== version) {
         const answer = await fetch("/report", { signal: AbortSignal.timeout(60000) });
         if (!answer.ok) throw new Error(answer.statusText);
         show(await answer.text());
-        version = state.version;
         updated = clock();
+        wait = 0;  // Rounds may have come since that page was begun.
+      } else if (state.news.length) {
+        for (const cell of state.news) news.set(cell.place, cell);
+        news.number = after = state.seen;
+        updated = clock();
+        window.report.start();
       }
+      seen = state.seen;
       failures = 0;
       answered = clock();
       tell(state);

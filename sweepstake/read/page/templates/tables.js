@@ -3,6 +3,7 @@
 (() => {
   const PAGE = 100;
   const state = { by: null, down: false, text: "", status: "", page: 0 };  // Outside of the elements, which a live page replaces.
+  const news = window.report?.news ?? new Map();  // Of a page that follows its study: the lines of cells that have more by now.
   let runs = null, source = "";
 
   const quoted = value => /[",\n]/.test(value = String(value ?? "")) ? `"${value.replaceAll('"', '""')}"` : value;
@@ -15,6 +16,7 @@
     const names = [...axes.map(([axis]) => axis), ...heads.map(([name]) => name)];
     const shown = [...axes.map(([axis]) => axis), ...heads.map(([, head]) => head)];
     const rows = cells.map(cell => cell.map((value, place) => place < axes.length ? axes[place][1][value] : place === axes.length + 1 ? statuses[value] : value));
+    for (const { place, line } of news.values()) rows[place] = line;
     const texts = rows.map(row => row.join(" ").toLowerCase());
     const words = new Set([...axes.map((_, place) => place), axes.length + 1, names.length - 1]);
     const accuracies = new Set([axes.length + 4, axes.length + 5]);
@@ -64,9 +66,11 @@
 
   function begin() {
     const data = document.getElementById("run-data"), form = document.getElementById("run-controls");
-    if (!data || (form.dataset.begun && source === data.textContent)) return;
-    source = data.textContent;
+    if (!data || (form.dataset.begun && source === `${news.number} ${data.textContent}`)) return;
+    source = `${news.number} ${data.textContent}`;
     runs = read(data);
+    for (const { line } of news.values())
+      if (![...form.elements.status.options].some(one => one.text === line[runs.status])) form.elements.status.add(new Option(line[runs.status]));
     if (form.dataset.begun) return show();  // A live page has changed the numbers alone.
     form.dataset.begun = "yes";
     const head = document.createElement("tr");

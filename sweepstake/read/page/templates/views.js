@@ -18,6 +18,24 @@ function levels(kept, most) {
   return [...new Set(Array.from({ length: most }, (_, place) => at(place)))];
 }
 
+/* The numbers with the rounds that came since, which stand behind them. What has more has no interval: the page computes none. */
+function withNews(all, news) {
+  const first = all.seed.length, added = news.flatMap(cell => cell.rows.map(row => ({ ...cell, ...row })));
+  if (!added.length) return all;
+  const each = (of, make) => Object.fromEntries(Object.entries(of).map(([name, value]) => [name, make(name, value)]));
+  const labels = each(all.labels, (axis, known) => [...new Set([...known, ...added.map(row => row.labels[axis])])]);
+  const whole = Array.from(all.seed.keys());
+  return { ...all, first, labels,
+    axes: each(all.axes, (axis, places) => [...places, ...added.map(row => labels[axis].indexOf(row.labels[axis]))]),
+    columns: each(all.columns, (column, values) => [...values, ...added.map(row => row.values[column] ?? null)]),
+    ...each({ seed: 0, round: 0, kept: 0 }, name => [...all[name], ...added.map(row => row[name])]),
+    diverged: [...all.diverged, ...added.flatMap((row, place) => row.diverged ? [first + place] : [])],
+    views: all.views.map((view, number) => {
+      const here = added.flatMap((row, place) => row.views.includes(number) ? [first + place] : []);
+      return { ...view, rows: [...view.rows ?? whole, ...here], grown: here.length > 0 };
+    }) };
+}
+
 /* Over seeds, a row a group and round: the mean of each seed's cells, then their mean, deviation, range and interval. */
 function summarised(all, view, made, metric) {
   const groups = new Map(), lost = new Map(), diverged = new Set(all.diverged), values = all.columns[metric.column];
@@ -28,6 +46,7 @@ function summarised(all, view, made, metric) {
     if (diverged.has(row)) lost.set(who, [...lost.get(who) ?? [], round]);
     if (!groups.has(key)) groups.set(key, { who, group: group(row) ?? "all", panel: panel(row), round, kept: [], seeds: new Map() });
     const one = groups.get(key);
+    one.grown ||= row >= all.first;
     one.kept.push(all.kept[row]);
     if (values[row] === null) return;
     if (!one.seeds.has(all.seed[row])) one.seeds.set(all.seed[row], []);
@@ -38,7 +57,7 @@ function summarised(all, view, made, metric) {
   return [...groups.values()].map((one, place) => {
     const seeds = [...one.seeds].sort(([a], [b]) => a - b).map(([seed, each]) => [seed, shown(mean(each))]);
     const each = seeds.map(([, value]) => value), middle = each.length ? mean(each) : null;
-    const interval = view.intervals[metric.column][place]?.map(shown).sort((a, b) => a - b) ?? null;
+    const interval = one.grown ? null : view.intervals[metric.column][place]?.map(shown).sort((a, b) => a - b) ?? null;
     return { ...one, kept: 100 * mean(one.kept), seeds, mean: middle, n: each.length, interval,
       diverged: (lost.get(one.who) ?? []).filter(round => round <= one.round).length,
       std: each.length > 1 ? Math.sqrt(each.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (each.length - 1)) : null,
