@@ -200,9 +200,9 @@ docs/cluster.md explains each script line by line, and what the shared folder mu
   sweepstake watch prune-ready --store /shared/runs      whoever computes there, on whichever machine
   sweepstake watch prune-ready --port 8765 --no-open     then on your own machine: ssh -L 8765:127.0.0.1:8765 HOST
 
-A round is on the page within two seconds, and unfinished cells count with the rounds they have; verdicts and intervals
-of thousands of cells follow later, and the page says as of when they are. Its address is printed to stdout. It answers
-this machine alone and only reads. Ctrl-C ends it; what is open in a browser stays.""")
+A round is on the page within about two seconds, and unfinished cells count with the rounds they have; verdicts and
+intervals of thousands of cells follow later, and the page says as of when they are. Its address is printed to
+stdout. It answers this machine alone and only reads. Ctrl-C ends it; what is open in a browser stays.""")
     made.add_argument("--port", metavar="N", type=int, default=0, help="of the page's address (default: any free one)")
     made.add_argument("--no-open", action="store_false", dest="browser",
                       help="open no browser (default: open one where there is a screen)")
