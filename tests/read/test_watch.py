@@ -381,7 +381,7 @@ def test_what_a_reader_has_set_opened_and_scrolled_to_stays_when_the_page_follow
         time.sleep(1.2)
         put(0, 4)
         wait_for_line(page, "10 of 20 rounds")
-        assert page.get_attribute("#answer", "data-old") is None  # It says something else by now.
+        page.wait_for_function("document.querySelector('#answer').dataset.old === undefined")  # It says something else with the next page.
         assert [page.locator(where).evaluate("one => one.open") for where in opened_by_hand] == [True] * 3
         assert page.get_by_label("Filter").input_value() == "done" and page.locator("#run-count").inner_text() == "0 of 4 runs"
         assert abs(page.evaluate("document.querySelector('#provenance').getBoundingClientRect().top") - top) < 3
