@@ -12,7 +12,8 @@ from sweepstake.pieces import check_not_loading, loaded_text
 from sweepstake.run import provenance
 from sweepstake.run.claims import Claims, Holder
 from sweepstake.run.data import data_hashes
-from sweepstake.run.executors import executor_for, server
+from sweepstake.run.executors import executor_for
+from sweepstake.run.executors.server import begin
 from sweepstake.run.opened import Opened, open_study
 from sweepstake.run.queue import Queue
 from sweepstake.run.search import search_first, settled
@@ -46,7 +47,7 @@ def compute(study: Study, settings: Settings, on_event: OnEvent = ignore) -> Ope
     foreseen, named = dict[str, Outlook](), settled(study, store).planned
     lacking = [each.cell for each in named if store.status(each.id) in settings.lacking]
     if lacking and not (settings.on or settings.side_by_side):
-        server.begin(lacking, settings.engine)  # It loads PyTorch while we do.
+        begin(lacking, settings.engine)  # It loads PyTorch while we do.
 
     # With PyTorch and numba, which nothing needs that only reads.
     from sweepstake.engine.kernels.step import are_compiled

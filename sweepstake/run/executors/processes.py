@@ -23,8 +23,7 @@ from sweepstake.base import events
 from sweepstake.base.errors import UserError
 from sweepstake.base.events import Event, OnEvent
 from sweepstake.run.children import python_path
-from sweepstake.run.executors import server
-from sweepstake.run.executors.server import installed_first, quiet_environment
+from sweepstake.run.executors.server import begin, context, installed_first, quiet_environment
 from sweepstake.run.queue import Queue
 from sweepstake.run.settings import Settings
 
@@ -106,8 +105,8 @@ def in_processes(source: Source, work: Work, workers: int, on_event: OnEvent, *,
         raise UserError("run_study: was called in a daemonic process (a worker of ours, or of a Pool), "
                         "which may start none. "
                         "Call it in the main process, under `if __name__ == \"__main__\":`.")
-    server.begin()
-    Pool(multiprocessing.get_context(server.START), source, work, on_event, timeout_seconds).run(workers)
+    begin()
+    Pool(context(), source, work, on_event, timeout_seconds).run(workers)
 
 
 @dataclass

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sweepstake.base.cell import Cell
 from sweepstake.run.children import import_path, python_path, quiet
@@ -19,6 +20,11 @@ FOR_OPTIMISERS = "torch._dynamo"
 """PyTorch's optimisers import it at their first use, which takes seconds: better once here than in every worker."""
 
 
+def context() -> Any:
+    """How workers are begun."""
+    return multiprocessing.get_context(START)
+
+
 def begin(cells: Iterable[Cell] = (), engine: str = "fast") -> None:
     """Begin the server that workers of these cells are forked from, where there is none; it loads by itself."""
     if START != "forkserver" or multiprocessing.current_process().daemon:
@@ -27,7 +33,7 @@ def begin(cells: Iterable[Cell] = (), engine: str = "fast") -> None:
 
     by_kernels = engine == "fast" and all(map(_surely_by_kernels, cells))
     modules = PRELOADED if by_kernels else [*PRELOADED, FOR_OPTIMISERS]
-    multiprocessing.get_context(START).set_forkserver_preload(modules)
+    context().set_forkserver_preload(modules)
     # Python 3.11 hands the server no sys.path, and it says nothing when it cannot import what it should.
     with quiet_environment(PYTHONPATH=os.pathsep.join(import_path())), installed_first():
         ensure_running()
