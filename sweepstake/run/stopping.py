@@ -26,29 +26,28 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 @contextmanager
 def stoppable() -> Iterator[None]:
     """In here these signals raise Stopping, in the main thread; what is being put into a store is put there first."""
-    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    before = {number: signal.signal(number, _stop) for number in numbers}
-    try:
+    with signals_kept():
+        for number in _settable(*SIGNALS):
+            signal.signal(number, _stop)
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def signals_kept() -> Iterator[None]:
-    """A library that is imported or begun in here takes no signal for itself: Ctrl-C and these mean what they meant."""
-    numbers = [signal.SIGINT, *(getattr(signal, name) for name in SIGNALS if hasattr(signal, name))]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    before = {number: signal.getsignal(number) for number in numbers}
+    """After this block Ctrl-C and these signals mean what they meant before, whatever a library did in it."""
+    before = {number: signal.getsignal(number) for number in _settable("SIGINT", *SIGNALS)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _settable(*names: str) -> list[int]:
+    """Those of them that the system has; none outside the main thread, which alone may say what they do."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 @contextmanager
