@@ -25,12 +25,8 @@ exec >> "{job.name}-$PBS_JOBID.log" 2>&1
 
 # The end of a job comes to every process of it; this shell waits for its copy.
 trap ':' TERM
-
 timeout --signal=USR1 {job.seconds - WARNED_SECONDS} \\
-    {job.shell} &
-copy=$!
-while kill -0 "$copy" 2>/dev/null; do wait "$copy"; done  # A signal ends a wait, not the copy.
-wait "$copy"
+    {job.shell}
 code=$?
 
 # Out of time (124 is timeout's word for it) with cells left: one copy more, later. What this one has finished is kept.
