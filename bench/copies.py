@@ -1,7 +1,7 @@
 """Many copies of one command on one store: what sharing costs a cell, and how training scales over workers and copies.
 
     python bench/copies.py                      1,000 cells by 16 copies: overhead of the queue a cell, and the table
-    python bench/copies.py --scaling DATA       prune-ready's cells in full: 1 and 2 workers, 1 and 2 copies (quiet machine)
+    python bench/copies.py --scaling DATA       prune-ready's cells in full: one alone, and two at once in three ways (quiet machine)
 
 Add `--rounds 2 --repeats 6` for the first rounds alone, so often that a noisy machine shows in the spread.
 
@@ -141,28 +141,43 @@ def _table(study: Study, store: Path) -> str:
 
 
 def scaling(data: str, rounds: int, repeats: int) -> dict[str, Any]:
-    """Two of prune-ready's cells: by one worker, by two workers, and by two copies of one worker each, in turn."""
-    seconds: dict[str, list[float]] = {"one worker": [], "two workers": [], "two copies": []}
-    for _ in range(repeats):
+    """Cells like prune-ready's: one alone, then two at once by workers of one run, by copies on one store, and by runs with a store each.
+
+    The last says what the machine gives two processes that share nothing of ours: its cores may share a clock, a cache or a memory.
+    """
+    seconds: dict[str, list[float]] = {"alone": [], "two workers": [], "two copies": [], "two stores": []}
+    for repeat in range(repeats + 1):  # The first compiles kernels, and is not counted.
         for name, kept in seconds.items():
             with tempfile.TemporaryDirectory() as folder:
-                kept.append(_seconds_a_cell(name, data, rounds, Path(folder)))
-                print(name, f"{kept[-1]:.1f} s a cell", file=sys.stderr, flush=True)
-    one, two, copies = (statistics.median(kept) for kept in seconds.values())
-    return {"rounds": rounds, "seconds_a_cell": seconds, "workers_2": one / two, "copies_2": one / copies, "copies_to_workers": two / copies}
+                taken = _seconds_a_cell(name, data, rounds if repeat else 0, Path(folder))
+                if repeat:
+                    kept.append(taken)
+                print(name, f"{taken:.1f} s a cell", file=sys.stderr, flush=True)
+
+    def ratio(of: str, to: str) -> float:
+        """The median over repeats, each of which ran both within minutes."""
+        return statistics.median(a / b for a, b in zip(seconds[of], seconds[to], strict=True))
+
+    return {"rounds": rounds, "seconds_a_cell": seconds, "workers_2": ratio("alone", "two workers"), "copies_2": ratio("alone", "two copies"),
+            "stores_2": ratio("alone", "two stores"), "stores_to_workers": ratio("two stores", "two workers"),
+            "workers_to_copies": ratio("two workers", "two copies"), "stores_to_copies": ratio("two stores", "two copies")}
 
 
 def _seconds_a_cell(how: str, data: str, rounds: int, folder: Path) -> float:
     """From when a cell was begun until its result is kept: starting the command counts nowhere."""
-    workers = "2" if how == "two workers" else "1"
     (folder / "full.toml").write_text(FULL)
-    command = [sys.executable, "-m", "sweepstake", "run", str(folder / "full.toml"), "--data", data, "--store", str(folder / "runs"),
-               "--out", str(folder / "report"), "--workers", workers, "--set", f"rounds={rounds}"]
-    copies = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2 if how == "two copies" else 1)]
-    for each in copies:
+    stores = [folder / f"runs.{number}" for number in ([0, 1] if how == "two stores" else [0, 0] if how == "two copies" else [0])]
+    running = list[subprocess.Popen[bytes]]()
+    for number, store in enumerate(stores):
+        seeds = {"alone": "1", "two stores": f"[{number}]"}.get(how, "2")
+        command = [sys.executable, "-m", "sweepstake", "run", str(folder / "full.toml"), "--data", data, "--store", str(store),
+                   "--out", str(folder / f"report.{number}"), "--workers", "2" if how == "two workers" else "1",
+                   "--set", f"rounds={rounds}", "--set", f"seeds={seeds}"]
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    for each in running:
         if each.wait():
-            raise SystemExit(f"{how}: a copy ended with {each.returncode}")
-    cells = list((folder / "runs" / "cells").iterdir())
+            raise SystemExit(f"{how}: a run ended with {each.returncode}")
+    cells = [cell for store in set(stores) for cell in (store / "cells").iterdir()]
     return statistics.mean((cell / "result.json").stat().st_mtime - (cell / "cell.json").stat().st_mtime for cell in cells)
 
 

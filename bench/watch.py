@@ -31,6 +31,8 @@ from run import machine, write
 from store import LEVELS, measured, record_like, study_in
 
 HERE = Path(__file__).resolve().parent
+WAITING = b'id="waiting"'
+"""In what is shown until the first page is made."""
 BEGUN = 5
 """Rounds that a begun cell has at first."""
 
@@ -75,9 +77,9 @@ def follow(folder: Path, cells: int, rounds: int, updates: int, pause: float) ->
     with ExitStack() as stack:
         stack.callback(server.wait)
         stack.callback(server.send_signal, signal.SIGINT)
-        with urllib.request.urlopen(address) as answer:
-            whole = len(answer.read())
-        found: dict[str, Any] = {"machine": machine(), "cells": len(study.planned), "rounds_a_cell": rounds + 1, "page_mb": whole / 1e6,
+        while WAITING in (whole := read(address)):
+            time.sleep(0.05)
+        found: dict[str, Any] = {"machine": machine(), "cells": len(study.planned), "rounds_a_cell": rounds + 1, "page_mb": len(whole) / 1e6,
                                  "first_page_seconds": time.perf_counter() - began}
         page = chromium(stack, address)
         told, counted, drawn = list[float](), list[float](), list[float]()
@@ -111,9 +113,13 @@ POINTS = """([group, end, count]) => [...document.querySelectorAll("#main-figure
 """Whether so many points of a group are of so many seeds."""
 
 
+def read(address: str) -> bytes:
+    with urllib.request.urlopen(address) as answer:
+        return answer.read()
+
+
 def state_of(address: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{address}changes") as answer:
-        return json.load(answer)
+    return json.loads(read(f"{address}changes"))
 
 
 def chromium(stack: ExitStack, address: str) -> Any:

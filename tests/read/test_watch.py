@@ -19,27 +19,37 @@ import pytest
 import torch
 
 from sweepstake.read.watch import Server, Watched
+from sweepstake.read.watch import watched as watched_module
 from sweepstake.run import run
 from sweepstake.run.store import Store
 from sweepstake.study.study import Study
 from tests.read.browser import chromium, needs_chromium
 from tests.small import small_study
 
+WAITING = 'id="waiting"'
 HOSTILE = '</title></script><script>document.title = "taken"</script><img src=x onerror=alert(1)>'
 CHANGES: dict[str, Any] = {"init": ["xavier_normal", "kaiming_normal"], "rounds": 4, "title": HOSTILE, "about": "Does it hold? It trains and prunes.",
                            "claim": [{"says": f"It holds {n}.", "test": "matches_dense", "kept": 0.512, "margin": 0.9} for n in range(6)],
                            "figure": [{"kind": "accuracy_by_kept"}, {"kind": "learning_curves"}]}
 
 
-def served(study: Study, folder: Path) -> Server:
+def served(study: Study, folder: Path, *, follows: bool = True) -> Server:
     """A server that answers, in threads of this process."""
     server = Server(Watched(study, folder, "a-nonce"), 0)
-    threading.Thread(target=server.watched.follow, daemon=True).start()
+    if follows:
+        threading.Thread(target=server.watched.follow, daemon=True).start()
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     return server
 
 
 def ask(server: Server, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+    """What it answers; of pages the first that is made, for a slow machine shows before it that it is being made."""
+    while (said := ask_once(server, path, method, **headers))[2].find(WAITING) > 0:
+        pass
+    return said
+
+
+def ask_once(server: Server, path: str, method: str, **headers: str) -> tuple[int, dict[str, str], str]:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     connection.putrequest(method, path, skip_host="Host" in headers)
     for name, value in headers.items():
@@ -286,6 +296,28 @@ def test_a_damaged_cell_is_told_on_the_page(study: Study, fed: Any):
     assert b"1 of 4 cells damaged on disk" in watched.made.whole
 
 
+def test_until_there_is_a_page_it_is_told_what_is_done_to_make_it(study: Study, fed: Any, monkeypatch: pytest.MonkeyPatch):
+    _, put, store = fed
+    put(0, 2)
+    server, read = served(study, store.folder, follows=False), list[str]()
+    monkeypatch.setattr(watched_module, "HELD_SECONDS", 0.01)
+
+    def told() -> str:
+        status, headers, said = ask_once(server, "/", "GET")
+        assert status == 200 and WAITING in said and "&lt;script&gt;document" in said
+        assert "script-src 'nonce-a-nonce'" in headers["Content-Security-Policy"]
+        return said
+
+    look = Store.look
+    monkeypatch.setattr(Store, "look", lambda self, id_: (read.append(told()), look(self, id_))[1])
+    put(1, 1)
+    server.watched.look()
+    assert ["Reading the store: 0 of 4 cells." in read[0], "Reading the store: 1 of 4 cells." in read[1]] == [True, True]
+    assert "Making the figures and verdicts of 4 cells." in told()
+    server.watched.make()
+    assert WAITING not in ask_once(server, "/", "GET")[2]
+
+
 # In a browser
 
 @pytest.fixture(scope="module")
@@ -304,6 +336,19 @@ def wait_for_line(page: Any, pattern: str, seconds: float = 60) -> None:
     while not re.search(pattern, line(page)):
         assert time.monotonic() - began < seconds, f"the line never was {pattern}, but: {line(page)}"
         time.sleep(0.05)
+
+
+@needs_chromium
+def test_a_page_that_takes_long_to_make_comes_by_itself(study: Study, fed: Any, browser: Any):
+    _, put, store = fed
+    put(0, 2)
+    server = served(study, store.folder, follows=False)
+    with browser.open(server.address) as opened:
+        assert opened.page.locator("main").inner_text().splitlines()[0] == "Reading the store: 0 of 4 cells."
+        assert not opened.faults()
+        threading.Thread(target=server.watched.follow, daemon=True).start()
+        wait_for_line(opened.page, "2 of 20 rounds")
+        assert opened.console == []
 
 
 @needs_chromium

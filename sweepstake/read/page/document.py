@@ -97,7 +97,7 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None, sto
     verdicts = [told(verdict) for verdict in found.verdicts]
     searched = getattr(study, "searched", None)
     return _templates().get_template("report.html.j2").render(
-        live=bool(nonce), version=version, nonce=Markup(' nonce="{}"').format(nonce) if nonce else "",
+        live=bool(nonce), version=version, nonce=_attribute(nonce),
         study=study, question=answer.question(study.about), verdicts=verdicts,
         answer=answer.section(study, verdicts, found.groups, found.rows), ran=_ran(results),
         warnings=_warnings(study, results), figures=drawn.figures, runs=drawn.runs, library=drawn.library,
@@ -114,6 +114,25 @@ def page(study: StudyLike, results: Results, reading: Reading | None = None, sto
         examples=examples.section(results, study, data) if store else [],
         provenance=provenance.facts(results), again=provenance.reproduction(study, results),
         failures=_failures(results))
+
+
+def waiting(study: StudyLike, problem: str, read: int | None, nonce: str) -> str:
+    """What stands in the place of a live page until that is made. Its script asks until there is another.
+
+    So many cells are `read`; None: all are, and the page is being made.
+    """
+    cells = f"{len(study.planned):,}"
+    does = f"Reading the store: {read:,} of {cells} cells." if read is not None else \
+        f"Making the figures and verdicts of {cells} cells."
+    template = _templates().get_template("waiting.html.j2")
+    return template.render(study=study, says=problem or does, nonce=_attribute(nonce))
+
+
+def _attribute(nonce: str) -> Any:
+    """Of a script, what lets the server's policy run it."""
+    from markupsafe import Markup
+
+    return Markup(' nonce="{}"').format(nonce) if nonce else ""
 
 
 def data_of(study: StudyLike) -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -53,8 +54,10 @@ class Server(ThreadingHTTPServer):
     def address(self) -> str:
         return f"http://{HOST}:{self.server_port}/"
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that has gone in the middle of an answer is no error."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that has gone in the middle of an answer is no error. What else fails is told in the terminal."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 def serve(study: Study, folder: Path, port: int, on_ready: Callable[[Server], None]) -> None:
@@ -99,10 +102,8 @@ class Handler(BaseHTTPRequestHandler):
             state = watched.state_for(asked.get("version", 0), asked.get("after", 0))
             self._answer(HTTPStatus.OK, msgspec.json.encode(state), "application/json")
         elif path in ("/", "/report"):
-            watched.wait()
-            made = watched.made
-            self._answer(HTTPStatus.OK, made.whole if path == "/" else made.part, "text/html; charset=utf-8",
-                         POLICY.format(nonce=watched.nonce))
+            shown = watched.page(bare=path == "/report")
+            self._answer(HTTPStatus.OK, shown, "text/html; charset=utf-8", POLICY.format(nonce=watched.nonce))
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"Nothing is here but the page, at /.\n")
 

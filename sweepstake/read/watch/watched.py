@@ -24,7 +24,7 @@ from msgspec import Struct, structs
 from sweepstake.base.errors import UserError
 from sweepstake.base.records import Result
 from sweepstake.base.text import visible
-from sweepstake.read.page.document import page, read
+from sweepstake.read.page.document import page, read, waiting
 from sweepstake.read.watch.news import Shown, news_of, shown_in
 from sweepstake.run.claims import Claims
 from sweepstake.run.opened import Opened, open_study, result_so_far
@@ -34,7 +34,7 @@ from sweepstake.study.study import Planned, Study
 LOOK_SECONDS = 0.25
 """Between two looks at the store, while somebody looks at the page."""
 HELD_SECONDS = 1.0
-"""For which an answer waits for something new."""
+"""For which an answer waits for something new, or for the first page."""
 WATCHED_SECONDS = 15.0
 """For which somebody who asked looks at the page: a hidden one asks every ten seconds."""
 REST = 1.0
@@ -131,9 +131,12 @@ class Watched:
         self._asked = time.monotonic()
         self._wanted.set()
 
-    def wait(self) -> None:
-        """Until there is a page."""
-        self._ready.wait()
+    def page(self, *, bare: bool = False) -> bytes:
+        """The page, whole or bare. Until there is one, what is done to make it."""
+        if self._ready.wait(HELD_SECONDS):
+            return self.made.part if bare else self.made.whole
+        problem, read = self._counted.get("problem", ""), None if self.seen else len(self._known)
+        return waiting(self.study, problem, read, self.nonce).encode()
 
     def wait_for_more(self, version: int, seen: int) -> None:
         """Until there is another page or more was seen, and not for longer than a moment."""
