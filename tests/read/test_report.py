@@ -44,6 +44,15 @@ def test_the_page_and_what_lies_beside_it(whole):
         "report.html", "rows.csv", "summary.csv", "verdicts.json"]
 
 
+def test_a_still_says_numbers_as_they_are(monkeypatch):
+    monkeypatch.undo()
+    rates = ["0.0002", "0.00043", "0.002"]
+    study = FakeStudy(axes={"lr": rates}, figures=ONE)
+    still = re.findall(r'<div class="still"[^>]*>.*?</svg>', page_of(study, fake_results(study.axes, seeds=2, rounds=2)), re.DOTALL)[0]
+    assert set(rates) <= set(re.findall(r">([^<>]+)<", still))
+    assert not re.search(r'="[^"]*\.\d{3}', still)
+
+
 def test_sections_come_in_the_order_a_reader_asks(whole):
     assert re.findall(r'<section id="([\w-]+)"', whole[1]) == [
         "answer", "main-figure", "claims", "figures", "robustness", "numbers", "survive", "run-list", "cost", "plan", "checks", "reading",

@@ -101,6 +101,9 @@ def test_without_claims_the_answer_names_the_best_and_the_worst_group():
     assert answer.headline(study, groups, []) == (
         "The smallest winning ticket keeps 10 % of the weights (a), mean over seeds; 5 of 5 seeds have one. b has no winning ticket.")
     assert "The largest of the 2 groups is that of c, with 40 %." in answer.headline(study, [groups[0], groups[2]], [])
+    rates = [{**groups[0], "lr": "0.002"}, {**groups[2], "lr": "1e-05"}]
+    said = answer.headline(FakeStudy(axes={"lr": ["0.002", "1e-05"], "init": ["a"]}), [{"init": "a", **one} for one in rates], [])
+    assert "of the weights (lr 0.002, a)" in said and "is that of lr 1e-05, c" in said
     assert answer.headline(study, groups[1:2], []) == "No pruned network ended at least as accurate as its own dense network."
     assert answer.headline(study, [], []) == "No round has finished yet."
 

@@ -12,6 +12,7 @@ from sweepstake.read.claims import with_range
 ENDS = re.compile(r"(?<!\bal)(?<!\bcf)(?<!\bfig)(?<!\bpar)(?<!\bsec)(?<!\bvs)(?<!\be\.g)(?<!\bi\.e)(?<!\b[A-Z])"
                   r"([.?!])\s+(?=[A-Z0-9\"'(])")
 """Where a sentence ends: not after an abbreviation, and not after the initial of a name."""
+NUMBER = re.compile(r"[-+.\de]*\d[-+.\de]*")
 FIRST = 4
 """Claims on the first screen; the others are a click away."""
 
@@ -74,7 +75,10 @@ def _tickets(study: StudyLike, ranked: Sequence[Row]) -> str:
 
 
 def _name(study: StudyLike, one: Row) -> str:
-    return ", ".join(str(one[axis]) for axis in study.axes) or study.name
+    """Its labels. One that is a number says of what: lr 0.001."""
+    labels = {axis: str(one[axis]) for axis in study.axes}
+    said = [f"{axis} {label}" if NUMBER.fullmatch(label) else label for axis, label in labels.items()]
+    return ", ".join(said) or study.name
 
 
 def _plural(count: int, word: str) -> str:

@@ -103,14 +103,15 @@ def _still(name: str, spec: figures.Spec, room: int) -> Any:
 
 
 def _slim(svg: str, name: str) -> str:
-    """The same picture without what nobody sees: roles of its parts, invisible marks, digits below a hundredth."""
+    """The same picture without what nobody sees: roles of its parts, invisible marks, digits below 0.01 pixels."""
     svg = re.sub(r' (?:aria-[a-z]+|role|class|pointer-events|stroke-miterlimit|xmlns:xlink)="[^"]*"', "", svg)
     svg = re.sub(r'<path[^>]*? (?:opacity="0"|display="none")[^>]*/>', "", svg)
     svg = re.sub(r"font-family=\"[^\"]*\" | opacity=\"1\"", "", svg)
     clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))  # Counted over all that the library ever drew.
     svg = re.sub(r"\bclip\d+", lambda found: f"clip{clips.index(found[0])}", svg)
     svg = re.sub(r'(\bid="|url\(#)', rf"\g<1>{name}-", svg)  # The page holds several, each from 0.
-    return re.sub(r"(\.\d\d)\d+", r"\1", svg)
+    # A number that is written, a label say, keeps its digits.
+    return re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg)
 
 
 def _runs(results: Results, rows: Sequence[Row], views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
