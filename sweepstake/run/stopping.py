@@ -1,6 +1,8 @@
 """SIGTERM, and SIGUSR1 with which Slurm warns: a run ends as after Ctrl-C, and what it holds is free for others."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ class Stopping(KeyboardInterrupt):
     """A signal asked this process to end."""
 
 
+AGAIN_SECONDS = 0.1
+"""After which a Stopping that was dropped is raised anew."""
 _writing = 0
 _asked = False
 
@@ -26,7 +30,7 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 @contextmanager
 def stoppable() -> Iterator[None]:
     """In here these signals raise Stopping, in the main thread; what is being put into a store is put there first."""
-    with signals_kept():
+    with signals_kept(), _raised_again():
         for number in _settable(*SIGNALS):
             signal.signal(number, _stop)
         yield
@@ -41,6 +45,31 @@ def signals_kept() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _raised_again() -> Iterator[None]:
+    """A Stopping that Python drops is raised anew: nothing that is raised in a finalizer or a weak reference's callback
+    leaves it, and a signal may come there.
+    """
+    before, again = sys.unraisablehook, list[threading.Timer]()
+
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(what.exc_type, Stopping):
+            before(what)
+            return
+        for number in _settable(*SIGNALS):
+            signal.signal(number, _stop)
+        again.append(threading.Timer(AGAIN_SECONDS, os.kill, [os.getpid(), signal.SIGTERM]))
+        again[-1].start()
+
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for each in again:
+            each.cancel()
 
 
 def _settable(*names: str) -> list[int]:

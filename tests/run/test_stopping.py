@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +35,25 @@ def test_a_second_signal_stops_no_stopping(first: int, second: int, writing: boo
             time.sleep(0.05)
             done.append("given back")
     assert done == [*(["written"] if writing else []), "given back"]
+    assert {number: signal.getsignal(number) for number in HANDLERS} == HANDLERS
+
+
+def test_a_signal_that_comes_where_nothing_can_be_raised_stops_a_moment_later():
+    class Thing:
+        pass
+
+    def callback(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        done.append("went on")  # Not reached: it is raised here, and dropped by Python.
+
+    done, thing = [], Thing()
+    hook, reference = sys.unraisablehook, weakref.ref(thing, callback)
+    with pytest.raises(Stopping), stoppable():
+        del thing
+        done.append("dropped")
+        time.sleep(30)
+    assert done == ["dropped"] and reference() is None and sys.unraisablehook is hook
     assert {number: signal.getsignal(number) for number in HANDLERS} == HANDLERS
 
 
