@@ -469,6 +469,33 @@ def test_a_stack_may_take_a_share_of_a_card_on_ray(monkeypatch: pytest.MonkeyPat
     assert ours.Ray(Settings.of(small_study(), on="ray")).slots() == 16
 
 
+def test_a_ray_of_this_machine_alone_that_has_no_core_has_ended_and_a_cluster_may_get_one(monkeypatch: pytest.MonkeyPatch):
+    ours = pytest.importorskip("sweepstake.run.executors.ray")
+    monkeypatch.setattr(ours.ray, "cluster_resources", lambda: {"node:__internal_head__": 1.0})
+    assert ours.Ray(Settings.of(small_study(), on="ray://head:10001")).slots() == 0
+    with pytest.raises(UserError, match="--on ray: Ray's own processes on this machine have ended: killed, or out of memory"):
+        ours.Ray(Settings.of(small_study(), on="ray")).slots()
+
+
+@pytest.mark.long
+def test_a_run_whose_ray_is_killed_ends_with_a_line_and_goes_on_with_the_same_command(tmp_path: Path):
+    pytest.importorskip("ray")
+    command = [sys.executable, "-m", "sweepstake", "run", write_small(tmp_path), "--on", "ray", "--workers", "1", "--store", "away", "--set", "steps=2000",
+               "--set", "seeds=1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+
+    def raylets() -> list[int]:
+        return [pid for pid in descendants(running.pid) if b"/raylet" in command_of(pid).split(b"\0")[0]]
+
+    wait_for(lambda: any(b"sweepstake.run.hand" in command_of(pid) for pid in descendants(running.pid)), 120, lambda: "it computed nothing")
+    os.kill(raylets()[0], signal.SIGKILL)
+    said = running.communicate(timeout=120)[1]
+    assert running.returncode == 2, said
+    assert "--on ray: Ray's own processes on this machine have ended" in said and "Traceback" not in said
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=200, env=environment).returncode == 0
+
+
 def test_after_an_interrupt_no_node_trains_on(tmp_path: Path, dask_address: str):
     study = small_study(seeds=1, rounds=0, steps=3_000_000, eval_every=10_000)
     from distributed import Client

@@ -81,6 +81,9 @@ class Ray:
             raise UserError(f"--on {self.settings.on}: the Ray cluster has gone ({type(error).__name__}). "
                             "What is finished is kept; start it again, and then the same command.") from error
         cores = int(there.get("CPU", 0))
+        if not cores and self.settings.on == "ray":  # A cluster may get nodes later; this machine is the only one.
+            raise UserError("--on ray: Ray's own processes on this machine have ended: killed, or out of memory. "
+                            "What is finished is kept; the same command goes on.")
         return min(cores, int(there.get("GPU", 0) / self.cards + 1e-6)) if self.cards else cores
 
     def nodes(self) -> list[str]:
