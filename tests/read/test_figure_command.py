@@ -154,6 +154,7 @@ def test_error_is_what_accuracy_lacks_and_compression_the_inverse_of_weights_rem
     x = of("line", spec["layer"])["x"]
     assert (x["title"], x["axis"]["values"]) == ("compression ratio", [1, 2])
     assert plot([part({})], Asked(x="round")).spec["data"]["values"][5]["x"] == pytest.approx(5)
+    assert "Test error at early stop against weights remaining" in plot([part({})], Asked(y="error", at="early")).caption
     assert "test error" in str(plot([part({})], Asked(y="error", at="early")).spec["layer"][-1]["encoding"]["y"]["title"])
 
 

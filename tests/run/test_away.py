@@ -480,8 +480,8 @@ def test_a_ray_of_this_machine_alone_that_has_no_core_has_ended_and_a_cluster_ma
 @pytest.mark.long
 def test_a_run_whose_ray_is_killed_ends_with_a_line_and_goes_on_with_the_same_command(tmp_path: Path):
     pytest.importorskip("ray")
-    command = [sys.executable, "-m", "sweepstake", "run", write_small(tmp_path), "--on", "ray", "--workers", "1", "--store", "away", "--set", "steps=2000",
-               "--set", "seeds=1"]
+    command = [sys.executable, "-m", "sweepstake", "run", write_small(tmp_path), "--on", "ray", "--workers", "1", "--store", "away",
+               "--set", "steps=2000", "--set", "seeds=1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
 

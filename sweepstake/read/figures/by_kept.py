@@ -40,7 +40,7 @@ class ByKept(FigureKind):
                 "where": dict(figure.where), "error": figure.error, "x": figure.x, "kind": figure.kind,
                 "groups": [label(one) for one in data.axes[data.by]] if data.by else ["all"],
                 "clip": clip.says if clip else ""}
-        return Drawn(points, layers, f"{told[0].upper()}{told[1:]} against weights remaining",
+        return Drawn(points, layers, f"{told[0].upper()}{told[1:]}{at} against weights remaining",
                      f"{seeds(points)}{bars}{dense}.{left_out}{f' {clip.says}' if clip else ''}", data.panels,
                      made=made)
 
