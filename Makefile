@@ -11,7 +11,7 @@ STORE ?= runs
 DATASETS := mnist fashion_mnist cifar10
 FROM = $(if $(DATA),--data "$(DATA)")
 
-.PHONY: demo test long lint docs foreign slurm bench studies publish data clean
+.PHONY: demo test long lint docs foreign clusters bench studies publish data clean
 
 demo: $(STAMP)
 	$(BIN)/sweepstake demo
@@ -38,9 +38,9 @@ foreign: $(STAMP)
 	$(BIN)/python -m pytest -m "long or not long" tests/tickets/test_networks.py
 	$(BIN)/python bench/foreign.py --write
 
-# Copies of one command under a real Slurm of one node, which Debian's slurm-wlm brings. A minute.
-slurm: $(STAMP)
-	$(BIN)/python -m pytest -n 0 -m long tests/run/test_slurm.py
+# Runs under a real Slurm of one node, which Debian's slurm-wlm brings, and under Ray. Minutes.
+clusters: $(STAMP)
+	$(BIN)/python -m pytest -n 0 -m long tests/run
 
 bench: $(STAMP)
 	$(BIN)/python bench/run.py

@@ -180,7 +180,7 @@ EXECUTORS: dict[str, dict[str, Any]] = {
     "processes": {"workers": 1}, "stacked": {"stack": 2}, "dask": {}, "dask, stacked": {"stack": 2}, "ray": {"on": "ray"}}
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.long) if name == "ray" else name for name in EXECUTORS])
 def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What a caller asks for to have this executor. Parcels come back after every round."""
     monkeypatch.setattr("sweepstake.run.executors.away.SECONDS", 0.0)
