@@ -9,6 +9,7 @@ thinning was not given. Prints one JSON line a network; `--write` writes docs/fo
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -45,7 +46,7 @@ def measure(foreign) -> Row:
     try:
         thinned = thin(module, masks, foreign.example(SEED))
     except UserError as error:
-        return Row(*told, before, None, None, " ".join(str(error).split()), {})
+        return Row(*told, before, None, None, first(error.problems), {})
     inputs = [foreign.example(seed) for seed in UNSEEN]
     largest = max(difference(run(thinned.module, one), run(module, one)) for one in inputs)
     after = sum(parameter.numel() for parameter in thinned.module.parameters())
@@ -58,13 +59,16 @@ def page(rows: list[Row]) -> str:
     smaller = [row for row in thinned if row.after is not None and row.after < row.before]
     lines = [
         "# Networks of others, thinned", "",
-        f"What `thin` makes of {len(rows)} networks that nobody here wrote ({libraries}). They are tiny and have random weights.",
-        f"In each, {SHARE:.0%} of every layer's units and of the attention heads are dead, and some of the inputs and single weights.",
-        "The largest difference is that of the outputs on inputs that thinning was not given, of outputs over 1 as a share of the largest.",
-        "A network that cannot be thinned with equal outputs is refused, and the module that stands in the way is named.", "",
-        f"Thinned: {len(thinned)} of {len(rows)}, {len(smaller)} of them to fewer parameters. "
-        f"Refused: {len(rows) - len(thinned)}.", "",
-        "Written by `python bench/foreign.py --write`.", "",
+        "`thin` removes a network's dead units, so that what is left computes the same outputs ([tickets](tickets.md)). This page shows",
+        f"what it makes of {len(rows)} networks that nobody here wrote ({libraries}). They are tiny, and their weights are random.",
+        f"In each, {SHARE:.0%} of every layer's units and of the attention heads were made dead (all their weights are 0), and some of",
+        "the inputs and of the single weights.", "",
+        f"- Thinned: {len(thinned)} of {len(rows)}, {len(smaller)} of them to fewer parameters.",
+        f"- Refused: {len(rows) - len(thinned)}. A network whose outputs would change is refused, and the module in the way is named.", "",
+        "*Largest difference* is that between the outputs of the whole network and of the small one, on inputs that thinning was not",
+        "given. Where outputs are over 1, it is a share of the largest. The last column says why a network was refused, or which of its",
+        "dead units stayed.", "",
+        "`python bench/foreign.py --write` writes this page.", "",
         "| family | network | parameters before | after | kept | largest difference | refused, or not thinned |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",
         *(line(row) for row in rows),
@@ -76,9 +80,14 @@ def line(row: Row) -> str:
     head = f"| {row.family} | {row.package} | {row.before:,}"
     if row.after is None or row.difference is None:
         return f"{head} | | | | {cell(row.refused or '')} |"
-    whys = [f"{name}: {why}" for name, why in row.kept_back.items()]
-    more = f" (and {len(whys) - 1} more)" if len(whys) > 1 else ""
-    return f"{head} | {row.after:,} | {row.after / row.before:.0%} | {row.difference:.1e} | {cell(whys[0]) + more if whys else ''} |"
+    stayed = first([f"{name}: {why}" for name, why in row.kept_back.items()])
+    return f"{head} | {row.after:,} | {row.after / row.before:.0%} | {row.difference:.1e} | {cell(stayed)} |"
+
+
+def first(reasons: Sequence[str]) -> str:
+    """The first of some reasons, in one line, and how many more there are."""
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return " ".join(reasons[0].split()) + more if reasons else ""
 
 
 def cell(text: str) -> str:
