@@ -99,6 +99,24 @@ def test_the_tutorials_commands_do_what_it_says(beginner):
     assert (folder / "rows.csv").read_text(encoding="utf-8").startswith("id,reset,seed,status,round,kept_fraction")
 
 
+@pytest.mark.long
+def test_the_commands_of_the_pages_on_figures_and_on_what_survives_write_what_they_say(tmp_path):
+    """In small: every command with --quick, in a folder with the tutorial's study."""
+    (tmp_path / "my-study.toml").write_text(snippets(TUTORIAL, "toml")[-1], encoding="utf-8")
+    pages = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("figures.md", "what-survives.md")]
+    lines = [line.partition("#")[0] for page in pages for block in snippets(page, "sh") for line in block.splitlines()
+             if line.startswith("sweepstake ")]
+
+    assert len(lines) >= 7
+    for line in ["sweepstake run demo", "sweepstake run my-study.toml", *lines]:
+        command = shlex.split(line.replace("--round 8", "--round 2"))[1:]
+        done = subprocess.run([sys.executable, "-m", "sweepstake", *command, "--quick"], cwd=tmp_path, env=HERE, capture_output=True, text=True,
+                              timeout=200)
+        assert done.returncode == 0, (line, done.stderr)
+        if "--out" in command:
+            assert (tmp_path / command[command.index("--out") + 1]).stat().st_size > 1000, line
+
+
 def test_the_tutorials_numbers_are_those_of_the_readme():
     readme = " ".join(README.split())
 
