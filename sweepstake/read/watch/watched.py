@@ -135,8 +135,8 @@ class Watched:
         """The page, whole or bare. Until there is one, what is done to make it."""
         if self._ready.wait(HELD_SECONDS):
             return self.made.part if bare else self.made.whole
-        problem, read = self._counted.get("problem", ""), None if self.seen else len(self._known)
-        return waiting(self.study, problem, read, self.nonce).encode()
+        problem, cells = self._counted.get("problem", ""), None if self.seen else len(self._known)
+        return waiting(self.study, problem, cells, self.nonce).encode()
 
     def wait_for_more(self, version: int, seen: int) -> None:
         """Until there is another page or more was seen, and not for longer than a moment."""
