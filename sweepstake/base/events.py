@@ -82,6 +82,12 @@ class Damaged(Event, frozen=True):
     id: str = ""
 
 
+class Waiting(Event, frozen=True):
+    """Nothing can be computed for now, and why."""
+
+    why: str
+
+
 # Of a cell
 
 class Began(OfCell, frozen=True):

@@ -204,9 +204,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-def damage_told(event: events.Damaged) -> str:
-    """A damaged file in one line, and what is done about it."""
-    return f"{event.error}; {event.then}."
+def told_at_once(event: Event) -> str:
+    """A line beside the bar: of a damaged file and what is done about it, or of why nothing moves."""
+    match event:
+        case events.Damaged(error, then):
+            return f"{error}; {then}."
+        case events.Waiting(why):
+            return why
+        case _:
+            return ""
 
 
 class Quiet:
@@ -238,8 +244,8 @@ class TerminalDisplay:
 
     def __call__(self, event: Event) -> None:
         self.tally.hear(event)
-        if isinstance(event, events.Damaged):
-            self.console.print(Text(damage_told(event), style="yellow"), soft_wrap=True)
+        if line := told_at_once(event):
+            self.console.print(Text(line, style="yellow"), soft_wrap=True)
 
     def _draw(self) -> RenderableType:
         tally, above = self.tally, Table.grid()
@@ -286,8 +292,8 @@ class LineDisplay:
             case events.Died(id_, code, again):
                 word, then = ("died", "again") if again else ("failed", "given up")
                 self._say(f"{word}: {self._label(id_)}: its worker died (exit code {code}); {then}")
-            case events.Damaged():
-                self._say(damage_told(event))
+            case events.Damaged() | events.Waiting():
+                self._say(told_at_once(event))
             case events.Round() | events.Done() if time.monotonic() - self.last > self.seconds:
                 self.last = time.monotonic()
                 self._say_how_far()
@@ -327,8 +333,8 @@ class NotebookDisplay:
 
     def __call__(self, event: Event) -> None:
         self.tally.hear(event)
-        if isinstance(event, events.Damaged):
-            print(damage_told(event), file=sys.stderr)
+        if line := told_at_once(event):
+            print(line, file=sys.stderr)
         if time.monotonic() - self.last > 0.3:
             self._show()
 

@@ -399,7 +399,7 @@ def test_rounds_are_in_the_chart_and_the_table_before_the_next_page_is_made(stud
         page.locator("#figure-1-accuracy_by_kept details.numbers summary").click()
         intervals = """() => [...document.querySelectorAll("#figure-1-accuracy_by_kept details.numbers tbody tr")]
             .map(row => row.cells[5].innerText !== "–")"""
-        assert page.evaluate(intervals) == [True, False, False]  # Of what is newer than the page there is none.
+        page.wait_for_function(f"() => ({intervals})().join() === 'true,false,false'")  # Of what is newer than the page there is none.
         may.set()
         wait_for_line(page, "5 of 20 rounds$")
         page.wait_for_function(f"() => ({intervals})().join() === 'true,true,false'")

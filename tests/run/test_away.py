@@ -352,6 +352,16 @@ def test_damage_on_the_way_is_told_and_the_rounds_are_computed_again(tmp_path: P
     assert table(tmp_path / "away", study) == table(tmp_path / "here", study)
 
 
+def test_a_cluster_without_a_worker_is_told_once_for_each_time_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cluster, there = Here(), iter([0, 0, 0, 1, 0, 0, 0])
+    monkeypatch.setattr(cluster, "slots", lambda: next(there, 1))
+    monkeypatch.setattr(away, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(away, "SLOTS_SECONDS", 0.0)
+    heard = drive(small_study(seeds=2), tmp_path, cluster, monkeypatch)
+    assert [e.why for e in heard if e.kind == "waiting"] == ["--on dask: no worker answers. The run goes on once one does."] * 2
+    assert [e.kind for e in heard if e.kind in ("failed", "done")] == ["done", "done"]
+
+
 def test_a_parcel_that_was_lost_on_the_way_is_nobodys_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cluster, lost = Here(), iter(range(5))
     submit = cluster.submit

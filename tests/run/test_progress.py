@@ -87,6 +87,15 @@ def test_lines_are_few_and_tell_every_failure(tally: Tally):
     assert lines[3].startswith("5 of 5 cells · 8 of 8 rounds")
 
 
+def test_why_nothing_moves_is_told_by_every_display(capsys: pytest.CaptureFixture[str]):
+    why, lines, screen = events.Waiting("no worker answers"), io.StringIO(), io.StringIO()
+    LineDisplay(Tally(), lines)(why)
+    TerminalDisplay(Tally(), Console(file=screen, width=80))(why)
+    NotebookDisplay(Tally())(why)
+    assert [lines.getvalue(), screen.getvalue().strip(), capsys.readouterr().err] == [
+        "no worker answers\n", "no worker answers", "no worker answers\n"]
+
+
 def test_nothing_to_do_says_nothing():
     stream = io.StringIO()
     with LineDisplay(Tally(), stream) as shown:

@@ -5,6 +5,7 @@ that it made. So a cluster may reorder parcels, run one again or twice: a number
 what a node that dies loses is what it did since the parcel went out. The driver alone writes the store.
 """
 
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,8 @@ SECONDS = 10.0
 """After which a parcel comes back, at the end of a round: all that the death of a node can lose, but a longer round."""
 SLOTS_SECONDS = 1.0
 """How often the cluster is asked for its size."""
+PATIENCE_SECONDS = 10.0
+"""After which a cluster without a worker is told, once for each time that it loses all."""
 
 
 def execute(queue: Queue, settings: Settings, on_event: OnEvent) -> None:
@@ -85,10 +88,16 @@ class Driver:
     def run(self) -> None:
         """Until every task has ended, or something is wrong with a machine."""
         self._greet()
-        asked, slots = 0.0, 0
+        asked, slots, patient = 0.0, 0, time.monotonic() + PATIENCE_SECONDS
         while self.again or self.out or not self.queue.is_over:
             if time.monotonic() - asked > SLOTS_SECONDS or slots == 0:
                 asked, slots = time.monotonic(), self.cluster.slots()
+            if slots:
+                patient = time.monotonic() + PATIENCE_SECONDS
+            elif time.monotonic() > patient:
+                patient = math.inf
+                why = f"--on {self.settings.on}: no worker answers. The run goes on once one does."
+                self.on_event(events.Waiting(why))
             self._send(min(slots, self.settings.at_once or slots))
             self._hear(0.2)
 
