@@ -38,9 +38,9 @@ foreign: $(STAMP)
 	$(BIN)/python -m pytest -m "long or not long" tests/tickets/test_networks.py
 	$(BIN)/python bench/foreign.py --write
 
-# Runs under a real Slurm of one node, which Debian's slurm-wlm brings, and under Ray. Minutes.
+# Runs under a real Slurm of one node, which Debian's slurm-wlm brings, and what every executor promises under Ray. Minutes.
 clusters: $(STAMP)
-	$(BIN)/python -m pytest -n 0 -m long tests/run
+	$(BIN)/python -m pytest -n 0 -m long tests/run/test_slurm.py tests/run/test_executors.py
 
 bench: $(STAMP)
 	$(BIN)/python bench/run.py

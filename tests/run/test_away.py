@@ -445,13 +445,25 @@ def test_a_worker_the_scheduler_and_a_node_are_killed_and_the_table_is_that_of_a
     assert None not in table(tmp_path / "away", study)
 
 
+def test_why_a_ray_cluster_does_not_answer_is_said_with_the_end_of_its_own_traceback(monkeypatch: pytest.MonkeyPatch):
+    ours = pytest.importorskip("sweepstake.run.executors.ray")
+
+    def init(*_: object, **__: object) -> None:
+        raise ConnectionAbortedError("Initialization failure from server:\nTraceback:\n  a line\nRuntimeError: the server is slow.\n")
+
+    monkeypatch.setattr(ours.ray, "init", init)
+    with pytest.raises(UserError, match=r"there \(Initialization failure from server: RuntimeError: the server is slow\.\)\. Start one"):
+        ours.begin("ray://head:10001", 1)
+
+
 @pytest.mark.long
 def test_a_client_of_a_ray_cluster_has_the_table_of_one_machine(tmp_path: Path):
     pytest.importorskip("ray")
     port, client = free_port(), free_port()
     head = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", f"--ray-client-server-port={client}",
             "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a token that is long enough for Ray"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a token that is long enough for Ray",
+                   "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120"}  # Of a server a client, which a slow machine starts in more than 30 s.
     study = write_small(tmp_path)
     with (tmp_path / "ray.log").open("wb") as log:
         cluster = subprocess.Popen(head, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment)

@@ -57,9 +57,14 @@ def begin(on: str, cores: int) -> None:
                 with warnings.catch_warnings(action="ignore"):  # We say ourselves that nobody answers.
                     ray.init(on, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"--on {on}: no Ray cluster answers there ({said}). Start one with `ray start --head`. "
+        raise UserError(f"--on {on}: no Ray cluster answers there ({_why(error)}). Start one with `ray start --head`. "
                         "One that asks for a token answers where RAY_AUTH_MODE=token is set, too.") from error
+
+
+def _why(error: Exception) -> str:
+    """What an error says first, and last where the cluster's own traceback stands between."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[0] if len(lines) == 1 or "failure from server" not in lines[0] else f"{lines[0]} {lines[-1]}"
 
 
 class Ray:
